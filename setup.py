@@ -1,0 +1,44 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+version = {}
+exec((HERE / 'mmconvnext' / 'version.py').read_text(), version)
+
+MAINTAINED = ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmpretrain>=1.3.6']
+ORIGINAL = ['mmengine>=0.10.7', 'mmcv-lite>=2.2.0', 'mmpretrain>=1.2.0']
+
+setup(
+    name='mmconvnext',
+    version=version['__version__'],
+    description='ConvNeXt for people who train and ship vision models: an OpenMMLab model-zoo plugin',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=['mmconvnext', 'mmconvnext.*']),
+    # .mim links to configs and tools: so a wheel holds them where OpenMMLab's tools look for them.
+    package_data={'mmconvnext': ['.mim/configs/**/*.py', '.mim/configs/**/*.yml', '.mim/tools/*']},
+    # The OpenMMLab libraries come with an extra, since two stacks provide them under the same names.
+    install_requires=[
+        'matplotlib',
+        'numpy',
+        'packaging',
+        'scikit-learn',  # carries the handwritten digits
+        # Before 2.6, torch.load(weights_only=True) could be made to run code (CVE-2025-32434).
+        'torch>=2.6',
+        'torchvision',
+    ],
+    extras_require={
+        'maintained': MAINTAINED,
+        'original': ORIGINAL,
+        'detection': [*MAINTAINED, 'onedl-mmdetection>=3.5.1'],
+        'segmentation': [*MAINTAINED, 'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],
+        'dev': ['pytest', 'pytest-xdist', 'ruff', 'setuptools>=70.1', 'timm', 'transformers'],
+    },
+    classifiers=[
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+)
