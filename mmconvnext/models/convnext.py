@@ -1,0 +1,414 @@
+"""The network: ConvNeXt V1 (arXiv:2201.03545), its isotropic form and V2 (arXiv:2301.00808).
+
+Parameter names are those of mmpretrain's ConvNeXt, so its checkpoints load unchanged.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from mmcv.cnn.bricks import DropPath
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..registry import MODELS
+from .activations import build_activation
+from .layer_depth import layer_depth
+from .layers import GRN, build_norm
+
+LAYER_NORM = dict(type='LN2d', eps=1e-6)
+
+# depths and channels of each stage, and the stem and norm where they are not the usual
+# (4x4 patches, a norm after the stem, LayerNorm with eps 1e-6).
+ARCHS = {
+    # timm's convnext_zepto_rms
+    'zepto': dict(
+        depths=(2, 2, 4, 2), channels=(32, 64, 128, 256), norm_cfg=dict(type='SimpleNorm2d', eps=1e-6)
+    ),
+    'atto': dict(depths=(2, 2, 6, 2), channels=(40, 80, 160, 320)),
+    'femto': dict(depths=(2, 2, 6, 2), channels=(48, 96, 192, 384)),
+    'pico': dict(depths=(2, 2, 6, 2), channels=(64, 128, 256, 512)),
+    'nano': dict(depths=(2, 2, 8, 2), channels=(80, 160, 320, 640)),
+    'tiny': dict(depths=(3, 3, 9, 3), channels=(96, 192, 384, 768)),
+    'small': dict(depths=(3, 3, 27, 3), channels=(96, 192, 384, 768)),
+    'base': dict(depths=(3, 3, 27, 3), channels=(128, 256, 512, 1024)),
+    'large': dict(depths=(3, 3, 27, 3), channels=(192, 384, 768, 1536)),
+    'xlarge': dict(depths=(3, 3, 27, 3), channels=(256, 512, 1024, 2048)),
+    'huge': dict(depths=(3, 3, 27, 3), channels=(352, 704, 1408, 2816)),
+    # timm's convnext_xxlarge
+    'xxlarge': dict(
+        depths=(3, 4, 30, 3), channels=(384, 768, 1536, 3072), norm_cfg=dict(type='LN2d', eps=1e-5)
+    ),
+    # V1 paper, section 3.3; official models/convnext_isotropic.py
+    'isotropic-small': dict(depths=(18,), channels=(384,), stem_patch_size=16, stem_norm=False),
+    'isotropic-base': dict(depths=(18,), channels=(768,), stem_patch_size=16, stem_norm=False),
+    'isotropic-large': dict(depths=(36,), channels=(1024,), stem_patch_size=16, stem_norm=False),
+}
+
+INIT_CFG = [
+    dict(type='TruncNormal', layer=['Conv2d', 'Linear'], std=0.02, bias=0.0),
+    dict(type='Constant', layer=['LayerNorm'], val=1.0, bias=0.0),
+]
+
+
+class ConvNeXtBlock(BaseModule):
+    """Depthwise convolution, norm, and an MLP over channels, added to the input.
+
+    Args:
+        channels: channels in and out.
+        kernel_size: of the depthwise convolution, odd.
+        dilation: of the depthwise convolution.
+        mlp_ratio: hidden over outer width of the MLP.
+        conv_bias: whether the depthwise convolution has a bias.
+        norm_cfg: see ``ConvNeXt``.
+        act_cfg: see ``ConvNeXt``.
+        linear_pw_conv: the MLP as linear layers on (N, H, W, C), else as 1x1 convolutions.
+        use_grn: GRN after the activation (V2).
+        drop_path_rate: probability of leaving the block out in training.
+        layer_scale_init_value: start of the per-channel scale; none if 0.
+        with_cp: recompute activations in the backward pass.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernel_size: int = 7,
+        dilation: int = 1,
+        mlp_ratio: float = 4.0,
+        conv_bias: bool = True,
+        norm_cfg: dict = LAYER_NORM,
+        act_cfg: dict | str = 'gelu',
+        linear_pw_conv: bool = True,
+        use_grn: bool = False,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        with_cp: bool = False,
+    ):
+        super().__init__()
+        self.linear_pw_conv = linear_pw_conv
+        self.with_cp = with_cp
+        hidden = int(mlp_ratio * channels)
+        pointwise = nn.Linear if linear_pw_conv else partial(nn.Conv2d, kernel_size=1)
+
+        self.depthwise_conv = nn.Conv2d(
+            channels,
+            channels,
+            kernel_size,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            groups=channels,
+            bias=conv_bias,
+        )
+        self.norm = build_norm(norm_cfg, channels)
+        self.pointwise_conv1 = pointwise(channels, hidden)
+        self.act = build_activation(act_cfg)
+        self.grn = GRN(hidden) if use_grn else None
+        self.pointwise_conv2 = pointwise(hidden, channels)
+        self.gamma = (
+            nn.Parameter(torch.full((channels,), float(layer_scale_init_value)))
+            if layer_scale_init_value > 0
+            else None
+        )
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) -> (N, C, H, W)."""
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, use_reentrant=False)
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        y = self.depthwise_conv(x)
+        y = self._linear_mlp(y) if self.linear_pw_conv else self._conv_mlp(y)
+        return x + self.drop_path(y)
+
+    def _linear_mlp(self, x: Tensor) -> Tensor:
+        x = x.movedim(1, -1)  # NCHW -> NHWC
+        x = self.act(self.pointwise_conv1(self.norm.normalize(x)))
+        if self.grn is not None:
+            x = self.grn(x)
+        x = self.pointwise_conv2(x)
+        if self.gamma is not None:
+            x = x * self.gamma
+        return x.movedim(-1, 1)  # NHWC -> NCHW
+
+    def _conv_mlp(self, x: Tensor) -> Tensor:
+        x = self.act(self.pointwise_conv1(self.norm(x)))
+        if self.grn is not None:
+            x = self.grn(x.movedim(1, -1)).movedim(-1, 1)
+        x = self.pointwise_conv2(x)
+        if self.gamma is not None:
+            x = x * self.gamma[:, None, None]
+        return x
+
+
+@MODELS.register_module()
+class ConvNeXt(BaseModule):
+    """ConvNeXt V1, isotropic and V2; for V2 pass ``use_grn=True, layer_scale_init_value=0``.
+
+    Args:
+        arch: a name from ``ARCHS``, or a dict with ``depths`` and ``channels`` (one entry a stage,
+            any number of stages) and optionally ``stem_patch_size``, ``stem_norm``, ``norm_cfg``.
+        in_channels: channels of the image.
+        stem_patch_size: side and stride of the patches in pixels; None: the arch's, usually 4.
+        norm_cfg: ``dict(type=..., eps=...)`` with type LN2d, RMSNorm2d or SimpleNorm2d;
+            None: the arch's, usually LN2d with eps 1e-6.
+        act_cfg: a name from ``activations.ACTIVATIONS`` or a registry dict as ``dict(type='GELU')``.
+        linear_pw_conv: pointwise convolutions as linear layers, else as 1x1 convolutions.
+        use_grn: GRN in every block (V2).
+        drop_path_rate: stochastic depth of the last block, rising linearly from 0 at the first.
+        layer_scale_init_value: start of the layer scale, none if 0.
+        out_indices: stages whose features are returned, negative ones counted from the end.
+        frozen_stages: this many stages, from the first and with their downsampling, do not train.
+        gap_before_final_norm: return pooled (N, C) features, normed after the pooling, as the
+            classification weights expect; False returns normed maps (N, C, H, W).
+        with_cp: recompute block activations in the backward pass, to save memory.
+        stem_type: ``patch``; or two 3x3 convolutions of stride 2 (timm's ``_ols`` weights):
+            ``overlap``, ``overlap_tiered`` (the first with half the channels) or ``overlap_act``
+            (an activation between them). The overlapping ones ignore ``stem_patch_size``.
+        kernel_size: of the depthwise convolutions, odd; one number or one a stage.
+        mlp_ratio: hidden over outer width of the MLPs.
+        conv_bias: biases in stem, downsampling and depthwise convolutions.
+        output_stride: 32, 16 or 8: stages that would pass it dilate instead; None: no limit.
+        init_cfg: weight initialisation; the default is the official one.
+
+    Raises:
+        ValueError: for values outside what is listed here, naming them.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        in_channels: int = 3,
+        stem_patch_size: int | None = None,
+        norm_cfg: dict | None = None,
+        act_cfg: dict | str = 'gelu',
+        linear_pw_conv: bool = True,
+        use_grn: bool = False,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        out_indices: int | Sequence[int] = -1,
+        frozen_stages: int = 0,
+        gap_before_final_norm: bool = True,
+        with_cp: bool = False,
+        stem_type: str = 'patch',
+        kernel_size: int | Sequence[int] = 7,
+        mlp_ratio: float = 4.0,
+        conv_bias: bool = True,
+        output_stride: int | None = None,
+        init_cfg: dict | list | None = INIT_CFG,
+    ):
+        super().__init__(init_cfg=init_cfg)
+        arch = resolve_arch(arch)
+        self.depths, self.channels = arch['depths'], arch['channels']
+        self.out_indices = resolve_out_indices(out_indices, len(self.depths))
+        self.frozen_stages = frozen_stages
+        self.gap_before_final_norm = gap_before_final_norm
+        patch_size = arch['stem_patch_size'] if stem_patch_size is None else stem_patch_size
+        norm_cfg = arch['norm_cfg'] if norm_cfg is None else norm_cfg
+        kernel_sizes = resolve_kernel_sizes(kernel_size, len(self.depths))
+        drop_path_rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist()
+        if not -1 <= frozen_stages <= len(self.depths):
+            raise ValueError(f'frozen_stages is {frozen_stages}; the network has {len(self.depths)} stages')
+
+        # Stage i is downsample_layers[i], whose first is the stem, and stages[i].
+        stem = build_stem(stem_type, in_channels, self.channels[0], patch_size, conv_bias, act_cfg)
+        if arch['stem_norm']:
+            stem.append(build_norm(norm_cfg, self.channels[0]))
+        self.downsample_layers = nn.ModuleList([stem])
+        self.stages = nn.ModuleList()
+        strides = StridePlan(patch_size if stem_type == 'patch' else 4, output_stride)
+        for i, (depth, channels) in enumerate(zip(self.depths, self.channels, strict=True)):
+            if i > 0:
+                stride, dilation = strides.downsample()
+                self.downsample_layers.append(
+                    nn.Sequential(
+                        build_norm(norm_cfg, self.channels[i - 1]),
+                        nn.Conv2d(
+                            self.channels[i - 1],
+                            channels,
+                            kernel_size=2,
+                            stride=stride,
+                            padding='same' if stride == 1 else 0,
+                            dilation=dilation,
+                            bias=conv_bias,
+                        ),
+                    )
+                )
+            first_block = sum(self.depths[:i])
+            self.stages.append(
+                nn.Sequential(
+                    *(
+                        ConvNeXtBlock(
+                            channels,
+                            kernel_size=kernel_sizes[i],
+                            dilation=strides.dilation,
+                            mlp_ratio=mlp_ratio,
+                            conv_bias=conv_bias,
+                            norm_cfg=norm_cfg,
+                            act_cfg=act_cfg,
+                            linear_pw_conv=linear_pw_conv,
+                            use_grn=use_grn,
+                            drop_path_rate=rate,
+                            layer_scale_init_value=layer_scale_init_value,
+                            with_cp=with_cp,
+                        )
+                        for rate in drop_path_rates[first_block : first_block + depth]
+                    )
+                )
+            )
+            if i in self.out_indices:
+                self.add_module(f'norm{i}', build_norm(norm_cfg, channels))
+        # The overlapping stem pads and rounds up, so that 3 pixels less give the same map.
+        self.min_input_size = strides.total - (0 if stem_type == 'patch' else 3)
+        self._freeze_stages()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Features of the stages in ``out_indices``, in the order of the stages.
+
+        Args:
+            x: (N, in_channels, H, W), normalised; H and W at least ``min_input_size``.
+
+        Returns:
+            (N, C) each with ``gap_before_final_norm``, else (N, C, H / stride, W / stride), rounded
+            down by the patch stem and the downsampling.
+        """
+        if min(x.shape[2:]) < self.min_input_size:
+            raise ValueError(
+                f'the image is {x.shape[2]} x {x.shape[3]} pixels; this ConvNeXt needs at least '
+                f'{self.min_input_size} in both directions: resize the image or lower stem_patch_size'
+            )
+        outs = []
+        for i, (downsample, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
+            x = stage(downsample(x))
+            if i in self.out_indices:
+                norm = getattr(self, f'norm{i}')
+                if self.gap_before_final_norm:
+                    # Norm after pooling: the released classification weights expect it.
+                    outs.append(norm.normalize(x.mean(dim=(2, 3))))
+                else:
+                    outs.append(norm(x))
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> 'ConvNeXt':
+        super().train(mode)
+        self._freeze_stages()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '', scheme: str = 'group') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rate decay, see ``layer_depth``.
+
+        Args:
+            param_name: full name of the parameter.
+            prefix: how the backbone's own names start in it, for example ``backbone.``; a name
+                that starts otherwise belongs to a later module and gets the last depth.
+            scheme: group, single or stage.
+
+        Returns:
+            Depth from 0 and the number of depths; the factor is decay ** (number - 1 - depth).
+        """
+        name = param_name.removeprefix(prefix) if param_name.startswith(prefix) else 'later module'
+        return layer_depth(name, self.depths, scheme)
+
+    def _freeze_stages(self) -> None:
+        for i in range(self.frozen_stages):
+            for module in (self.downsample_layers[i], self.stages[i]):
+                module.eval()
+                module.requires_grad_(False)
+
+
+class StridePlan:
+    """Strides and dilations of the stages under a largest output stride, as in timm's ConvNeXt.
+
+    Args:
+        total: stride of the stem; then of the stages so far.
+        limit: 8, 16, 32 or None for no limit.
+
+    Attributes:
+        dilation: of the blocks in the present stage.
+    """
+
+    def __init__(self, total: int, limit: int | None):
+        if limit not in (None, 8, 16, 32):
+            raise ValueError(f'output_stride is {limit}; choose from 8, 16, 32 or None')
+        if limit is not None and limit < total:
+            raise ValueError(f'output_stride is {limit}, but the stem alone has stride {total}')
+        self.total, self.limit, self.dilation = total, limit, 1
+
+    def downsample(self) -> tuple[int, int]:
+        """Go to the next stage; stride and dilation of the convolution that leads there."""
+        if self.limit is None or self.total < self.limit:
+            self.total *= 2
+            return 2, 1
+        self.dilation *= 2
+        return 1, self.dilation // 2
+
+
+def resolve_arch(arch: str | dict) -> dict:
+    """A full entry in the form of ``ARCHS``: every key present, sizes as tuples."""
+    if isinstance(arch, str):
+        if arch not in ARCHS:
+            raise ValueError(
+                f'arch {arch!r} is unknown; choose from {", ".join(ARCHS)}, '
+                'or pass a dict with depths and channels'
+            )
+        arch = ARCHS[arch]
+    defaults = dict(stem_patch_size=4, stem_norm=True, norm_cfg=LAYER_NORM)
+    known = {'depths', 'channels', *defaults}
+    if not {'depths', 'channels'} <= set(arch) <= known:
+        raise ValueError(
+            f'arch has the keys {sorted(arch)}; it needs depths and channels, and may have {defaults}'
+        )
+    depths, channels = tuple(arch['depths']), tuple(arch['channels'])
+    if len(depths) != len(channels) or not depths or min(depths + channels) < 1:
+        raise ValueError(
+            f'arch has depths {depths} and channels {channels}; it needs one positive number of each a stage'
+        )
+    return {**defaults, **arch, 'depths': depths, 'channels': channels}
+
+
+def resolve_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
+    """Stage numbers from 0."""
+    indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
+    if not all(-num_stages <= index < num_stages for index in indices):
+        raise ValueError(f'out_indices is {out_indices}; the network has {num_stages} stages, counted from 0')
+    return tuple(index % num_stages for index in indices)
+
+
+def resolve_kernel_sizes(kernel_size: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
+    """One odd kernel size a stage."""
+    sizes = (kernel_size,) * num_stages if isinstance(kernel_size, int) else tuple(kernel_size)
+    if len(sizes) != num_stages or not all(size % 2 == 1 for size in sizes):
+        raise ValueError(f'kernel_size is {kernel_size}; it needs one odd number, or {num_stages} of them')
+    return sizes
+
+
+def build_stem(
+    stem_type: str, in_channels: int, channels: int, patch_size: int, bias: bool, act_cfg: dict | str
+) -> nn.Sequential:
+    """The convolutions in front of the first norm."""
+    if stem_type == 'patch':
+        if patch_size < 1:
+            raise ValueError(f'stem_patch_size is {patch_size}; it needs a positive number of pixels')
+        return nn.Sequential(nn.Conv2d(in_channels, channels, patch_size, stride=patch_size, bias=bias))
+    if stem_type not in ('overlap', 'overlap_tiered', 'overlap_act'):
+        raise ValueError(
+            f'stem_type is {stem_type!r}; choose from patch, overlap, overlap_tiered, overlap_act'
+        )
+    middle = half_in_eights(channels) if stem_type == 'overlap_tiered' else channels
+    stem = nn.Sequential(nn.Conv2d(in_channels, middle, 3, stride=2, padding=1, bias=bias))
+    if stem_type == 'overlap_act':
+        stem.append(build_activation(act_cfg))
+    return stem.append(nn.Conv2d(middle, channels, 3, stride=2, padding=1, bias=bias))
+
+
+def half_in_eights(channels: int) -> int:
+    """Half of ``channels`` rounded to a multiple of 8, at least 8 and nine tenths of the half.
+
+    timm's ``make_divisible``, as the tiered stems were trained with it.
+    """
+    half = channels // 2
+    rounded = max(8, (half + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * half else rounded + 8

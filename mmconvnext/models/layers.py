@@ -1,0 +1,76 @@
+"""The layers that ConvNeXt adds to torch.nn: norms over channels, and GRN."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of a feature map.
+
+    ``forward`` takes (N, C, H, W); ``normalize`` takes (..., C), for code that already holds
+    channels last. The result of ``forward`` keeps the channels-last memory it was computed in.
+    """
+
+    def normalize(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.normalize(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class RMSNorm2d(nn.RMSNorm):
+    """Like ``LayerNorm2d`` without mean and bias: x / sqrt(mean(x^2) + eps) * weight."""
+
+    def normalize(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.normalize(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class SimpleNorm2d(RMSNorm2d):
+    """Like ``RMSNorm2d`` with the unbiased variance for the mean square (timm's ``SimpleNorm``).
+
+    The published zepto "rms" weights were trained with it.
+    """
+
+    def normalize(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.var(dim=-1, keepdim=True) + self.eps) * self.weight
+
+
+NORMS = {'LN2d': LayerNorm2d, 'RMSNorm2d': RMSNorm2d, 'SimpleNorm2d': SimpleNorm2d}
+
+
+def build_norm(cfg: dict, channels: int) -> nn.Module:
+    """A norm over ``channels`` from ``dict(type=..., eps=...)``.
+
+    Raises:
+        ValueError: for a type outside ``NORMS``.
+    """
+    kwargs = dict(cfg)
+    name = kwargs.pop('type', None)
+    if name not in NORMS:
+        raise ValueError(f'norm_cfg has type {name!r}; choose from {", ".join(NORMS)}')
+    return NORMS[name](channels, **kwargs)
+
+
+class GRN(nn.Module):
+    """Global response normalisation (ConvNeXt V2, section 3.3, algorithm 1), channels last.
+
+    Args:
+        channels: C, the number of channels normalised against each other.
+        eps: added to the mean response; 1e-6 as in the official ``models/utils.py``.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-6):
+        super().__init__()
+        self.eps = eps
+        self.gamma = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, H, W, C) -> (N, H, W, C)."""
+        response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)  # (N, 1, 1, C)
+        relative = response / (response.mean(dim=-1, keepdim=True) + self.eps)
+        return x + self.gamma * (x * relative) + self.beta

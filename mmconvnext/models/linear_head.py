@@ -1,0 +1,81 @@
+"""The classification head: one linear layer on pooled features."""
+
+import torch
+from mmpretrain.models.heads import LinearClsHead as MMPretrainLinearClsHead
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+from ..registry import MODELS
+
+# Of mmpretrain's head.
+INIT_CFG = dict(type='Normal', layer='Linear', std=0.01)
+
+
+@MODELS.register_module()
+class LinearClsHead(MMPretrainLinearClsHead):
+    """mmpretrain's ``LinearClsHead`` with dropout, a scaled start and regression.
+
+    With ``num_classes=1`` and no ``loss`` it is a regression head, as in transformers with
+    ``num_labels=1``: mean squared error against ``gt_score`` (or ``gt_label``), and the raw output as
+    ``pred_score``.
+
+    Args:
+        num_classes: number of outputs.
+        in_channels: channels of the features.
+        loss: loss config; None: cross entropy, or mean squared error for one output.
+        dropout_rate: probability of dropping a feature in training.
+        head_init_scale: factor on the freshly initialised weights (official fine-tuning: 0.001).
+        init_cfg: weight initialisation.
+        **kwargs: ``topk`` and ``cal_acc`` of mmpretrain's head.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        loss: dict | nn.Module | None = None,
+        dropout_rate: float = 0.0,
+        head_init_scale: float = 1.0,
+        init_cfg: dict | None = INIT_CFG,
+        **kwargs,
+    ):
+        self.regression = num_classes == 1 and loss is None
+        if self.regression and kwargs.get('cal_acc'):
+            raise ValueError(
+                'cal_acc is set, but one output without a loss is regression and has no accuracy'
+            )
+        if loss is None:
+            loss = nn.MSELoss() if self.regression else dict(type='CrossEntropyLoss', loss_weight=1.0)
+        super().__init__(num_classes, in_channels, init_cfg=init_cfg, loss=loss, **kwargs)
+        self.dropout = nn.Dropout(dropout_rate)
+        self.head_init_scale = head_init_scale
+
+    def init_weights(self) -> None:
+        fresh = not self.is_init
+        super().init_weights()
+        pretrained = (self.init_cfg or {}).get('type') == 'Pretrained'
+        if fresh and not pretrained and self.head_init_scale != 1:
+            with torch.no_grad():
+                self.fc.weight.mul_(self.head_init_scale)
+                self.fc.bias.mul_(self.head_init_scale)
+
+    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
+        """Features of each stage, of which the last (N, in_channels) is used -> logits (N, num_classes)."""
+        return self.fc(self.dropout(self.pre_logits(feats)))
+
+    def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:
+        if not self.regression:
+            return super()._get_loss(cls_score, data_samples, **kwargs)
+        target = torch.cat([s.gt_score if 'gt_score' in s else s.gt_label for s in data_samples])
+        return dict(loss=self.loss_module(cls_score.flatten(), target.to(cls_score)))
+
+    def _get_predictions(
+        self, cls_score: Tensor, data_samples: list[DataSample | None] | None
+    ) -> list[DataSample]:
+        if not self.regression:
+            return super()._get_predictions(cls_score, data_samples)
+        samples = [None] * len(cls_score) if data_samples is None else data_samples
+        return [
+            (sample or DataSample()).set_pred_score(score)
+            for sample, score in zip(samples, cls_score, strict=True)
+        ]
