@@ -1,0 +1,64 @@
+"""Do these weights belong to this model?"""
+
+from torch import Tensor, nn
+
+from ..errors import UserError
+
+
+def weights_of(checkpoint: dict) -> dict[str, Tensor]:
+    """Name to tensor, out of the wrappings ``state_dict``, ``model`` and ``module.``.
+
+    Raises:
+        UserError: there are no weights inside.
+    """
+    weights = checkpoint
+    for key in ('state_dict', 'model'):
+        if isinstance(checkpoint.get(key), dict):
+            weights = checkpoint[key]
+            break
+    weights = {name.removeprefix('module.'): w for name, w in weights.items() if isinstance(w, Tensor)}
+    if not weights:
+        raise UserError(f'the checkpoint holds no weights; its keys are {sorted(map(str, checkpoint))[:10]}')
+    return weights
+
+
+def check_fit(weights: dict[str, Tensor], model: nn.Module, source: str, *, new_head: bool = False) -> None:
+    """Raise unless the weights have the model's names and shapes.
+
+    Args:
+        weights: name to tensor; nothing is copied.
+        model: may be on the meta device.
+        source: what to call the weights in the message.
+        new_head: only the backbone has to fit, since the head is trained anew.
+
+    Raises:
+        UserError: listing what is missing, unexpected or of another shape.
+    """
+    wanted = model.state_dict()
+    missing = [f'{n} {tuple(w.shape)}' for n, w in wanted.items() if n not in weights]
+    unexpected = [f'{n} {tuple(w.shape)}' for n, w in weights.items() if n not in wanted]
+    reshaped = [
+        f'{n} {tuple(weights[n].shape)} instead of {tuple(w.shape)}'
+        for n, w in wanted.items()
+        if n in weights and weights[n].shape != w.shape
+    ]
+    if new_head:
+        missing, unexpected, reshaped = (
+            [entry for entry in entries if entry.startswith('backbone.')]
+            for entries in (missing, unexpected, reshaped)
+        )
+    problems = [
+        f'{len(entries)} {kind} ({", ".join(entries[:3])}{", ..." if len(entries) > 3 else ""})'
+        for kind, entries in (
+            ('missing', missing),
+            ('unexpected', unexpected),
+            ('of another shape', reshaped),
+        )
+        if entries
+    ]
+    if problems:
+        raise UserError(
+            f'{source} does not fit the model of the config: {"; ".join(problems)}. '
+            'Use the config that the checkpoint was made with, or set model.backbone.arch and '
+            'model.head.num_classes to match it.'
+        )
