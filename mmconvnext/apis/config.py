@@ -1,0 +1,122 @@
+"""From a config's name and the overrides of a command line to a checked Config."""
+
+import inspect
+from difflib import get_close_matches
+from pathlib import Path
+
+import mmengine.registry
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import Registry, init_default_scope
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
+from mmpretrain.models import ClsDataPreprocessor
+from torch.utils.data import DataLoader
+
+from ..errors import UserError
+
+# The wheel carries the configs here; in a checkout the folder links to them.
+CONFIGS = Path(__file__).parents[1] / '.mim' / 'configs'
+
+# Read by mmengine's Runner or by our tools from the whole config, hence not among the Runner's arguments.
+TOP_LEVEL = {'compile', 'find_unused_parameters', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'}
+
+# Dicts that need no type: what takes their keys.
+UNTYPED = {
+    'train_dataloader': [DataLoader],
+    'val_dataloader': [DataLoader],
+    'test_dataloader': [DataLoader],
+    'train_cfg': [EpochBasedTrainLoop, IterBasedTrainLoop],
+    'val_cfg': [ValLoop],
+    'test_cfg': [TestLoop],
+    'randomness': [Runner.set_randomness],
+    'auto_scale_lr': [lambda base_batch_size, enable: None],
+    'data_preprocessor': [ClsDataPreprocessor],
+    'optim_wrapper': [OptimWrapper, AmpOptimWrapper, lambda constructor, paramwise_cfg, optimizer: None],
+}
+
+
+def load_config(name: str | Path, cfg_options: dict | None = None) -> Config:
+    """The config of a file, with overrides.
+
+    Args:
+        name: a path, or one inside this package's configs, with or without folder and suffix:
+            ``convnext-tiny_32xb128_in1k``.
+        cfg_options: dotted key to value, as ``{'model.backbone.drop_path_rate': 0.2}``.
+
+    Raises:
+        UserError: no such config, or an option that neither the config nor the type it
+            configures knows.
+    """
+    cfg = Config.fromfile(find_config(name))
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    for option in cfg_options or {}:
+        check_option(cfg, option)
+    try:
+        cfg.merge_from_dict(cfg_options or {})
+    except TypeError as error:  # a dict in place of a value, or the other way round
+        raise UserError(f'--cfg-options: {error}') from error
+    return cfg
+
+
+def find_config(name: str | Path) -> Path:
+    """The file of a path or of a config inside this package."""
+    if Path(name).is_file():
+        return Path(name)
+    packaged = {file.stem: file for file in sorted(CONFIGS.glob('[!_]*/*.py'))}
+    if Path(name).stem in packaged:
+        return packaged[Path(name).stem]
+    raise UserError(f'config {name} does not exist{did_you_mean(Path(name).stem, packaged)}')
+
+
+def check_option(cfg: Config, option: str) -> None:
+    """Raise UserError if the dotted key leads to nothing that the config could have."""
+    node, walked = cfg._cfg_dict, []
+    for part in option.split('.'):
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UserError(
+                    f'--cfg-options {option}: {".".join(walked)} is a list of {len(node)}, so '
+                    f'{part!r} should be a number from 0 to {len(node) - 1}'
+                )
+            node = node[int(part)]
+        elif not isinstance(node, dict):
+            raise UserError(f'--cfg-options {option}: {".".join(walked)} is {node!r} and has nothing inside')
+        elif part in node:
+            node = node[part]
+        else:
+            known = known_keys(node, walked, cfg)
+            if part not in known:
+                place = '.'.join(walked) or 'the config'
+                raise UserError(f'--cfg-options {option}: {place} has no {part!r}{did_you_mean(part, known)}')
+            return
+        walked.append(part)
+
+
+def known_keys(node: ConfigDict, path: list[str], cfg: Config) -> set[str]:
+    """Keys of the dict at a path, and the arguments of what it configures."""
+    if path:
+        configured = UNTYPED.get(path[0], []) if len(path) == 1 else []
+        found = find_type(node.get('type'), cfg.get('default_scope'))
+        configured = [*configured, *(p for p in getattr(found, '__mro__', ()) if p is not object)]
+    else:
+        configured = [Runner]
+    arguments = {name for each in configured for name in inspect.signature(each).parameters}
+    return (set(node) | arguments | (set() if path else TOP_LEVEL)) - {'self', 'args', 'kwargs'}
+
+
+def find_type(name: str | type | None, scope: str | None) -> type | None:
+    """What a config's ``type`` stands for, in any of mmengine's registries."""
+    if not isinstance(name, str):
+        return name
+    for registry in vars(mmengine.registry).values():
+        if isinstance(registry, Registry):
+            for candidate in (name, f'{scope}.{name}'):
+                found = registry.get(candidate)
+                if found is not None:
+                    return found
+    return None
+
+
+def did_you_mean(word: str, known) -> str:
+    close = get_close_matches(word, known, n=3, cutoff=0.5)
+    return f'; did you mean {" or ".join(close)}?' if close else f'; choose from {", ".join(sorted(known))}'

@@ -1,0 +1,57 @@
+import pytest
+
+from mmconvnext.apis import load_config
+from mmconvnext.errors import UserError
+
+NAME = 'convnext-tiny_32xb128_in1k'
+
+
+@pytest.mark.parametrize('name', [NAME, f'{NAME}.py', f'configs/convnext/{NAME}.py'])
+def test_packaged_config_is_found_by_path_and_by_name_from_any_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(name).model.backbone.arch == 'tiny'
+
+
+def test_unknown_config_names_the_nearest():
+    with pytest.raises(UserError, match=f'did you mean .*{NAME}'):
+        load_config('configs/convnext/convnext-tiny_32xb128_in1.py')
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        'model.backbone.drop_path_rate',
+        'model.backbone.with_cp',  # not in the config, but an argument of the backbone
+        'model.head.topk',  # an argument of mmpretrain's head, which ours inherits
+        'optim_wrapper.accumulative_counts',
+        'train_dataloader.dataset.pipeline.1.scale',
+        'default_hooks.checkpoint.save_optimizer',
+        'custom_hooks.0.momentum',
+        'find_unused_parameters',
+        'randomness.deterministic',
+        'auto_scale_lr.enable',
+        'env_cfg.mp_cfg.mp_start_method',
+        'train_dataloader.prefetch_factor',
+        'work_dir',
+    ],
+)
+def test_options_that_exist_are_taken(option):
+    assert option.split('.')[0] in load_config(NAME, {option: 1})
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('model.backbone.drop_path', 'model.backbone has no .*drop_path_rate'),
+        ('model.bakbone.arch', "model has no 'bakbone'; did you mean backbone"),
+        ('mode.backbone.arch', "the config has no 'mode'; did you mean model"),
+        ('optim_wrapper.optimiser.lr', 'did you mean optimizer'),
+        ('train_dataloader.batchsize', 'did you mean batch_size'),
+        ('custom_hooks.5.momentum', 'is a list of 1'),
+        ('train_dataloader.batch_size.x', 'has nothing inside'),
+        ('default_hooks.checkpoint.intervall', 'did you mean interval'),
+    ],
+)
+def test_misspelt_option_names_the_nearest_key(option, message):
+    with pytest.raises(UserError, match=message):
+        load_config(NAME, {option: 1})

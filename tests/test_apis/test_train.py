@@ -1,0 +1,279 @@
+"""Runs that work, and wrong input that ends in one message before anything is written."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from mmconvnext.apis import load_config, test, train
+from mmconvnext.errors import UserError
+
+evaluate = test
+del test  # pytest would collect it
+
+
+def image_folder(root, classes=('cat', 'dog'), count=2, size=40):
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new('RGB', (size, size), (40 * i, 80, 120)).save(root / name / f'{i}.png')
+    return root
+
+
+def folder_options(root, **extra):
+    """Train the tiny network on an image folder."""
+    load = dict(type='LoadImageFromFile')
+    pipeline = [load, dict(type='Resize', scale=(32, 32)), dict(type='PackInputs')]
+    dataset = dict(_delete_=True, type='CustomDataset', data_root=str(root), pipeline=pipeline)
+    return {
+        'train_dataloader.dataset': dataset,
+        'train_dataloader.batch_size': 2,
+        'val_dataloader.dataset': dict(dataset),
+        'model.head.num_classes': 2,
+        'val_evaluator.topk': (1,),
+        'auto_scale_lr.base_batch_size': 2,
+        **extra,
+    }
+
+
+def everything_in(folder):
+    return {file: file.read_bytes() for file in Path(folder).rglob('*') if file.is_file()}
+
+
+def test_train_test_and_resume(tiny_config, tmp_path):
+    work_dir = tmp_path / 'work'
+    train(tiny_config, work_dir=str(work_dir), cfg_options={'train_cfg.max_epochs': 1})
+    first = torch.load(work_dir / 'epoch_1.pth', weights_only=False)['state_dict']
+    assert first['backbone.stages.0.0.gamma'].shape == (8,)
+
+    runner = train(tiny_config, work_dir=str(work_dir), resume='auto')
+    assert (runner.epoch, runner.iter) == (2, 8)
+    assert (work_dir / 'epoch_2.pth').is_file()
+    history = torch.load(work_dir / 'epoch_2.pth', weights_only=False)['message_hub']['log_scalars']
+    assert len(history['train/loss'].data[0]) == 8  # four iterations before, four after
+
+    metrics = evaluate(tiny_config, work_dir / 'epoch_2.pth', work_dir=str(tmp_path / 'test'))
+    validated = runner.message_hub.get_scalar('val/accuracy/top1').current()
+    assert metrics['accuracy/top1'] == pytest.approx(validated)
+
+
+def test_results_and_pictures_are_written(tiny_config, tmp_path):
+    import mmengine
+
+    train(tiny_config, work_dir=str(tmp_path / 'work'), cfg_options={'train_cfg.max_epochs': 1})
+    checkpoint = tmp_path / 'work/epoch_1.pth'
+    options = dict(work_dir=str(tmp_path / 'test'))
+    evaluate(
+        tiny_config, checkpoint, out=str(tmp_path / 'pred.pkl'), show_dir=str(tmp_path / 'show'), **options
+    )
+    predictions = mmengine.load(tmp_path / 'pred.pkl')
+    assert len(predictions) == 32
+    assert predictions[0]['pred_score'].sum().item() == pytest.approx(1, abs=1e-5)
+    assert len(list((tmp_path / 'show').rglob('*.png'))) == 32
+
+    plain = evaluate(tiny_config, checkpoint, out=str(tmp_path / 'm.json'), out_item='metrics', **options)
+    assert mmengine.load(tmp_path / 'm.json') == plain
+    mirrored = evaluate(tiny_config, checkpoint, tta=True, out=str(tmp_path / 'tta.pkl'), **options)
+    assert mirrored.keys() == plain.keys()
+    averaged = mmengine.load(tmp_path / 'tta.pkl')
+    assert any(
+        not torch.allclose(a['pred_score'], b['pred_score'])
+        for a, b in zip(averaged, predictions, strict=True)
+    )
+
+
+def test_a_folder_of_images_is_enough(tiny_config, tmp_path):
+    root = image_folder(tmp_path / 'data')
+    runner = train(tiny_config, work_dir=str(tmp_path / 'work'), cfg_options=folder_options(root))
+    assert runner.train_dataloader.dataset.metainfo['classes'] == ('cat', 'dog')
+
+
+def test_without_validation_nothing_is_validated(tiny_config, tmp_path):
+    runner = train(
+        tiny_config, work_dir=str(tmp_path), no_validate=True, cfg_options={'train_cfg.max_epochs': 1}
+    )
+    assert runner.val_loop is None
+
+
+@pytest.mark.parametrize(
+    'name', ['convnext-tiny_32xb128_in1k', 'convnext-v2-atto_32xb32_in1k', 'convnext-base_32xb128_in21k']
+)
+def test_smoke_test_runs_a_config_at_its_own_resolution(name, tmp_path):
+    """Two iterations of the whole recipe, on a network of the same form with few channels."""
+    small = dict(_delete_=True, depths=(1, 1, 1, 1), channels=(8, 8, 8, 8))
+    options = {'model.backbone.arch': small, 'model.head.in_channels': 8}
+    runner = train(name, work_dir=str(tmp_path), smoke=True, cfg_options=options)
+    assert runner.iter == 2
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_batch_size_off_the_recipe_is_told_once_with_the_scaled_rate(tiny_config, tmp_path):
+    options = {'auto_scale_lr.base_batch_size': 64, 'train_cfg.max_epochs': 1}
+    runner = train(tiny_config, work_dir=str(tmp_path), no_validate=True, cfg_options=options)
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert log.count('The effective batch is 16 (1 x 16), the recipe was made for 64') == 1
+    assert 'learning rate 0.002 scales to 0.0005: pass --auto-scale-lr' in log
+    assert runner.optim_wrapper.param_groups[0]['initial_lr'] == 2e-3
+
+
+def test_auto_scale_lr_scales_and_says_nothing_more(tiny_config, tmp_path):
+    options = {'auto_scale_lr.base_batch_size': 64, 'train_cfg.max_epochs': 1}
+    runner = train(
+        tiny_config, work_dir=str(tmp_path), no_validate=True, auto_scale_lr=True, cfg_options=options
+    )
+    assert runner.optim_wrapper.param_groups[0]['initial_lr'] == pytest.approx(5e-4)
+    assert 'effective batch' not in next(tmp_path.glob('*/*.log')).read_text()
+
+
+# Wrong input. Every case: one UserError, and the work dir as before.
+
+
+def refuse(message, config, work_dir, run=train, **kwargs):
+    before = everything_in(work_dir)
+    with pytest.raises(UserError, match=message):
+        run(config, work_dir=str(work_dir), **kwargs)
+    assert everything_in(work_dir) == before
+
+
+def test_missing_data_root(tmp_path):
+    refuse(
+        r'train_dataloader.dataset.data_root data/imagenet is not a folder.*--cfg-options',
+        'convnext-tiny_32xb128_in1k',
+        tmp_path / 'work',
+    )
+
+
+def test_dataset_folder_without_images(tiny_config, tmp_path):
+    for classes in ((), ('cat', 'dog')):
+        root = tmp_path / f'data{len(classes)}'
+        root.mkdir()
+        image_folder(root, classes=classes, count=0)
+        refuse(
+            f'data_root {root}.* cannot be read',
+            tiny_config,
+            tmp_path / 'w',
+            cfg_options=folder_options(root),
+        )
+
+
+def test_class_count_that_differs_from_the_head(tiny_config, tmp_path):
+    options = folder_options(image_folder(tmp_path / 'data'), **{'model.head.num_classes': 3})
+    message = r'has 2 classes \(cat, dog, ...\), but the head has 3 outputs; pass .*model.head.num_classes=2'
+    refuse(message, tiny_config, tmp_path / 'work', cfg_options=options)
+
+
+def test_unreadable_first_image(tiny_config, tmp_path):
+    root = image_folder(tmp_path / 'data')
+    (root / 'cat/0.png').write_text('not an image')
+    refuse('image .*cat/0.png does not pass', tiny_config, tmp_path / 'w', cfg_options=folder_options(root))
+
+
+def test_unknown_arch(tiny_config, tmp_path):
+    refuse("'tinny' is unknown", tiny_config, tmp_path / 'work', cfg_options={'model.backbone.arch': 'tinny'})
+
+
+def test_images_smaller_than_the_network_can_take(tiny_config, tmp_path):
+    options = {'model.backbone.stem_patch_size': 8}
+    refuse(
+        'images of 32 x 32 pixels, but the backbone needs at least 64',
+        tiny_config,
+        tmp_path,
+        cfg_options=options,
+    )
+
+
+@pytest.fixture
+def trained(tiny_config, tmp_path):
+    """A work dir with one epoch in it."""
+    work_dir = tmp_path / 'trained'
+    train(tiny_config, work_dir=str(work_dir), no_validate=True, cfg_options={'train_cfg.max_epochs': 1})
+    return work_dir
+
+
+def test_checkpoint_of_another_arch(tiny_config, trained, tmp_path):
+    wider = {'model.backbone.arch.channels': (8, 16, 24, 40), 'model.head.in_channels': 40}
+    checkpoint = trained / 'epoch_1.pth'
+    message = 'epoch_1.pth does not fit the model of the config'
+    refuse(message, tiny_config, tmp_path / 'w', run=evaluate_run, checkpoint=checkpoint, cfg_options=wider)
+    refuse(message, tiny_config, trained, resume='auto', cfg_options=wider)
+    refuse(message, tiny_config, tmp_path / 'w', cfg_options={**wider, 'load_from': str(checkpoint)})
+
+
+def evaluate_run(config, *, checkpoint, **kwargs):
+    return evaluate(config, checkpoint, **kwargs)
+
+
+@pytest.mark.parametrize('damage', [lambda b: b[: len(b) // 2], lambda b: b'no checkpoint', lambda b: b''])
+def test_truncated_checkpoint_and_other_files(tiny_config, trained, tmp_path, damage):
+    checkpoint = trained / 'epoch_1.pth'
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    message = r'epoch_1.pth \([\d,]+ bytes\) is truncated or not a checkpoint'
+    refuse(message, tiny_config, tmp_path / 'w', run=evaluate_run, checkpoint=checkpoint)
+    refuse(message, tiny_config, trained, resume='auto')
+
+
+def test_missing_checkpoint(tiny_config, tmp_path):
+    refuse('none.pth does not exist', tiny_config, tmp_path / 'w', run=evaluate_run, checkpoint='none.pth')
+
+
+def test_nothing_to_resume(tiny_config, tmp_path):
+    refuse(
+        'holds no checkpoint to go on from; start without --resume',
+        tiny_config,
+        tmp_path / 'w',
+        resume='auto',
+    )
+
+
+def test_earlier_run_is_not_written_over(tiny_config, trained):
+    refuse('holds epoch_1.pth of an earlier run.*--resume', tiny_config, trained)
+
+
+def test_other_classes_in_the_checkpoint_are_fine_to_start_from(tiny_config, trained, tmp_path, capfd):
+    """Fine-tuning: the backbone is loaded, the head of other size is new and listed."""
+    options = {
+        **folder_options(image_folder(tmp_path / 'data')),
+        'load_from': str(trained / 'epoch_1.pth'),
+        'train_cfg.max_epochs': 1,
+        'optim_wrapper.optimizer.lr': 0.0,
+        'optim_wrapper.optimizer.weight_decay': 0.0,
+    }
+    train(tiny_config, work_dir=str(tmp_path / 'finetuned'), cfg_options=options)
+    before = load_weights(trained / 'epoch_1.pth')
+    after = load_weights(tmp_path / 'finetuned/epoch_1.pth')
+    torch.testing.assert_close(after['backbone.norm3.weight'], before['backbone.norm3.weight'])
+    assert after['head.fc.weight'].shape[0] == 2
+    assert 'size mismatch for head.fc.weight' in capfd.readouterr().out
+
+
+def load_weights(file):
+    return torch.load(file, weights_only=False)['state_dict']
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU to train on')
+def test_mixed_precision_without_a_gpu(tiny_config, tmp_path):
+    refuse('--amp needs a GPU', tiny_config, tmp_path / 'w', amp=True)
+
+
+def test_auto_scaling_without_a_base(tiny_config, tmp_path):
+    cfg = load_config(tiny_config)
+    cfg.pop('auto_scale_lr')
+    cfg.dump(tmp_path / 'no_base.py')
+    refuse('does not say for which batch', tmp_path / 'no_base.py', tmp_path / 'w', auto_scale_lr=True)
+
+
+def test_config_without_test_data(tmp_path):
+    refuse(
+        'has no test_dataloader',
+        'convnext-base_32xb128_in21k',
+        tmp_path / 'w',
+        run=evaluate_run,
+        checkpoint='any.pth',
+    )
+
+
+def test_out_item_without_a_file(tiny_config, tmp_path):
+    refuse(
+        'name the file with --out', tiny_config, tmp_path, run=evaluate_run, checkpoint='x', out_item='pred'
+    )

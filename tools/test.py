@@ -1,0 +1,42 @@
+#!/usr/bin/env python
+"""Evaluate a checkpoint on the test set of its config."""
+
+import argparse
+import sys
+
+from mmengine.config import DictAction
+
+from mmconvnext.apis import test
+from mmconvnext.errors import UserError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of a config, or the name of one in this package')
+    parser.add_argument('checkpoint', help='path or URL')
+    parser.add_argument('--work-dir', help='folder for logs; default work_dirs/NAME')
+    parser.add_argument('--out', help='file for the results: .pkl, .json or .yml')
+    parser.add_argument(
+        '--out-item', choices=['pred', 'metrics'], help='what goes into the file; default every prediction'
+    )
+    parser.add_argument('--show-dir', help='folder for every test image with its prediction')
+    parser.add_argument(
+        '--tta', action='store_true', help='average the scores of each image and its mirror image'
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override the config, as test_dataloader.batch_size=8; lists as key="[a,b]"',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    try:
+        test(**vars(parse_args()))
+    except UserError as error:
+        sys.exit(f'Error: {error}')

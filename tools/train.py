@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+"""Train a config."""
+
+import argparse
+import sys
+
+from mmengine.config import DictAction
+
+from mmconvnext.apis import train
+from mmconvnext.errors import UserError
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of a config, or the name of one in this package')
+    parser.add_argument('--work-dir', help='folder for checkpoints and logs; default work_dirs/NAME')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from the last checkpoint in the work dir, or from the one named here',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--no-validate', action='store_true', help='leave out validation')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the batch size over the recipe's",
+    )
+    parser.add_argument(
+        '--smoke',
+        action='store_true',
+        help='two iterations on noise at the resolution of the config: does it run here?',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override the config, as model.backbone.drop_path_rate=0.2; lists as key="[a,b]"',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    try:
+        train(**vars(parse_args()))
+    except UserError as error:
+        sys.exit(f'Error: {error}')
