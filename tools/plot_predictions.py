@@ -1,0 +1,29 @@
+#!/usr/bin/env python
+"""Draw test images with the predictions of a checkpoint."""
+
+import argparse
+import sys
+
+from mmengine.config import DictAction
+
+from mmconvnext.errors import UserError
+from mmconvnext.visualization.predictions import plot_predictions
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of a config, or the name of one in this package')
+    parser.add_argument('checkpoint', help='path or URL')
+    parser.add_argument('out', help='image file')
+    parser.add_argument('--count', type=int, default=40, help='how many images')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config'
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    try:
+        plot_predictions(**vars(parse_args()))
+    except UserError as error:
+        sys.exit(f'Error: {error}')
