@@ -1,0 +1,42 @@
+# make install | demo | test | test-fast | lint
+#
+#   make test PYTHON=python3.12                       the Python of the environment
+#   make test PIP_OPTIONS="--index-url https://..."   a mirror or CPU-only index for pip
+#   make test STACK=original VENV=.venv-original      OpenMMLab's own releases
+
+PYTHON ?= python3
+PIP_OPTIONS ?=
+STACK ?= maintained
+VENV ?= .venv
+DEMO = work_dirs/demo
+
+INSTALLED = $(VENV)/installed-$(STACK)
+RUN = $(VENV)/bin/python
+
+.PHONY: install demo test test-fast lint
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.py pyproject.toml mmconvnext/version.py
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install $(PIP_OPTIONS) --upgrade pip
+	$(RUN) -m pip install $(PIP_OPTIONS) --editable '.[$(STACK),dev]'
+	touch $@
+
+demo: install
+	rm -rf $(DEMO)
+	$(RUN) tools/train.py configs/digits/convnext-atto_1xb48_digits.py --work-dir $(DEMO)
+	$(RUN) tools/test.py configs/digits/convnext-atto_1xb48_digits.py $(DEMO)/epoch_12.pth --work-dir $(DEMO)/test
+	$(RUN) tools/plot_predictions.py configs/digits/convnext-atto_1xb48_digits.py $(DEMO)/epoch_12.pth $(DEMO)/predictions.png
+	$(RUN) tools/plot_curves.py $(DEMO) $(DEMO)/curves.png
+	@echo "Pictures: $(DEMO)/predictions.png and $(DEMO)/curves.png"
+
+test: install
+	$(RUN) -m pytest -n auto
+
+test-fast: install
+	$(RUN) -m pytest -n auto -m "not slow"
+
+lint: install
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check

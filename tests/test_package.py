@@ -1,0 +1,130 @@
+"""The package as a user gets it: from a wheel, beside missing libraries, under other scopes."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import mmpretrain
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from mmconvnext import _stack
+from tests.conftest import REPO
+
+
+def python(code, cwd, **env):
+    return subprocess.run(
+        [sys.executable, '-c', code], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope='module')
+def wheel_contents(tmp_path_factory):
+    """The wheel of this checkout, unpacked: what `pip install .` puts into site-packages."""
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    ignored = shutil.ignore_patterns('.*venv*', 'work_dirs', 'data', '.git', 'build', '*.egg-info')
+    shutil.copytree(REPO, source, symlinks=True, ignore=ignored)
+    subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pip',
+            'wheel',
+            '--quiet',
+            '--no-deps',
+            '--no-build-isolation',
+            '-w',
+            folder,
+            source,
+        ],
+        check=True,
+    )
+    with zipfile.ZipFile(next(folder.glob('*.whl'))) as archive:
+        archive.extractall(folder / 'site')
+    return folder / 'site'
+
+
+def test_wheel_carries_every_config_and_tool(wheel_contents):
+    packed = {
+        p.relative_to(wheel_contents / 'mmconvnext/.mim')
+        for p in (wheel_contents / 'mmconvnext/.mim').rglob('*.*')
+    }
+    kept = {p.relative_to(REPO) for folder in ('configs', 'tools') for p in (REPO / folder).rglob('*.*')}
+    assert packed == {p for p in kept if '__pycache__' not in p.parts}
+
+
+def test_wheel_works_without_the_checkout(wheel_contents, tmp_path):
+    code = (
+        'import mmconvnext\n'
+        'from mmconvnext.apis import load_config\n'
+        'from mmconvnext.apis.runner import build_on_meta\n'
+        "print(mmconvnext.__file__); build_on_meta(load_config('convnext-v2-atto_32xb32_in1k'))"
+    )
+    result = python(code, tmp_path, PYTHONPATH=str(wheel_contents))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(str(wheel_contents))
+
+
+def test_missing_and_old_libraries_are_named_with_the_extras(monkeypatch):
+    found = {'mmengine': '0.9.1', 'mmpretrain': '1.2.0'}
+    monkeypatch.setattr(_stack, 'installed_version', lambda names: found.get(names[-1]))
+    with pytest.raises(ImportError) as error:
+        _stack.check_stack()
+    message = str(error.value)
+    assert 'mmengine is 0.9.1, at least 0.10.0 is needed' in message
+    assert 'mmcv is not installed' in message
+    assert 'mmpretrain' not in message.split('Install')[0].removeprefix('mmconvnext')
+    assert 'mmconvnext[maintained]' in message
+    assert 'mmconvnext[original]' in message
+
+
+def test_import_itself_checks_the_stack(tmp_path):
+    code = (
+        'import importlib.metadata as m\n'
+        'version = m.version\n'
+        'def without_mmcv(name):\n'
+        "    if 'mmcv' in name: raise m.PackageNotFoundError(name)\n"
+        '    return version(name)\n'
+        'm.version = without_mmcv\n'
+        'import mmconvnext'
+    )
+    result = python(code, REPO)
+    assert 'ImportError: mmconvnext cannot run: mmcv is not installed' in result.stderr
+
+
+@pytest.mark.parametrize('scope', ['mmengine', 'mmpretrain'])
+def test_backbone_resolves_from_other_scopes_without_custom_imports(scope, tmp_path):
+    code = (
+        'from mmengine.registry import MODELS, init_default_scope\n'
+        f"init_default_scope('{scope}')\n"
+        'arch = dict(depths=(1, 1), channels=(4, 4))\n'
+        "print(type(MODELS.build(dict(type='mmconvnext.ConvNeXt', arch=arch))).__module__)"
+    )
+    result = python(code, REPO)
+    assert result.stdout.strip().endswith('mmconvnext.models.convnext'), result.stderr
+
+
+MMPRETRAIN_CONFIGS = sorted(Path(mmpretrain.__file__).parent.glob('.mim/configs/convnext*/*.py'))
+
+
+@pytest.mark.parametrize('file', MMPRETRAIN_CONFIGS, ids=lambda file: file.stem)
+def test_config_of_mmpretrain_switches_over_by_the_prefix(file, monkeypatch):
+    """The same network, name by name, with nothing else changed in the config."""
+    linspace = torch.linspace
+    monkeypatch.setattr(torch, 'linspace', lambda *args, **_: linspace(*args, device='cpu'))
+    init_default_scope('mmpretrain')
+    cfg = Config.fromfile(file)
+    shapes = []
+    for prefix in ('', 'mmconvnext.'):
+        model = cfg.model.copy()
+        model.backbone = dict(model.backbone, type=f'{prefix}ConvNeXt')
+        model.head = dict(model.head, type=f'{prefix}LinearClsHead')
+        with torch.device('meta'):
+            shapes.append({name: weight.shape for name, weight in MODELS.build(model).state_dict().items()})
+    assert shapes[0] == shapes[1]
