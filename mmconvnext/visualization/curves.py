@@ -23,7 +23,7 @@ def plot_curves(work_dir: str | Path, out: str | Path) -> None:
     loss, lr, accuracy = figure.subplots(1, 3)
     iterations = sorted(training)
     loss.plot(iterations, [training[i]['loss'] for i in iterations])
-    loss.set(title='Training loss', xlabel='iteration', yscale='log')
+    loss.set(title='Training loss', xlabel='iteration')
     lr.plot(iterations, [training[i]['lr'] for i in iterations], color='tab:green')
     lr.set(title='Learning rate', xlabel='iteration')
     steps = sorted(validation)

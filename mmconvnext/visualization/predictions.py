@@ -1,6 +1,7 @@
 """Test images with what a checkpoint takes them for."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -31,9 +32,10 @@ def plot_predictions(
     cfg = load_config(config, cfg_options)
     if count < 1:
         raise UserError(f'--count is {count}; it takes at least one image to draw')
-    cfg.update(launcher='none', work_dir=str(Path(out).parent), load_from=str(checkpoint), resume=False)
-    runner = build_runner(cfg, ('test_dataloader',))
-    runner.load_or_resume()
+    with TemporaryDirectory() as logs:  # the Runner insists on a log; this one tells nothing
+        cfg.update(launcher='none', work_dir=logs, load_from=str(checkpoint), resume=False)
+        runner = build_runner(cfg, ('test_dataloader',))
+        runner.load_or_resume()
     dataset = runner.test_dataloader.dataset
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
     samples = [dataset[i] for i in chosen]
