@@ -2,12 +2,13 @@
 #
 #   make test PYTHON=python3.12                       the Python of the environment
 #   make test PIP_OPTIONS="--index-url https://..."   a mirror or CPU-only index for pip
-#   make test STACK=original VENV=.venv-original      OpenMMLab's own releases
+#   make test STACK=original                          OpenMMLab's own releases, in .venv-original
 
 PYTHON ?= python3
 PIP_OPTIONS ?=
 STACK ?= maintained
-VENV ?= .venv
+# The stacks overwrite each other's files, so each has its environment.
+VENV ?= .venv$(if $(filter maintained,$(STACK)),,-$(STACK))
 DEMO = work_dirs/demo
 
 INSTALLED = $(VENV)/installed-$(STACK)

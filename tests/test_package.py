@@ -11,7 +11,7 @@ import mmpretrain
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, Registry, init_default_scope
 
 from mmconvnext import _stack
 from tests.conftest import REPO
@@ -101,13 +101,20 @@ def test_import_itself_checks_the_stack(tmp_path):
 @pytest.mark.parametrize('scope', ['mmengine', 'mmpretrain'])
 def test_backbone_resolves_from_other_scopes_without_custom_imports(scope, tmp_path):
     code = (
-        'from mmengine.registry import MODELS, init_default_scope\n'
+        'from mmengine.registry import MODELS, Registry, init_default_scope\n'
         f"init_default_scope('{scope}')\n"
         'arch = dict(depths=(1, 1), channels=(4, 4))\n'
         "print(type(MODELS.build(dict(type='mmconvnext.ConvNeXt', arch=arch))).__module__)"
     )
     result = python(code, REPO)
     assert result.stdout.strip().endswith('mmconvnext.models.convnext'), result.stderr
+
+
+def test_backbone_resolves_from_the_registry_of_another_library():
+    """As in mmdet and mmseg: children of mmengine's root beside ours."""
+    other = Registry('model', parent=MODELS, scope='another_library')
+    arch = dict(depths=(1, 1), channels=(4, 4))
+    assert other.build(dict(type='mmconvnext.ConvNeXt', arch=arch)).depths == (1, 1)
 
 
 MMPRETRAIN_CONFIGS = sorted(Path(mmpretrain.__file__).parent.glob('.mim/configs/convnext*/*.py'))

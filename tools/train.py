@@ -14,7 +14,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of a config, or the name of one in this package')
     parser.add_argument('--work-dir', help='folder for checkpoints and logs; default work_dirs/NAME')
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
         '--resume',
         nargs='?',
         const='auto',
@@ -27,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help="scale the learning rate by the batch size over the recipe's",
     )
-    parser.add_argument(
+    start.add_argument(
         '--smoke',
         action='store_true',
         help='two iterations on noise at the resolution of the config: does it run here?',

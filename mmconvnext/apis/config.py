@@ -39,8 +39,8 @@ def load_config(name: str | Path, cfg_options: dict | None = None) -> Config:
     """The config of a file, with overrides.
 
     Args:
-        name: a path, or one inside this package's configs, with or without folder and suffix:
-            ``convnext-tiny_32xb128_in1k``.
+        name: a path, or a config of this package, which needs no checkout: its bare name
+            ``convnext-tiny_32xb128_in1k`` or its path from ``configs`` on.
         cfg_options: dotted key to value, as ``{'model.backbone.drop_path_rate': 0.2}``.
 
     Raises:
@@ -60,12 +60,15 @@ def load_config(name: str | Path, cfg_options: dict | None = None) -> Config:
 
 def find_config(name: str | Path) -> Path:
     """The file of a path or of a config inside this package."""
-    if Path(name).is_file():
-        return Path(name)
+    path = Path(name)
+    if path.is_file():
+        return path
     packaged = {file.stem: file for file in sorted(CONFIGS.glob('[!_]*/*.py'))}
-    if Path(name).stem in packaged:
-        return packaged[Path(name).stem]
-    raise UserError(f'config {name} does not exist{did_you_mean(Path(name).stem, packaged)}')
+    found = packaged.get(path.stem)
+    # A path that leads elsewhere is not taken for a packaged config of the same name.
+    if found is not None and path.parent in (Path(), Path('configs', found.parent.name)):
+        return found
+    raise UserError(f'config {name} does not exist{did_you_mean(path.stem, packaged)}')
 
 
 def check_option(cfg: Config, option: str) -> None:

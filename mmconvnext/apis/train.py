@@ -30,7 +30,8 @@ def train(
 
     Args:
         config: path or name, see ``load_config``.
-        work_dir: folder for checkpoints and logs; default ``work_dirs/NAME``.
+        work_dir: folder for checkpoints and logs; default ``work_dirs/NAME``, or
+            ``work_dirs/smoke/NAME`` of a smoke test.
         resume: ``auto`` for the last checkpoint in ``work_dir``, or the path of one.
         amp: mixed precision.
         auto_scale_lr: scale the learning rate by effective over base batch size.
@@ -44,17 +45,18 @@ def train(
     """
     cfg = load_config(config, cfg_options)
     cfg.launcher = launcher
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(config).stem))
+    default_dir = Path('work_dirs', 'smoke' if smoke else '', Path(config).stem)
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(default_dir)
     if no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    if smoke:
-        cfg = make_smoke_test(cfg)
-    set_dataloader_defaults(cfg)
     if amp:
         use_amp(cfg)
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
     choose_start(cfg, resume)
+    if smoke:
+        cfg = make_smoke_test(cfg)
+    set_dataloader_defaults(cfg)
 
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))
     warn_of_batch_size(cfg, runner.world_size)
@@ -103,6 +105,8 @@ def enable_auto_scale_lr(cfg: Config) -> None:
             '--auto-scale-lr: the config does not say for which batch its learning rate is; '
             'add auto_scale_lr = dict(base_batch_size=...)'
         )
+    # mmengine compares GPUs x batch with the base; accumulation makes each of them count as several.
+    cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
     cfg.auto_scale_lr.enable = True
 
 

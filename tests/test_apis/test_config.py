@@ -12,6 +12,11 @@ def test_packaged_config_is_found_by_path_and_by_name_from_any_folder(name, tmp_
     assert load_config(name).model.backbone.arch == 'tiny'
 
 
+def test_wrong_path_is_not_taken_for_a_packaged_config_of_that_name():
+    with pytest.raises(UserError, match=f'mine/{NAME}.py does not exist'):
+        load_config(f'mine/{NAME}.py')
+
+
 def test_unknown_config_names_the_nearest():
     with pytest.raises(UserError, match=f'did you mean .*{NAME}'):
         load_config('configs/convnext/convnext-tiny_32xb128_in1.py')

@@ -126,6 +126,18 @@ def test_auto_scale_lr_scales_and_says_nothing_more(tiny_config, tmp_path):
     assert 'effective batch' not in next(tmp_path.glob('*/*.log')).read_text()
 
 
+def test_auto_scale_lr_counts_accumulated_batches(tiny_config, tmp_path):
+    options = {
+        'auto_scale_lr.base_batch_size': 64,
+        'optim_wrapper.accumulative_counts': 2,
+        'train_cfg.max_epochs': 1,
+    }
+    runner = train(
+        tiny_config, work_dir=str(tmp_path), no_validate=True, auto_scale_lr=True, cfg_options=options
+    )
+    assert runner.optim_wrapper.param_groups[0]['initial_lr'] == pytest.approx(1e-3)
+
+
 # Wrong input. Every case: one UserError, and the work dir as before.
 
 

@@ -1,4 +1,5 @@
 import copy
+import inspect
 
 import pytest
 import torch
@@ -53,6 +54,14 @@ def test_multiplications_at_224_are_as_published(arch, gmacs):
     with torch.device('meta'), FlopCounterMode(display=False) as counter:
         ConvNeXt(arch).eval()(torch.empty(1, 3, 224, 224))
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmacs, rel=0.005)
+
+
+def test_takes_every_argument_of_mmpretrain():
+    from mmpretrain.models.backbones.convnext import ConvNeXt as MMPretrainConvNeXt
+
+    ours, theirs = (inspect.signature(each).parameters for each in (ConvNeXt, MMPretrainConvNeXt))
+    assert list(ours)[: len(theirs) - 1] == list(theirs)[:-1]  # in its order, init_cfg last
+    assert 'init_cfg' in ours
 
 
 def test_any_number_of_stages():
