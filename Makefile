@@ -1,7 +1,7 @@
 # make install | demo | test | test-fast | lint
 #
 #   make test PYTHON=python3.12                       the Python of the environment
-#   make test PIP_OPTIONS="--index-url https://..."   a mirror or CPU-only index for pip
+#   make test PIP_OPTIONS="--index-url https://..."   a mirror; --extra-index-url for CPU-only builds
 #   make test STACK=original                          OpenMMLab's own releases, in .venv-original
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ PIP_OPTIONS ?=
 STACK ?= maintained
 # The stacks overwrite each other's files, so each has its environment.
 VENV ?= .venv$(if $(filter maintained,$(STACK)),,-$(STACK))
-DEMO = work_dirs/demo
+override DEMO = work_dirs/demo
 
 INSTALLED = $(VENV)/installed-$(STACK)
 RUN = $(VENV)/bin/python

@@ -1,6 +1,8 @@
 """Is one of the two OpenMMLab stacks installed, and recent enough?"""
 
+import warnings
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 from packaging.version import Version
 
@@ -14,20 +16,25 @@ REQUIRED = {
 
 
 def check_stack() -> None:
-    """Raise ImportError naming every library that is missing or too old, and the cure."""
+    """Raise ImportError naming every library that is missing or too old, and the cure.
+
+    mmengine hides an ImportError when it looks up a type of ours, so the message is also a warning.
+    """
     problems = []
     for library, (minimum, distributions) in REQUIRED.items():
         found = installed_version(distributions)
-        if found is None:
+        if found is None and find_spec(library) is None:
             problems.append(f'{library} is not installed')
-        elif Version(found) < Version(minimum):
+        elif found is not None and Version(found) < Version(minimum):
             problems.append(f'{library} is {found}, at least {minimum} is needed')
     if problems:
-        raise ImportError(
-            f'mmconvnext cannot run: {"; ".join(problems)}. Install one of the two stacks: '
-            '`pip install "mmconvnext[maintained]"` on a fresh machine, or '
-            '`pip install "mmconvnext[original]"` beside existing OpenMMLab packages.'
+        message = (
+            f'mmconvnext cannot run: {"; ".join(problems)}. In a fresh environment, install one of the two '
+            'stacks: `pip install "mmconvnext[maintained]"` or `pip install "mmconvnext[original]"`. Where '
+            'OpenMMLab packages are installed already, add or update what is named, from the same stack.'
         )
+        warnings.warn(message, stacklevel=2)
+        raise ImportError(message)
 
 
 def installed_version(distributions: tuple[str, ...]) -> str | None:

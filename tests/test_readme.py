@@ -32,11 +32,12 @@ RUNS = {
     'make test': 'make -n test',
     'pip install ".[maintained]"': 'make -n install STACK=maintained',
     'pip install ".[original]"': 'make -n install STACK=original',
+    'pip install .': 'make -n install',
     'source .venv/bin/activate': 'true',
     DIGITS: f'{DIGITS} --cfg-options train_cfg.max_epochs=11 {FEW}',
     f'{DIGITS} --resume': f'{DIGITS} --resume --cfg-options {FEW}',
     'tools/dist_train.sh configs/digits/convnext-atto_1xb48_digits.py 2 --work-dir work_dirs/two '
-    '--cfg-options train_dataloader.batch_size=24': f'{PORT} {{}} train_cfg.max_epochs=1 {FEW}',
+    '--cfg-options train_dataloader.batch_size=24': f'{PORT} {{}} train_cfg.max_epochs=12 {FEW}',
     'tools/train.py configs/convnext_v2/convnext-v2-atto_32xb32_in1k.py --smoke': '{}',
     'tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k.py 8 --cfg-options '
     'optim_wrapper.accumulative_counts=4': (
@@ -44,7 +45,7 @@ RUNS = {
         'optim_wrapper.accumulative_counts=4 --smoke --work-dir work_dirs/dist'
     ),
     'NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 tools/dist_train.sh '
-    'configs/convnext/convnext-tiny_32xb128_in1k.py 8': (
+    'configs/convnext/convnext-tiny_32xb128_in1k.py 8 --cfg-options optim_wrapper.accumulative_counts=2': (
         f'export NNODES=2 MASTER_ADDR=127.0.0.1 {PORT}; run="tools/dist_train.sh '
         'configs/convnext/convnext-tiny_32xb128_in1k.py 1 --smoke --work-dir work_dirs/nodes"; '
         'NODE_RANK=1 $run & NODE_RANK=0 $run && wait $!'
@@ -63,8 +64,8 @@ RUNS = {
 
 
 def small(command: str) -> str:
-    if command.startswith(('tools/test.py', 'tools/plot_predictions.py')):
-        return f'{command} --cfg-options test_dataloader.dataset.indices=48 {SMALL_NET}'
+    if command.startswith(('tools/test.py', 'tools/dist_test.sh', 'tools/plot_predictions.py')):
+        return f'{PORT} {command} --cfg-options test_dataloader.dataset.indices=48 {SMALL_NET}'
     if command.startswith('tools/plot_curves.py'):
         return command
     return RUNS[command].replace('{}', command)

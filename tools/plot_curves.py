@@ -2,9 +2,8 @@
 """Draw loss, learning rate and accuracy of a run."""
 
 import argparse
-import sys
 
-from mmconvnext.errors import UserError
+from mmconvnext.errors import run_tool
 from mmconvnext.visualization.curves import plot_curves
 
 
@@ -16,7 +15,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    try:
-        plot_curves(**vars(parse_args()))
-    except UserError as error:
-        sys.exit(f'Error: {error}')
+    run_tool(plot_curves, parse_args())

@@ -2,11 +2,10 @@
 """Draw test images with the predictions of a checkpoint."""
 
 import argparse
-import sys
 
 from mmengine.config import DictAction
 
-from mmconvnext.errors import UserError
+from mmconvnext.errors import run_tool
 from mmconvnext.visualization.predictions import plot_predictions
 
 
@@ -23,7 +22,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    try:
-        plot_predictions(**vars(parse_args()))
-    except UserError as error:
-        sys.exit(f'Error: {error}')
+    run_tool(plot_predictions, parse_args())

@@ -2,12 +2,11 @@
 """Evaluate a checkpoint on the test set of its config."""
 
 import argparse
-import sys
 
 from mmengine.config import DictAction
 
-from mmconvnext.apis import test
-from mmconvnext.errors import UserError
+from mmconvnext.apis import evaluate
+from mmconvnext.errors import run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,7 +14,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='path of a config, or the name of one in this package')
     parser.add_argument('checkpoint', help='path or URL')
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/NAME')
-    parser.add_argument('--out', help='file for the results: .pkl, .json or .yml')
+    parser.add_argument('--out', help='file for the results: .pkl, or .json or .yml for metrics')
     parser.add_argument(
         '--out-item', choices=['pred', 'metrics'], help='what goes into the file; default every prediction'
     )
@@ -36,7 +35,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    try:
-        test(**vars(parse_args()))
-    except UserError as error:
-        sys.exit(f'Error: {error}')
+    run_tool(evaluate, parse_args())

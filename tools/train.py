@@ -2,12 +2,11 @@
 """Train a config."""
 
 import argparse
-import sys
 
 from mmengine.config import DictAction
 
 from mmconvnext.apis import train
-from mmconvnext.errors import UserError
+from mmconvnext.errors import run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +44,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    try:
-        train(**vars(parse_args()))
-    except UserError as error:
-        sys.exit(f'Error: {error}')
+    run_tool(train, parse_args())

@@ -1,11 +1,11 @@
-# ConvNeXt V2-Huge fine-tuned at 384 px after FCMAE.
+# ConvNeXt V2-Huge fine-tuned at 384 px from ImageNet-1K at 224 px.
 #
 #   tools/dist_train.sh configs/convnext_v2/convnext-v2-huge_32xb32_in1k-384px.py 8 --cfg-options optim_wrapper.accumulative_counts=8
 #
-# Expected top-1: below the 88.7 of the official README, whose weights saw ImageNet-22K between FCMAE and
-# this fine-tuning; no 224 px weights of Huge after ImageNet-22K are published. Not re-run here.
-# No official values for V2 beyond 224 px: V1's fine-tuning after ImageNet-22K, batch 512, with its drop
-# path by size.
+# Expected top-1: below the 88.7 of the official README, whose weights saw ImageNet-22K first; no such 224 px
+# weights of Huge are published to start from. Not re-run here.
+# No official values for V2 beyond 224 px: V1's fine-tuning after ImageNet-22K, batch 512, full precision,
+# with its drop path by size.
 _base_ = [
     '../_base_/models/convnext_v2.py',
     '../_base_/datasets/imagenet_384.py',
@@ -22,5 +22,5 @@ model = dict(
 train_dataloader = dict(batch_size=8)
 load_from = (
     'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-huge_3rdparty-fcmae_in1k_20230104-fe43ae6c.pth'
+    'convnext-v2-huge_fcmae-pre_3rdparty_in1k_20230104-f795e5b8.pth'
 )

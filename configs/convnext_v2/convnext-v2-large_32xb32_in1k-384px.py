@@ -3,8 +3,8 @@
 #   tools/dist_train.sh configs/convnext_v2/convnext-v2-large_32xb32_in1k-384px.py 8 --cfg-options optim_wrapper.accumulative_counts=4
 #
 # Expected top-1: 88.2 (official README), EMA weights, not re-run here.
-# No official values for V2 beyond 224 px: V1's fine-tuning after ImageNet-22K, batch 512, with its drop
-# path by size. It starts from the 224 px weights.
+# No official values for V2 beyond 224 px: V1's fine-tuning after ImageNet-22K, batch 512, full precision,
+# with its drop path by size. It starts from the 224 px weights.
 _base_ = [
     '../_base_/models/convnext_v2.py',
     '../_base_/datasets/imagenet_384.py',

@@ -1,4 +1,4 @@
-# ConvNeXt V2-Atto from scratch on handwritten digits, 32 px; a minute or so on two CPU cores.
+# ConvNeXt V2-Atto from scratch on handwritten digits, 32 px; one to two minutes on two CPU cores.
 #
 #   tools/train.py configs/digits/convnext-v2-atto_1xb48_digits.py
 #

@@ -18,20 +18,23 @@ from ..errors import UserError
 CONFIGS = Path(__file__).parents[1] / '.mim' / 'configs'
 
 # Read by mmengine's Runner or by our tools from the whole config, hence not among the Runner's arguments.
-TOP_LEVEL = {'compile', 'find_unused_parameters', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline'}
+TOP_LEVEL = {
+    *('compile', 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type'),
+    *('sync_bn', 'tta_model', 'tta_pipeline'),
+}
 
-# Dicts that need no type: what takes their keys.
+# Dicts at the top that need no type: what takes their keys, and keys that are read without being arguments.
 UNTYPED = {
-    'train_dataloader': [DataLoader],
-    'val_dataloader': [DataLoader],
-    'test_dataloader': [DataLoader],
-    'train_cfg': [EpochBasedTrainLoop, IterBasedTrainLoop],
-    'val_cfg': [ValLoop],
-    'test_cfg': [TestLoop],
-    'randomness': [Runner.set_randomness],
-    'auto_scale_lr': [lambda base_batch_size, enable: None],
-    'data_preprocessor': [ClsDataPreprocessor],
-    'optim_wrapper': [OptimWrapper, AmpOptimWrapper, lambda constructor, paramwise_cfg, optimizer: None],
+    'train_dataloader': ([DataLoader], set()),
+    'val_dataloader': ([DataLoader], set()),
+    'test_dataloader': ([DataLoader], set()),
+    'train_cfg': ([EpochBasedTrainLoop, IterBasedTrainLoop], {'by_epoch'}),
+    'val_cfg': ([ValLoop], set()),
+    'test_cfg': ([TestLoop], set()),
+    'randomness': ([Runner.set_randomness], set()),
+    'auto_scale_lr': ([], {'base_batch_size', 'enable'}),
+    'data_preprocessor': ([ClsDataPreprocessor], set()),
+    'optim_wrapper': ([OptimWrapper, AmpOptimWrapper], {'constructor', 'optimizer', 'paramwise_cfg'}),
 }
 
 
@@ -87,24 +90,35 @@ def check_option(cfg: Config, option: str) -> None:
         elif part in node:
             node = node[part]
         else:
-            known = known_keys(node, walked, cfg)
-            if part not in known:
+            known, is_open = known_keys(node, walked, cfg)
+            # What takes any key is trusted unless the key looks like one it knows.
+            if part not in known and (not is_open or get_close_matches(part, known, cutoff=0.8)):
                 place = '.'.join(walked) or 'the config'
                 raise UserError(f'--cfg-options {option}: {place} has no {part!r}{did_you_mean(part, known)}')
             return
         walked.append(part)
 
 
-def known_keys(node: ConfigDict, path: list[str], cfg: Config) -> set[str]:
-    """Keys of the dict at a path, and the arguments of what it configures."""
-    if path:
-        configured = UNTYPED.get(path[0], []) if len(path) == 1 else []
-        found = find_type(node.get('type'), cfg.get('default_scope'))
-        configured = [*configured, *(p for p in getattr(found, '__mro__', ()) if p is not object)]
-    else:
-        configured = [Runner]
-    arguments = {name for each in configured for name in inspect.signature(each).parameters}
-    return (set(node) | arguments | (set() if path else TOP_LEVEL)) - {'self', 'args', 'kwargs'}
+def known_keys(node: ConfigDict, path: list[str], cfg: Config) -> tuple[set[str], bool]:
+    """Keys that the dict at a path has or could have, and whether it takes any other key too."""
+    if not path:
+        return set(node) | arguments_of(Runner) | TOP_LEVEL, False
+    if len(path) == 1 and path[0] in UNTYPED:
+        takers, known = UNTYPED[path[0]]
+        return known.union(node, *map(arguments_of, takers)), False
+    configured = find_type(node.get('type'), cfg.get('default_scope'))
+    known, is_open = set(node) | {'type'}, True
+    for parent in inspect.getmro(configured)[:-1] if inspect.isclass(configured) else ():
+        if '__init__' in vars(parent) and is_open:
+            known |= arguments_of(parent.__init__)
+            parameters = inspect.signature(parent.__init__).parameters.values()
+            # Without **kwargs nothing passes on to the classes behind.
+            is_open = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return known, is_open
+
+
+def arguments_of(function) -> set[str]:
+    return set(inspect.signature(function).parameters) - {'self', 'args', 'kwargs'}
 
 
 def find_type(name: str | type | None, scope: str | None) -> type | None:

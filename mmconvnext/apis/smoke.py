@@ -3,16 +3,17 @@
 import copy
 
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import get_world_size
 
 
 def make_smoke_test(cfg: Config) -> Config:
     """A copy that trains two iterations and validates one, on noise at the config's own resolution.
 
-    It starts from random weights and saves none; batches hold two images. All else, the
-    augmentation, optimizer, schedule and hooks, stays as it is.
+    It starts from random weights and saves none; each process gets batches of two images. All
+    else, the augmentation, optimizer, schedule and hooks, stays as it is.
     """
     cfg = copy.deepcopy(cfg)
-    for field, num_samples in (('train_dataloader', 4), ('val_dataloader', 2), ('test_dataloader', 2)):
+    for field, batches in (('train_dataloader', 2), ('val_dataloader', 1), ('test_dataloader', 1)):
         loader = cfg.get(field)
         if loader is None:
             continue
@@ -20,12 +21,12 @@ def make_smoke_test(cfg: Config) -> Config:
         loader.dataset = ConfigDict(
             type='mmconvnext.Synthetic',
             num_classes=cfg.model.head.num_classes,
-            num_samples=num_samples,
+            num_samples=2 * batches * get_world_size(),
             pipeline=[step for step in loader.dataset.pipeline if 'LoadImage' not in step.type],
         )
     cfg.train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=1)
-    cfg.default_hooks.checkpoint.update(interval=-1, save_last=False, save_best=None)
-    cfg.default_hooks.logger.interval = 1
+    silent = dict(type='CheckpointHook', interval=-1, save_last=False, save_best=None)
+    cfg.merge_from_dict({'default_hooks.checkpoint': silent, 'default_hooks.logger.interval': 1})
     cfg.load_from, cfg.resume = None, False
     cfg.pop('auto_scale_lr', None)
     return cfg

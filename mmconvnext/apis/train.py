@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from ..errors import UserError
 from .config import load_config
-from .runner import build_runner
+from .runner import build_runner, init_distributed
 from .smoke import make_smoke_test
 
 
@@ -44,7 +44,6 @@ def train(
         UserError: what was found, what was expected and what to do.
     """
     cfg = load_config(config, cfg_options)
-    cfg.launcher = launcher
     default_dir = Path('work_dirs', 'smoke' if smoke else '', Path(config).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(default_dir)
     if no_validate:
@@ -53,43 +52,55 @@ def train(
         use_amp(cfg)
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
+    average_by_optimizer_step(cfg)
     choose_start(cfg, resume)
+    init_distributed(cfg, launcher)
     if smoke:
         cfg = make_smoke_test(cfg)
-    set_dataloader_defaults(cfg)
 
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))
-    warn_of_batch_size(cfg, runner.world_size)
+    match_batch_size(cfg, runner)
     runner.train()
     return runner
 
 
 def choose_start(cfg: Config, resume: str | None) -> None:
     """Set ``load_from`` and ``resume``, and protect the checkpoints of an earlier run."""
-    latest = find_latest_checkpoint(cfg.work_dir) if Path(cfg.work_dir, 'last_checkpoint').is_file() else None
+    if resume is None and cfg.get('resume'):
+        resume = cfg.get('load_from') or 'auto'
+    latest = latest_checkpoint(cfg.work_dir)
     if resume == 'auto':
         if latest is None:
             raise UserError(
                 f'--resume: {cfg.work_dir} holds no checkpoint to go on from; start without --resume, '
                 'or name the folder of the earlier run with --work-dir'
             )
-        cfg.load_from, cfg.resume = latest, True
-    elif resume is not None:
-        cfg.load_from, cfg.resume = resume, True
-    elif latest is not None and not cfg.get('resume'):
+        resume = str(latest)
+    elif latest is not None and (resume is None or Path(resume).resolve().parent != latest.parent.resolve()):
         raise UserError(
-            f'{cfg.work_dir} holds {Path(latest).name} of an earlier run, which this one would write over; '
+            f'{cfg.work_dir} holds {latest.name} of an earlier run, which this one would write over; '
             'go on with --resume, choose another folder with --work-dir, or delete this one'
         )
+    if resume is not None:
+        cfg.load_from, cfg.resume = resume, True
 
 
-def set_dataloader_defaults(cfg: Config) -> None:
-    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        loader = cfg.get(field)
-        if loader is not None:
-            loader.setdefault('collate_fn', dict(type='default_collate'))
-            loader.setdefault('persistent_workers', loader.num_workers > 0)
-            loader.setdefault('pin_memory', torch.cuda.is_available())
+def latest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The checkpoint that a run in this folder wrote last; the folder may have been moved since."""
+    pointer = Path(work_dir, 'last_checkpoint')
+    if pointer.is_file():
+        named = Path(work_dir, Path(pointer.read_text().strip()).name)
+        if named.is_file():
+            return named
+    saved = [file for kind in ('epoch', 'iter') for file in Path(work_dir).glob(f'{kind}_*.pth')]
+    return max(saved, key=lambda file: file.stat().st_mtime, default=None)
+
+
+def average_by_optimizer_step(cfg: Config) -> None:
+    """Let the weight average count optimizer steps, as the official code does, not iterations."""
+    for hook in cfg.get('custom_hooks') or []:
+        if hook.type == 'EMAHook':
+            hook.setdefault('interval', cfg.optim_wrapper.get('accumulative_counts', 1))
 
 
 def use_amp(cfg: Config) -> None:
@@ -105,25 +116,27 @@ def enable_auto_scale_lr(cfg: Config) -> None:
             '--auto-scale-lr: the config does not say for which batch its learning rate is; '
             'add auto_scale_lr = dict(base_batch_size=...)'
         )
-    # mmengine compares GPUs x batch with the base; accumulation makes each of them count as several.
-    cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
     cfg.auto_scale_lr.enable = True
 
 
-def warn_of_batch_size(cfg: Config, world_size: int) -> None:
-    """One line if the batch is not the recipe's and the learning rate is left as it is."""
+def match_batch_size(cfg: Config, runner: Runner) -> None:
+    """Scale the learning rate with accumulation too, or tell once that the batch is not the recipe's."""
     scaling = cfg.get('auto_scale_lr') or {}
     base = scaling.get('base_batch_size')
-    accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
-    effective = world_size * cfg.train_dataloader.batch_size * accumulation
-    if base is None or scaling.get('enable') or effective == base:
+    if base is None:
         return
-    lr = cfg.optim_wrapper.optimizer.lr
-    print_log(
-        f'The effective batch is {effective} ({world_size} x {cfg.train_dataloader.batch_size}'
-        f'{f" x {accumulation} accumulated" if accumulation > 1 else ""}), the recipe was made for {base}. '
-        f'Its learning rate {lr:g} scales to {lr * effective / base:g}: pass --auto-scale-lr, or '
-        f'--cfg-options optim_wrapper.optimizer.lr={lr * effective / base:g}.',
-        logger='current',
-        level=logging.WARNING,
-    )
+    per_process = cfg.train_dataloader.batch_size
+    accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
+    effective = runner.world_size * per_process * accumulation
+    if scaling.get('enable'):
+        # mmengine compares processes x batch with the base and leaves accumulation out.
+        runner.auto_scale_lr = dict(scaling, base_batch_size=base / accumulation)
+    elif effective != base:
+        lr = cfg.optim_wrapper.optimizer.lr
+        print_log(
+            f'The effective batch is {effective} ({runner.world_size} x {per_process}'
+            f'{f" x {accumulation} accumulated" if accumulation > 1 else ""}), the recipe was made for '
+            f'{base}. Its learning rate {lr:g} scales to {lr * effective / base:g}: pass --auto-scale-lr.',
+            logger='current',
+            level=logging.WARNING,
+        )

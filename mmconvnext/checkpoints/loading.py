@@ -4,6 +4,7 @@ import os
 import pickle
 import re
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
@@ -15,6 +16,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
 from ..errors import UserError
+from .matching import weights_of
 
 
 def history_method(owner: type, name: str):
@@ -37,6 +39,13 @@ SAFE_GLOBALS = [
     *((_RECONSTRUCT, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
     *((_SCALAR, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
 ]
+
+
+# mmengine's loaders for these unpickle without asking what is inside.
+UNSAFE_SCHEMES = (
+    *('modelzoo://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'mmcls://', 'pavi://'),
+    *(r'(\S+\:)?s3://', r'(\S+\:)?petrel://'),
+)
 
 
 def load_checkpoint(
@@ -85,10 +94,13 @@ def fetch(path: str | Path) -> Path:
     if not str(path).startswith(('http://', 'https://')):
         return Path(path).expanduser()
     url = str(path)
-    file = Path(torch.hub.get_dir(), 'checkpoints', Path(urlparse(url).path).name)
+    name = Path(urlparse(url).path).name
+    digest = re.search(r'-([0-9a-f]{8,})\.', name)
+    if digest is None:  # two URLs may end in the same name
+        name = f'{sha256(url.encode()).hexdigest()[:8]}-{name}'
+    file = Path(torch.hub.get_dir(), 'checkpoints', name)
     if int(os.environ.get('LOCAL_RANK', 0)) == 0 and not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        digest = re.search(r'-([0-9a-f]{8,})\.', file.name)
         try:
             torch.hub.download_url_to_file(url, str(file), hash_prefix=digest and digest[1])
         except (URLError, OSError, RuntimeError) as error:
@@ -100,12 +112,21 @@ def fetch(path: str | Path) -> Path:
 
 
 def use_safe_loading() -> None:
-    """From now on mmengine, too, reads local and downloaded checkpoints with ``load_checkpoint``."""
+    """From now on mmengine, too, reads files and URLs with ``load_checkpoint``, and nothing else."""
     CheckpointLoader.register_scheme(('', 'http://', 'https://'), _mmengine_loader, force=True)
+    CheckpointLoader.register_scheme(UNSAFE_SCHEMES, _refuse, force=True)
 
 
 def _mmengine_loader(filename: str, map_location=None, **_) -> dict:
-    return load_checkpoint(filename, map_location)
+    checkpoint = load_checkpoint(filename, map_location)
+    # mmengine looks for weights under state_dict only, and takes all else for weights.
+    return checkpoint if 'state_dict' in checkpoint else dict(state_dict=weights_of(checkpoint))
+
+
+def _refuse(filename: str, map_location=None, **_) -> dict:
+    raise UserError(
+        f'checkpoint {filename}: only files and http(s) URLs are read; download it and name the file'
+    )
 
 
 def _not_a_checkpoint(found: str, error: Exception) -> str:

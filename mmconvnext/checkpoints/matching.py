@@ -29,7 +29,8 @@ def check_fit(weights: dict[str, Tensor], model: nn.Module, source: str, *, new_
         weights: name to tensor; nothing is copied.
         model: may be on the meta device.
         source: what to call the weights in the message.
-        new_head: only the backbone has to fit, since the head is trained anew.
+        new_head: only the backbone has to fit, since the head is trained anew, and with it the
+            norm in front of it, which FCMAE pre-training does not have.
 
     Raises:
         UserError: listing what is missing, unexpected or of another shape.
@@ -43,6 +44,7 @@ def check_fit(weights: dict[str, Tensor], model: nn.Module, source: str, *, new_
         if n in weights and weights[n].shape != w.shape
     ]
     if new_head:
+        missing = [entry for entry in missing if not entry.startswith('backbone.norm')]
         missing, unexpected, reshaped = (
             [entry for entry in entries if entry.startswith('backbone.')]
             for entries in (missing, unexpected, reshaped)

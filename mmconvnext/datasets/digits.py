@@ -2,6 +2,7 @@
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
+from sklearn.datasets import load_digits
 
 from ..errors import UserError
 from ..registry import DATASETS
@@ -30,12 +31,6 @@ class Digits(BaseDataset):
         super().__init__(ann_file='', **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        try:
-            from sklearn.datasets import load_digits
-        except ImportError as error:
-            raise UserError(
-                'the Digits dataset comes with scikit-learn: `pip install scikit-learn`'
-            ) from error
         images, labels = load_digits(return_X_y=True)
         held_out = np.zeros(len(labels), dtype=bool)
         for digit in range(10):

@@ -210,6 +210,10 @@ class ConvNeXt(BaseModule):
         norm_cfg = arch['norm_cfg'] if norm_cfg is None else norm_cfg
         kernel_sizes = resolve_kernel_sizes(kernel_size, len(self.depths))
         drop_path_rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist()
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f'drop_path_rate is {drop_path_rate}; a probability from 0 to below 1 is needed')
+        if mlp_ratio <= 0:
+            raise ValueError(f'mlp_ratio is {mlp_ratio}; a number above 0 is needed')
         if not -1 <= frozen_stages <= len(self.depths):
             raise ValueError(f'frozen_stages is {frozen_stages}; the network has {len(self.depths)} stages')
 
@@ -380,7 +384,7 @@ def resolve_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tu
 def resolve_kernel_sizes(kernel_size: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
     """One odd kernel size a stage."""
     sizes = (kernel_size,) * num_stages if isinstance(kernel_size, int) else tuple(kernel_size)
-    if len(sizes) != num_stages or not all(size % 2 == 1 for size in sizes):
+    if len(sizes) != num_stages or not all(size > 0 and size % 2 == 1 for size in sizes):
         raise ValueError(f'kernel_size is {kernel_size}; it needs one odd number, or {num_stages} of them')
     return sizes
 

@@ -43,7 +43,8 @@ def layer_depth(name: str, depths: tuple[int, ...], scheme: str) -> tuple[int, i
         depth = last + 1 if stage is None else sum(depths[:stage]) + 1 + (block or 0)
         return depth, last + 2
 
-    # The official detection and segmentation configs count 12 layers from Small on, 6 for Tiny.
+    # 12 layers for the 27 blocks of Small and larger. The official ImageNet recipes group no other size;
+    # the COCO and ADE20K configs count 6 for the 9 blocks of Tiny, and so do all shorter networks here.
     last = 12 if depths[2] > 9 else 6
     if stage is None:
         depth = last + 1
@@ -54,5 +55,6 @@ def layer_depth(name: str, depths: tuple[int, ...], scheme: str) -> tuple[int, i
     elif block is None:
         depth = (0, 2, 3)[stage]
     else:
-        depth = stage + 1 if stage < 2 else 3 + block // 3
+        # Blocks beyond the published 9 and 27 stay in the last group of three.
+        depth = stage + 1 if stage < 2 else min(3 + block // 3, last - 1)
     return depth, last + 2

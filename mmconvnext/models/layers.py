@@ -43,7 +43,7 @@ NORMS = {'LN2d': LayerNorm2d, 'RMSNorm2d': RMSNorm2d, 'SimpleNorm2d': SimpleNorm
 
 
 def build_norm(cfg: dict, channels: int) -> nn.Module:
-    """A norm over ``channels`` from ``dict(type=..., eps=...)``.
+    """A norm over ``channels`` from ``dict(type=..., eps=..., requires_grad=True)``.
 
     Raises:
         ValueError: for a type outside ``NORMS``.
@@ -52,7 +52,8 @@ def build_norm(cfg: dict, channels: int) -> nn.Module:
     name = kwargs.pop('type', None)
     if name not in NORMS:
         raise ValueError(f'norm_cfg has type {name!r}; choose from {", ".join(NORMS)}')
-    return NORMS[name](channels, **kwargs)
+    requires_grad = kwargs.pop('requires_grad', True)
+    return NORMS[name](channels, **kwargs).requires_grad_(requires_grad)
 
 
 class GRN(nn.Module):

@@ -36,7 +36,7 @@ class LinearClsHead(MMPretrainLinearClsHead):
         loss: dict | nn.Module | None = None,
         dropout_rate: float = 0.0,
         head_init_scale: float = 1.0,
-        init_cfg: dict | None = INIT_CFG,
+        init_cfg: dict | list | None = INIT_CFG,
         **kwargs,
     ):
         self.regression = num_classes == 1 and loss is None
@@ -53,7 +53,8 @@ class LinearClsHead(MMPretrainLinearClsHead):
     def init_weights(self) -> None:
         fresh = not self.is_init
         super().init_weights()
-        pretrained = (self.init_cfg or {}).get('type') == 'Pretrained'
+        settings = self.init_cfg if isinstance(self.init_cfg, list) else [self.init_cfg or {}]
+        pretrained = any(each.get('type') == 'Pretrained' for each in settings)
         if fresh and not pretrained and self.head_init_scale != 1:
             with torch.no_grad():
                 self.fc.weight.mul_(self.head_init_scale)

@@ -6,11 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mmconvnext.apis import load_config, test, train
+from mmconvnext.apis import evaluate, load_config, train
 from mmconvnext.errors import UserError
-
-evaluate = test
-del test  # pytest would collect it
 
 
 def image_folder(root, classes=('cat', 'dog'), count=2, size=40):
@@ -97,12 +94,20 @@ def test_without_validation_nothing_is_validated(tiny_config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'name', ['convnext-tiny_32xb128_in1k', 'convnext-v2-atto_32xb32_in1k', 'convnext-base_32xb128_in21k']
+    'name',
+    [
+        'convnext-tiny_32xb128_in1k',
+        'convnext-base_32xb128_in1k-384px',
+        'convnext-xlarge_64xb64_in21k',
+        'convnext-isotropic-small_32xb128_in1k',
+        'convnext-v2-atto_32xb32_in1k',
+        'convnext-v2-huge_32xb32_in1k-512px',
+    ],
 )
 def test_smoke_test_runs_a_config_at_its_own_resolution(name, tmp_path):
     """Two iterations of the whole recipe, on a network of the same form with few channels."""
-    small = dict(_delete_=True, depths=(1, 1, 1, 1), channels=(8, 8, 8, 8))
-    options = {'model.backbone.arch': small, 'model.head.in_channels': 8}
+    small = dict(depths=(1, 1, 1, 1), channels=(8, 8, 8, 8))
+    options = {'model.backbone.arch': dict(_delete_=True, **small), 'model.head.in_channels': 8}
     runner = train(name, work_dir=str(tmp_path), smoke=True, cfg_options=options)
     assert runner.iter == 2
     assert not list(tmp_path.glob('*.pth'))
@@ -283,6 +288,90 @@ def test_config_without_test_data(tmp_path):
         run=evaluate_run,
         checkpoint='any.pth',
     )
+
+
+@pytest.mark.parametrize(('out', 'item'), [('x.json', None), ('x.json', 'pred'), ('x.txt', 'metrics')])
+def test_results_that_could_not_be_written_are_refused_before_the_test(tiny_config, tmp_path, out, item):
+    options = dict(run=evaluate_run, checkpoint='x', out=out, out_item=item)
+    refuse(f'--out {out}: .* can be written as', tiny_config, tmp_path, **options)
+
+
+def test_label_beyond_the_head_in_an_annotation_file(tiny_config, tmp_path):
+    root = image_folder(tmp_path / 'data')
+    (root / 'labels.txt').write_text('cat/0.png 0\ndog/0.png 5\n')
+    options = folder_options(root)
+    options['train_dataloader.dataset'] = {**options['train_dataloader.dataset'], 'ann_file': 'labels.txt'}
+    refuse('has a label 5, but the head has 2 outputs', tiny_config, tmp_path / 'w', cfg_options=options)
+
+
+def test_wrong_optimizer(tiny_config, tmp_path):
+    options = {'optim_wrapper.constructor': 'mmconvnext.LayerDecayOptimWrapperConstructor'}
+    refuse(
+        'optim_wrapper of the config cannot be built: .*layer_decay',
+        tiny_config,
+        tmp_path / 'w',
+        cfg_options=options,
+    )
+
+
+def test_moved_work_dir_resumes_from_its_own_checkpoint(tiny_config, trained, tmp_path):
+    moved = trained.rename(tmp_path / 'moved')
+    runner = train(tiny_config, work_dir=str(moved), resume='auto', no_validate=True)
+    assert runner.epoch == 2
+    assert not trained.exists()
+
+
+def test_resume_in_the_config_is_the_same_as_on_the_command_line(tiny_config, tmp_path):
+    refuse('holds no checkpoint to go on from', tiny_config, tmp_path / 'w', cfg_options={'resume': True})
+
+
+def test_resume_from_elsewhere_does_not_write_over_a_run(tiny_config, trained, tmp_path):
+    elsewhere = tmp_path / 'elsewhere'
+    elsewhere.mkdir()
+    checkpoint = (trained / 'epoch_1.pth').rename(elsewhere / 'epoch_1.pth')
+    (trained / 'epoch_3.pth').write_bytes(b'the work of a night')
+    (trained / 'last_checkpoint').unlink()
+    refuse('holds epoch_3.pth of an earlier run', tiny_config, trained, resume=str(checkpoint))
+
+
+def test_fcmae_weights_have_no_final_norm_and_are_a_start(tiny_config, trained, tmp_path):
+    weights = load_weights(trained / 'epoch_1.pth')
+    encoder = {n: w for n, w in weights.items() if n.startswith('backbone') and 'norm3' not in n}
+    torch.save(dict(state_dict=encoder), tmp_path / 'fcmae.pth')
+    options = {'load_from': str(tmp_path / 'fcmae.pth'), 'train_cfg.max_epochs': 1}
+    train(tiny_config, work_dir=str(tmp_path / 'w'), no_validate=True, cfg_options=options)
+    refuse(
+        'missing .backbone.norm3',
+        tiny_config,
+        tmp_path / 'x',
+        run=evaluate_run,
+        checkpoint=tmp_path / 'fcmae.pth',
+    )
+
+
+@pytest.mark.parametrize('wrap', [lambda weights: weights, lambda weights: dict(model=weights)])
+def test_weights_without_mmengines_wrapping_are_the_ones_tested(tiny_config, trained, tmp_path, wrap):
+    checkpoint = tmp_path / 'bare.pth'
+    torch.save(wrap(load_weights(trained / 'epoch_1.pth')), checkpoint)
+    ema = {'custom_hooks': [dict(type='EMAHook', momentum=1e-4)]}
+    out = [tmp_path / f'{i}.pkl' for i in range(2)]
+    for file, source, options in ((out[0], trained / 'epoch_1.pth', {}), (out[1], checkpoint, ema)):
+        evaluate(tiny_config, source, work_dir=str(tmp_path / 't'), out=str(file), cfg_options=options)
+    import mmengine
+
+    for a, b in zip(*map(mmengine.load, out), strict=True):
+        torch.testing.assert_close(a['pred_score'], b['pred_score'])
+
+
+def test_average_of_weights_counts_optimizer_steps(tiny_config, tmp_path):
+    options = {
+        'custom_hooks': [dict(type='EMAHook', momentum=1e-4)],
+        'optim_wrapper.accumulative_counts': 2,
+        'train_cfg.max_epochs': 1,
+    }
+    runner = train(tiny_config, work_dir=str(tmp_path), no_validate=True, cfg_options=options)
+    hook = next(hook for hook in runner.hooks if type(hook).__name__ == 'EMAHook')
+    assert hook.ema_model.interval == 2
 
 
 def test_out_item_without_a_file(tiny_config, tmp_path):

@@ -137,6 +137,22 @@ def test_url_is_downloaded_once_and_checked_by_the_hash_in_its_name(
     assert not list((tmp_path / 'cache').rglob('*00000000*'))
 
 
+def test_urls_with_the_same_last_part_are_kept_apart(server, tmp_path, monkeypatch):
+    folder, url = server
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    for name in ('a', 'b'):
+        (folder / name).mkdir()
+        torch.save({'weight': torch.ones(1), 'name': name}, folder / name / 'model.pth')
+    assert [load_checkpoint(f'{url}/{name}/model.pth')['name'] for name in ('a', 'b')] == ['a', 'b']
+
+
+@pytest.mark.parametrize('scheme', ['torchvision://', 'open-mmlab://', 's3://bucket/', 'mmcls://'])
+def test_schemes_that_unpickle_blindly_are_refused(scheme):
+    use_safe_loading()
+    with pytest.raises(UserError, match='only files and http'):
+        CheckpointLoader.load_checkpoint(f'{scheme}resnet50', map_location='cpu')
+
+
 def test_unreachable_url_says_where_to_put_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
     with pytest.raises(UserError, match=r'put the file at .*cache.*net\.pth'):

@@ -1,3 +1,5 @@
+from hashlib import sha256
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -28,9 +30,9 @@ def test_splits_are_stratified_and_together_are_every_image_once():
     assert found == everything
 
 
-def test_split_is_the_same_every_time():
-    for (a, _), (b, _) in zip(contents('test'), contents('test'), strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_held_out_images_are_the_same_on_every_machine():
+    pixels = b''.join(image.tobytes() for image, _ in contents('test'))
+    assert sha256(pixels).hexdigest()[:16] == '6b1f8156cb274100'
 
 
 def test_unknown_split_is_an_error():

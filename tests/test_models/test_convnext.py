@@ -109,10 +109,12 @@ def test_activation_checkpointing_changes_neither_output_nor_gradients():
     plain, saving = ConvNeXt(TINY_ARCH), ConvNeXt(TINY_ARCH, with_cp=True)
     saving.load_state_dict(plain.state_dict())
     images = torch.randn(2, 3, 32, 32)
-    for model in (plain, saving):
-        model(images)[0].square().sum().backward()
-    for (name, a), b in zip(plain.named_parameters(), saving.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad, msg=name)
+    outputs = [model(images)[0] for model in (plain, saving)]
+    torch.testing.assert_close(*outputs)
+    for output in outputs:
+        output.square().sum().backward()
+    for a, b in zip(plain.parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
 
 
 def test_initial_weights_are_the_official_ones():
@@ -152,6 +154,9 @@ def test_size_limits_match_what_the_network_can_do():
         (dict(stem_type='conv'), 'choose from patch, overlap'),
         (dict(stem_patch_size=0), 'positive number of pixels'),
         (dict(kernel_size=4), 'one odd number'),
+        (dict(kernel_size=-3), 'one odd number'),
+        (dict(drop_path_rate=1.0), 'drop_path_rate is 1.0; a probability'),
+        (dict(mlp_ratio=0), 'mlp_ratio is 0'),
         (dict(kernel_size=(7, 5)), 'or 4 of them'),
         (dict(norm_cfg=dict(type='BN')), "'BN'; choose from LN2d"),
         (dict(act_cfg='gelo'), "'gelo' is unknown; choose from gelu"),
@@ -180,9 +185,15 @@ def test_grn_follows_the_algorithm_of_the_paper():
 
 
 @pytest.mark.parametrize('arch', ARCHS)
-def test_every_arch_builds_by_name_from_any_scope(arch):
+def test_every_arch_builds_by_name(arch):
     from mmengine.registry import MODELS
 
     with torch.device('meta'):
         model = MODELS.build(dict(type='mmconvnext.ConvNeXt', arch=arch))
     assert type(model) is ConvNeXt
+
+
+def test_norms_can_be_kept_from_training():
+    model = ConvNeXt(TINY_ARCH, norm_cfg=dict(type='LN2d', eps=1e-6, requires_grad=False))
+    assert not model.norm3.weight.requires_grad
+    assert model.stages[0][0].gamma.requires_grad

@@ -61,6 +61,14 @@ def test_scales_are_the_published_ones(decay, scheme, sizes, scales):
             assert decay ** (count - 1 - depth) == pytest.approx(scales[depth], rel=1e-4)
 
 
+def test_longer_networks_never_reach_the_depth_of_the_last_stage():
+    assert depths('group', (3, 4, 30, 3), ['stages.2.27.gamma', 'stages.2.29.gamma', 'stages.3.0.gamma']) == [
+        11,
+        11,
+        12,
+    ]
+
+
 def test_isotropic_networks_have_single_depths_only():
     assert depths('single', (18,), ['downsample_layers.0.0.weight', 'stages.0.17.gamma', 'norm0.bias']) == [
         1,

@@ -39,10 +39,12 @@ def test_head_init_scale_shrinks_a_fresh_head_once():
     torch.testing.assert_close(scaled.fc.weight, before)
 
 
-def test_head_init_scale_leaves_loaded_weights(tmp_path):
+@pytest.mark.parametrize('as_list', [False, True])
+def test_head_init_scale_leaves_loaded_weights(tmp_path, as_list):
     trained = LinearClsHead(5, 8)
     torch.save(trained.state_dict(), tmp_path / 'head.pth')
-    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'head.pth'))
+    pretrained = dict(type='Pretrained', checkpoint=str(tmp_path / 'head.pth'))
+    init_cfg = [pretrained] if as_list else pretrained
     head = LinearClsHead(5, 8, head_init_scale=0.001, init_cfg=init_cfg)
     head.init_weights()
     torch.testing.assert_close(head.fc.weight, trained.fc.weight)

@@ -1,43 +1,43 @@
 # ImageNet-1K at 224 px. Official datasets.py; evaluation: the short side to 256, then the central 224.
-data_preprocessor = dict(
-    num_classes=1000,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
-)
+rgb_mean, rgb_std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+data_preprocessor = dict(mean=rgb_mean, std=rgb_std, to_rgb=True, num_classes=1000)
 
-bgr_mean = [103.53, 116.28, 123.675]
-bgr_std = [57.375, 57.12, 58.395]
+# Images are BGR until the data preprocessor turns them.
+grey, noise = rgb_mean[::-1], rgb_std[::-1]
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
+load = dict(type='LoadImageFromFile')
+augment = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    # rand-m9-mstd0.5-inc1
+    # rand-m9-mstd0.5-inc1: two of timm's operations at magnitude 9 +- 0.5
     dict(
         type='RandAugment',
         policies='timm_increasing',
         num_policies=2,
-        total_level=10,
         magnitude_level=9,
         magnitude_std=0.5,
-        hparams=dict(pad_val=[round(x) for x in bgr_mean], interpolation='bicubic'),
+        total_level=10,
+        hparams=dict(interpolation='bicubic', pad_val=[104, 116, 124]),
     ),
-    # Pixels drawn around the mean before normalisation are timm's mode 'pixel' after it.
+    # Noise around the mean before normalisation is timm's mode 'pixel' after it.
     dict(
         type='RandomErasing',
-        erase_prob=0.25,
         mode='rand',
+        erase_prob=0.25,
         min_area_ratio=0.02,
         max_area_ratio=1 / 3,
-        fill_color=bgr_mean,
-        fill_std=bgr_std,
+        fill_color=grey,
+        fill_std=noise,
     ),
     dict(type='PackInputs'),
 ]
+train_pipeline = [
+    load,
+    dict(type='RandomResizedCrop', scale=224, interpolation='bicubic', backend='pillow'),
+    *augment,
+]
 
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
+    load,
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs'),

@@ -1,14 +1,13 @@
 # ImageNet-1K at 384 px. Official datasets.py; evaluation: the whole image warped to 384 x 384.
 _base_ = 'imagenet_224.py'
 
-load, _, *augment = _base_.train_pipeline
 train_pipeline = [
-    load,
+    _base_.load,
     dict(type='RandomResizedCrop', scale=384, backend='pillow', interpolation='bicubic'),
-    *augment,
+    *_base_.augment,
 ]
 test_pipeline = [
-    load,
+    _base_.load,
     dict(type='Resize', scale=(384, 384), backend='pillow', interpolation='bicubic'),
     dict(type='PackInputs'),
 ]

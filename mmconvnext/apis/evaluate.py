@@ -4,15 +4,15 @@ from pathlib import Path
 
 import mmengine
 from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from ..errors import UserError
 from .config import load_config
-from .runner import build_runner
-from .train import set_dataloader_defaults
+from .runner import build_runner, init_distributed
 
 
-def test(
+def evaluate(
     config: str | Path,
     checkpoint: str | Path,
     *,
@@ -31,7 +31,7 @@ def test(
         config: path or name, see ``load_config``.
         checkpoint: path or URL; it has to fit the model exactly.
         work_dir: folder for logs; default ``work_dirs/NAME``.
-        out: file for the results, .pkl, .json or .yml.
+        out: file for the results: .pkl, or .json or .yml for metrics.
         out_item: ``pred`` (every prediction, the default) or ``metrics``.
         show_dir: folder for every test image with its prediction.
         tta: average the scores of the image and its mirror image.
@@ -45,30 +45,40 @@ def test(
     Raises:
         UserError: what was found, what was expected and what to do.
     """
-    if out_item is not None and out is None:
-        raise UserError('--out-item chooses what goes into a file; name the file with --out')
+    check_out(out, out_item)
     cfg = load_config(config, cfg_options)
     if cfg.get('test_dataloader') is None:
         raise UserError(f'{config} has no test_dataloader, so there is nothing to test on')
-    cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(config).stem))
     cfg.load_from, cfg.resume = str(checkpoint), False
-    set_dataloader_defaults(cfg)
     if amp:
         cfg.test_cfg.fp16 = True
     if show_dir is not None:
-        cfg.default_hooks.visualization.update(enable=True, out_dir=show_dir, interval=1)
+        settings = dict(type='VisualizationHook', enable=True, out_dir=show_dir, interval=1)
+        cfg.merge_from_dict({'default_hooks.visualization': settings})
 
     if tta:
         use_tta(cfg)
+    init_distributed(cfg, launcher)
 
     runner = build_runner(cfg, ('test_dataloader',))
     if out is not None and out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     metrics = runner.test()
-    if out is not None and out_item == 'metrics':
+    if out is not None and out_item == 'metrics' and is_main_process():
         mmengine.dump(metrics, out)
     return metrics
+
+
+def check_out(out: str | None, out_item: str | None) -> None:
+    """Raise before a long test whose results could not be written."""
+    if out is None:
+        if out_item is not None:
+            raise UserError('--out-item chooses what goes into a file; name the file with --out')
+        return
+    suffixes = ('.json', '.yml', '.yaml', '.pkl') if out_item == 'metrics' else ('.pkl', '.pickle')
+    if Path(out).suffix not in suffixes:
+        raise UserError(f'--out {out}: {out_item or "pred"} can be written as {", ".join(suffixes)}')
 
 
 def use_tta(cfg: Config) -> None:
