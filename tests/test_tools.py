@@ -1,13 +1,17 @@
 """The tools as a user calls them: exit codes, messages, several processes."""
 
+import http.server
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from mmconvnext.apis import train
 from tests.conftest import REPO
 
 DIGITS = 'configs/digits/convnext-atto_1xb48_digits.py'
@@ -79,6 +83,32 @@ def test_digits_reach_98_percent_in_two_processes_that_stop_and_resume(tmp_path)
         'tools/dist_test.sh', DIGITS, work_dir / 'epoch_12.pth', 2, '--work-dir', tmp_path / 'b', **port
     )
     assert f'accuracy/top1: {top1:.4f}' in both.stdout, both.stderr[-2000:]
+
+
+def test_two_processes_download_a_checkpoint_once(tiny_config, tmp_path):
+    """From a server that takes its time: the second process has to wait for the first."""
+    train(
+        tiny_config, work_dir=str(tmp_path / 'w'), no_validate=True, cfg_options={'train_cfg.max_epochs': 1}
+    )
+    requests = []
+
+    class Slow(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(tmp_path / 'w'))
+
+        def do_GET(self):  # noqa: N802, the name that http.server calls
+            requests.append(self.path)
+            time.sleep(3)
+            super().do_GET()
+
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Slow) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f'http://127.0.0.1:{server.server_port}/epoch_1.pth'
+        env = dict(TORCH_HOME=str(tmp_path / 'cache'), PORT=str(31500 + os.getpid() % 1000))
+        result = call('tools/dist_test.sh', tiny_config, url, 2, '--work-dir', tmp_path / 'test', **env)
+        server.shutdown()
+    assert 'accuracy/top1' in result.stdout, result.stderr[-2000:]
+    assert requests == ['/epoch_1.pth']
 
 
 @pytest.mark.parametrize(
