@@ -4,18 +4,6 @@
 #
 # Expected top-1: 82.0 (official README), EMA weights, not re-run here.
 # 50 epochs of warm-up; no layer scale.
-_base_ = [
-    '../_base_/models/convnext.py',
-    '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/adamw_300e.py',
-    '../_base_/ema.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-isotropic-small_32xb128_in1k.py'
 
-model = dict(
-    backbone=dict(arch='isotropic-base', drop_path_rate=0.2, layer_scale_init_value=0.0),
-    head=dict(in_channels=768),
-)
-
-warmup, cosine = _base_.param_scheduler
-param_scheduler = [{**warmup, 'end': 50}, {**cosine, 'begin': 50}]
+model = dict(backbone=dict(arch='isotropic-base', drop_path_rate=0.2), head=dict(in_channels=768))

@@ -4,19 +4,10 @@
 #
 # Expected top-1: 82.6 (official README), EMA weights, not re-run here.
 # 50 epochs of warm-up; layer scale stays on, unlike in Small and Base.
-_base_ = [
-    '../_base_/models/convnext.py',
-    '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/adamw_300e.py',
-    '../_base_/ema.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-isotropic-small_32xb128_in1k.py'
 
 model = dict(
-    backbone=dict(arch='isotropic-large', drop_path_rate=0.5),
+    backbone=dict(arch='isotropic-large', drop_path_rate=0.5, layer_scale_init_value=1e-6),
     head=dict(in_channels=1024),
 )
 train_dataloader = dict(batch_size=64)
-
-warmup, cosine = _base_.param_scheduler
-param_scheduler = [{**warmup, 'end': 50}, {**cosine, 'begin': 50}]

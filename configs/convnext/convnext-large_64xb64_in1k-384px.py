@@ -4,16 +4,9 @@
 #
 # Expected top-1: 85.5 (official README), not re-run here.
 # The file name is OpenMMLab's; the official batch is 512 = 8 GPUs x 32 x 2 accumulated.
-_base_ = [
-    '../_base_/models/convnext_finetune.py',
-    '../_base_/datasets/imagenet_384.py',
-    '../_base_/schedules/finetune_30e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-base_32xb128_in1k-384px.py'
 
 model = dict(backbone=dict(arch='large', drop_path_rate=0.95), head=dict(in_channels=1536))
-train_dataloader = dict(batch_size=32)
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.7))
 load_from = (
     'https://download.openmmlab.com/mmclassification/v0/convnext/'
     'convnext-large_3rdparty_64xb64_in1k_20220124-f8a0ded0.pth'

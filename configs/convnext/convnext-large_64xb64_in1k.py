@@ -3,13 +3,7 @@
 #   tools/dist_train.sh configs/convnext/convnext-large_64xb64_in1k.py 8 --cfg-options optim_wrapper.accumulative_counts=8
 #
 # Expected top-1: 84.3 (official README). EMA weights, not re-run here.
-_base_ = [
-    '../_base_/models/convnext.py',
-    '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/adamw_300e.py',
-    '../_base_/ema.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-tiny_32xb128_in1k.py'
 
 model = dict(backbone=dict(arch='large', drop_path_rate=0.5), head=dict(in_channels=1536))
 train_dataloader = dict(batch_size=64)

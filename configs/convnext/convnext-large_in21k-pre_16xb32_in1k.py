@@ -3,15 +3,9 @@
 #   tools/dist_train.sh configs/convnext/convnext-large_in21k-pre_16xb32_in1k.py 8 --cfg-options optim_wrapper.accumulative_counts=2
 #
 # Expected top-1: 86.6 (official README), not re-run here.
-_base_ = [
-    '../_base_/models/convnext_finetune.py',
-    '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/finetune_30e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-base_in21k-pre_16xb32_in1k.py'
 
 model = dict(backbone=dict(arch='large', drop_path_rate=0.3), head=dict(in_channels=1536))
-train_dataloader = dict(batch_size=32)
 load_from = (
     'https://download.openmmlab.com/mmclassification/v0/convnext/'
     'convnext-large_3rdparty_in21k_20220124-41b5a79f.pth'

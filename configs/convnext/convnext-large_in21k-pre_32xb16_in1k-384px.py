@@ -3,15 +3,9 @@
 #   tools/dist_train.sh configs/convnext/convnext-large_in21k-pre_32xb16_in1k-384px.py 8 --cfg-options optim_wrapper.accumulative_counts=4
 #
 # Expected top-1: 87.5 (official README), not re-run here.
-_base_ = [
-    '../_base_/models/convnext_finetune.py',
-    '../_base_/datasets/imagenet_384.py',
-    '../_base_/schedules/finetune_30e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-base_in21k-pre_32xb16_in1k-384px.py'
 
 model = dict(backbone=dict(arch='large', drop_path_rate=0.3), head=dict(in_channels=1536))
-train_dataloader = dict(batch_size=16)
 load_from = (
     'https://download.openmmlab.com/mmclassification/v0/convnext/'
     'convnext-large_3rdparty_in21k_20220124-41b5a79f.pth'

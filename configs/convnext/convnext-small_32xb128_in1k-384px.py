@@ -6,15 +6,9 @@
 # No official values for this size: the recipe of Base after ImageNet-22K, with the drop path that
 # continues the official 0.2, 0.3, 0.4 of Base, Large, XLarge downwards. It starts from the 224 px weights,
 # since OpenMMLab has no pure 22K weights of this size. The file name is OpenMMLab's; the official batch is 512.
-_base_ = [
-    '../_base_/models/convnext_finetune.py',
-    '../_base_/datasets/imagenet_384.py',
-    '../_base_/schedules/finetune_30e.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-tiny_32xb128_in1k-384px.py'
 
 model = dict(backbone=dict(arch='small', drop_path_rate=0.1))
-train_dataloader = dict(batch_size=16)
 load_from = (
     'https://download.openmmlab.com/mmclassification/v0/convnext/'
     'convnext-small_in21k-pre_3rdparty_in1k_20221219-aeca4c93.pth'

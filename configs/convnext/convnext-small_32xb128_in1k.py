@@ -3,12 +3,6 @@
 #   tools/dist_train.sh configs/convnext/convnext-small_32xb128_in1k.py 8 --cfg-options optim_wrapper.accumulative_counts=4
 #
 # Expected top-1: 83.1 (official README); OpenMMLab's own training of its variant gave 83.16. EMA weights, not re-run here.
-_base_ = [
-    '../_base_/models/convnext.py',
-    '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/adamw_300e.py',
-    '../_base_/ema.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-tiny_32xb128_in1k.py'
 
 model = dict(backbone=dict(arch='small', drop_path_rate=0.4))

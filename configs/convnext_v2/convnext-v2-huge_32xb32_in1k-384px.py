@@ -6,19 +6,9 @@
 # weights of Huge are published to start from. Not re-run here.
 # No official values for V2 beyond 224 px: V1's fine-tuning after ImageNet-22K, batch 512, full precision,
 # with its drop path by size.
-_base_ = [
-    '../_base_/models/convnext_v2.py',
-    '../_base_/datasets/imagenet_384.py',
-    '../_base_/schedules/finetune_30e.py',
-    '../_base_/ema.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-v2-base_32xb32_in1k-384px.py'
 
-model = dict(
-    backbone=dict(arch='huge', drop_path_rate=0.4),
-    head=dict(in_channels=2816),
-    train_cfg=None,  # neither mixup nor cutmix
-)
+model = dict(backbone=dict(arch='huge', drop_path_rate=0.4), head=dict(in_channels=2816))
 train_dataloader = dict(batch_size=8)
 load_from = (
     'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'

@@ -4,19 +4,9 @@
 #
 # Expected top-1: 86.3 (official README; OpenMMLab measured 86.25), EMA weights, not re-run here.
 # No official values for this size: those of Base, the nearest size that has some.
-_base_ = [
-    '../_base_/models/convnext_v2.py',
-    '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/finetune_100e.py',
-    '../_base_/ema.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-v2-base_32xb32_in1k.py'
 
-model = dict(
-    backbone=dict(arch='huge'),
-    head=dict(in_channels=2816),
-)
-train_dataloader = dict(batch_size=32)
+model = dict(backbone=dict(arch='huge'), head=dict(in_channels=2816))
 load_from = (
     'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
     'convnext-v2-huge_3rdparty-fcmae_in1k_20230104-fe43ae6c.pth'

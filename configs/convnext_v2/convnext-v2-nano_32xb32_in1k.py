@@ -4,20 +4,9 @@
 #
 # Expected top-1: 81.9 (official README; OpenMMLab measured 81.86), EMA weights, not re-run here.
 # No official values for this size: those of Atto, the nearest size that has some.
-_base_ = [
-    '../_base_/models/convnext_v2.py',
-    '../_base_/datasets/imagenet_224.py',
-    '../_base_/schedules/finetune_600e.py',
-    '../_base_/ema.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-v2-atto_32xb32_in1k.py'
 
-model = dict(
-    backbone=dict(arch='nano'),
-    head=dict(in_channels=640, loss=dict(label_smooth_val=0.2)),
-    train_cfg=None,  # neither mixup nor cutmix
-)
-train_dataloader = dict(batch_size=32)
+model = dict(backbone=dict(arch='nano'), head=dict(in_channels=640))
 load_from = (
     'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
     'convnext-v2-nano_3rdparty-fcmae_in1k_20230104-3dd1f29e.pth'

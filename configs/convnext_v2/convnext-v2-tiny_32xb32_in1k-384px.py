@@ -5,19 +5,9 @@
 # Expected top-1: 85.1 (official README), EMA weights, not re-run here.
 # No official values for V2 beyond 224 px: V1's fine-tuning after ImageNet-22K, batch 512, full precision,
 # with its drop path by size. It starts from the 224 px weights.
-_base_ = [
-    '../_base_/models/convnext_v2.py',
-    '../_base_/datasets/imagenet_384.py',
-    '../_base_/schedules/finetune_30e.py',
-    '../_base_/ema.py',
-    '../_base_/default_runtime.py',
-]
+_base_ = 'convnext-v2-base_32xb32_in1k-384px.py'
 
-model = dict(
-    backbone=dict(drop_path_rate=0.0),
-    train_cfg=None,  # neither mixup nor cutmix
-)
-train_dataloader = dict(batch_size=16)
+model = dict(backbone=dict(arch='tiny', drop_path_rate=0.0), head=dict(in_channels=768))
 load_from = (
     'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
     'convnext-v2-tiny_fcmae-in21k-pre_3rdparty_in1k_20230104-8cc8b8f2.pth'
