@@ -99,7 +99,7 @@ def test_commands_run_in_their_order(checkout):
         assert result.returncode == 0, (
             f'{command}\nas {run}\n{result.stdout[-1500:]}\n{result.stderr[-1500:]}'
         )
-    for name in ('predictions.png', 'curves.png'):
+    for name in ('work_dirs/predictions.png', 'work_dirs/curves.png'):
         assert Image.open(checkout / name).size[0] > 100
 
 

@@ -9,7 +9,7 @@ from mmengine.evaluator import DumpResults
 
 from ..errors import UserError
 from .config import load_config
-from .runner import build_runner, init_distributed
+from .runner import build_runner, init_distributed, naming_broken_images
 
 
 def evaluate(
@@ -64,7 +64,8 @@ def evaluate(
     runner = build_runner(cfg, ('test_dataloader',))
     if out is not None and out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
-    metrics = runner.test()
+    with naming_broken_images():
+        metrics = runner.test()
     if out is not None and out_item == 'metrics' and is_main_process():
         mmengine.dump(metrics, out)
     return metrics
@@ -78,7 +79,10 @@ def check_out(out: str | None, out_item: str | None) -> None:
         return
     suffixes = ('.json', '.yml', '.yaml', '.pkl') if out_item == 'metrics' else ('.pkl', '.pickle')
     if Path(out).suffix not in suffixes:
-        raise UserError(f'--out {out}: {out_item or "pred"} can be written as {", ".join(suffixes)}')
+        raise UserError(
+            f'--out {out}: {out_item or "pred"} can be written as {", ".join(suffixes)}; '
+            'pred is every prediction, metrics the accuracies: see --out-item'
+        )
 
 
 def use_tta(cfg: Config) -> None:

@@ -1,5 +1,7 @@
 """Build a Runner once everything it needs has been looked at."""
 
+import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -87,9 +89,17 @@ def build_on_meta(cfg: Config) -> nn.Module:
     try:
         with torch.device('meta'):
             # A model for test-time augmentation wraps the one that has weights and classes.
-            return MODELS.build(cfg.model.get('module', cfg.model))
+            model = MODELS.build(cfg.model.get('module', cfg.model))
     except BUILD_ERRORS as error:
         raise UserError(f'the model of the config cannot be built: {error}') from error
+    channels = getattr(getattr(model, 'backbone', None), 'channels', None)
+    expected = getattr(getattr(model, 'head', None), 'in_channels', None)
+    if channels and expected and channels[-1] != expected and not getattr(model, 'with_neck', False):
+        raise UserError(
+            f'the backbone gives {channels[-1]} channels, but model.head.in_channels is {expected}; '
+            f'pass --cfg-options model.head.in_channels={channels[-1]}'
+        )
+    return model
 
 
 def check_optimizer(cfg: Config, model: nn.Module) -> None:
@@ -117,12 +127,27 @@ def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
     except UserError:
         raise
     except BUILD_ERRORS as error:
-        raise UserError(f'{place} cannot be read: {error}') from error
+        raise UserError(
+            f'{place} cannot be read: {error}. Put one folder a class with images there'
+        ) from error
     if len(dataset) == 0:
         raise UserError(f'{place} is empty; it needs at least one image')
     check_classes(dataset, model, place)
     check_first_image(dataset, model, place)
     return dataset
+
+
+@contextmanager
+def naming_broken_images():
+    """Turn the traceback of a loader process that met a broken image into a message with its path."""
+    try:
+        yield
+    except Exception as error:
+        # A loader process sends its whole traceback as text; the message comes last.
+        broken = re.findall(r'failed to load image: (.+)', str(error))
+        if not broken:
+            raise
+        raise UserError(f'{broken[-1]} cannot be read as an image; replace it or take it out') from error
 
 
 def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
@@ -136,7 +161,11 @@ def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
         raise UserError(
             f'{place} has {len(classes)} classes ({", ".join(map(str, classes[:3]))}, ...), '
             f'but the head has {outputs} outputs; '
-            f'pass --cfg-options model.head.num_classes={len(classes)} or correct the folder'
+            + (
+                f'pass --cfg-options model.head.num_classes={len(classes)} or correct the folder'
+                if place.startswith('train')
+                else 'it needs the classes of the training data, each with its folder'
+            )
         )
     if not classes and hasattr(dataset, 'get_gt_labels') and len(dataset) <= MOST_LABELS_READ:
         largest = int(dataset.get_gt_labels().max())

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from ..errors import UserError
 from .config import load_config
-from .runner import build_runner, init_distributed
+from .runner import build_runner, init_distributed, naming_broken_images
 from .smoke import make_smoke_test
 
 
@@ -60,7 +60,10 @@ def train(
 
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))
     match_batch_size(cfg, runner)
-    runner.train()
+    with naming_broken_images():
+        runner.train()
+    if smoke:
+        print_log('Smoke test passed; accuracies on noise mean nothing.', logger='current')
     return runner
 
 

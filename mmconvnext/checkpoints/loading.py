@@ -62,7 +62,9 @@ def load_checkpoint(
         UserError: the file is missing, truncated, no checkpoint, or holds more than data.
     """
     file = fetch(path)
-    if not file.is_file():
+    if file.is_dir():
+        raise UserError(f'checkpoint {file} is a folder; name a file in it')
+    if not file.exists():
         raise UserError(f'checkpoint {file} does not exist; check the path')
     found = f'{file} ({file.stat().st_size:,} bytes)'
     try:
@@ -130,5 +132,9 @@ def _refuse(filename: str, map_location=None, **_) -> dict:
 
 
 def _not_a_checkpoint(found: str, error: Exception) -> str:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return f'{found} is truncated or not a checkpoint ({reason}); copy or download it again'
+    reason = (str(error).splitlines() or [''])[0].split('. ')[0]
+    # Some reasons are no more than a byte that was met.
+    reason = f' ({reason})' if ' ' in reason else ''
+    return (
+        f'{found} is truncated or not a checkpoint{reason}; copy or download it again, or name another file'
+    )

@@ -39,7 +39,7 @@ def check_fit(weights: dict[str, Tensor], model: nn.Module, source: str, *, new_
     missing = [f'{n} {tuple(w.shape)}' for n, w in wanted.items() if n not in weights]
     unexpected = [f'{n} {tuple(w.shape)}' for n, w in weights.items() if n not in wanted]
     reshaped = [
-        f'{n} {tuple(weights[n].shape)} instead of {tuple(w.shape)}'
+        f'{n}: checkpoint {tuple(weights[n].shape)}, model {tuple(w.shape)}'
         for n, w in wanted.items()
         if n in weights and weights[n].shape != w.shape
     ]
@@ -61,6 +61,5 @@ def check_fit(weights: dict[str, Tensor], model: nn.Module, source: str, *, new_
     if problems:
         raise UserError(
             f'{source} does not fit the model of the config: {"; ".join(problems)}. '
-            'Use the config that the checkpoint was made with, or set model.backbone.arch and '
-            'model.head.num_classes to match it.'
+            'Use the config that the checkpoint was made with.'
         )

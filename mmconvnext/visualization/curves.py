@@ -40,6 +40,7 @@ def plot_curves(work_dir: str | Path, out: str | Path) -> None:
     for axes in (loss, lr, accuracy):
         axes.grid(alpha=0.3)
     figure.savefig(out, dpi=120)
+    print(f'Wrote {out}')
 
 
 def read_scalars(work_dir: str | Path) -> tuple[dict[int, dict], dict[int, dict]]:

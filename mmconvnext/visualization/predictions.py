@@ -33,7 +33,7 @@ def plot_predictions(
     if count < 1:
         raise UserError(f'--count is {count}; it takes at least one image to draw')
     with TemporaryDirectory() as logs:  # the Runner insists on a log; this one tells nothing
-        cfg.update(work_dir=logs, load_from=str(checkpoint), resume=False)
+        cfg.update(log_level='WARNING', work_dir=logs, load_from=str(checkpoint), resume=False)
         runner = build_runner(cfg, ('test_dataloader',))
         runner.load_or_resume()
     dataset = runner.test_dataloader.dataset
@@ -48,6 +48,7 @@ def plot_predictions(
         classes=dataset.metainfo.get('classes'),
         out=out,
     )
+    print(f'Wrote {out}')
 
 
 def draw_grid(

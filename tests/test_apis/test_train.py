@@ -186,6 +186,36 @@ def test_unreadable_first_image(tiny_config, tmp_path):
     refuse('image .*cat/0.png does not pass', tiny_config, tmp_path / 'w', cfg_options=folder_options(root))
 
 
+def test_broken_image_met_later_in_a_worker_is_named(tiny_config, tmp_path):
+    root = image_folder(tmp_path / 'data')
+    (root / 'dog/1.png').write_text('not an image')
+    options = folder_options(root, **{'train_dataloader.num_workers': 1})
+    with pytest.raises(UserError, match='dog/1.png cannot be read as an image'):
+        train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
+
+
+def test_validation_data_without_a_class(tiny_config, tmp_path):
+    options = folder_options(image_folder(tmp_path / 'data'))
+    three = image_folder(tmp_path / 'val', classes=('cat', 'dog', 'fox'))
+    options['val_dataloader.dataset'] = {**options['val_dataloader.dataset'], 'data_root': str(three)}
+    refuse(
+        'has 3 classes .*needs the classes of the training data',
+        tiny_config,
+        tmp_path / 'w',
+        cfg_options=options,
+    )
+
+
+def test_head_of_another_width_than_the_backbone(tiny_config, tmp_path):
+    options = {'model.head.in_channels': 40}
+    refuse(
+        'gives 32 channels, but model.head.in_channels is 40',
+        tiny_config,
+        tmp_path / 'w',
+        cfg_options=options,
+    )
+
+
 def test_unknown_arch(tiny_config, tmp_path):
     refuse("'tinny' is unknown", tiny_config, tmp_path / 'work', cfg_options={'model.backbone.arch': 'tinny'})
 
