@@ -1,4 +1,6 @@
 from .digits import Digits
+from .preprocessing import Preprocessing
 from .synthetic import Synthetic
+from .transforms import FloorCenterCrop
 
-__all__ = ['Digits', 'Synthetic']
+__all__ = ['Digits', 'FloorCenterCrop', 'Preprocessing', 'Synthetic']

@@ -1,4 +1,5 @@
-from .convnext import ARCHS, ConvNeXt
+from .archs import ARCHS
+from .convnext import ConvNeXt
 from .linear_head import LinearClsHead
 
 __all__ = ['ARCHS', 'ConvNeXt', 'LinearClsHead']

@@ -14,37 +14,10 @@ from torch.utils.checkpoint import checkpoint
 
 from ..registry import MODELS
 from .activations import build_activation
+from .archs import LAYER_NORM, resolve_arch
 from .layer_depth import layer_depth
 from .layers import GRN, build_norm
-
-LAYER_NORM = dict(type='LN2d', eps=1e-6)
-
-# depths and channels of each stage, and the stem and norm where they are not the usual
-# (4x4 patches, a norm after the stem, LayerNorm with eps 1e-6).
-ARCHS = {
-    # timm's convnext_zepto_rms
-    'zepto': dict(
-        depths=(2, 2, 4, 2), channels=(32, 64, 128, 256), norm_cfg=dict(type='SimpleNorm2d', eps=1e-6)
-    ),
-    'atto': dict(depths=(2, 2, 6, 2), channels=(40, 80, 160, 320)),
-    'femto': dict(depths=(2, 2, 6, 2), channels=(48, 96, 192, 384)),
-    'pico': dict(depths=(2, 2, 6, 2), channels=(64, 128, 256, 512)),
-    'nano': dict(depths=(2, 2, 8, 2), channels=(80, 160, 320, 640)),
-    'tiny': dict(depths=(3, 3, 9, 3), channels=(96, 192, 384, 768)),
-    'small': dict(depths=(3, 3, 27, 3), channels=(96, 192, 384, 768)),
-    'base': dict(depths=(3, 3, 27, 3), channels=(128, 256, 512, 1024)),
-    'large': dict(depths=(3, 3, 27, 3), channels=(192, 384, 768, 1536)),
-    'xlarge': dict(depths=(3, 3, 27, 3), channels=(256, 512, 1024, 2048)),
-    'huge': dict(depths=(3, 3, 27, 3), channels=(352, 704, 1408, 2816)),
-    # timm's convnext_xxlarge
-    'xxlarge': dict(
-        depths=(3, 4, 30, 3), channels=(384, 768, 1536, 3072), norm_cfg=dict(type='LN2d', eps=1e-5)
-    ),
-    # V1 paper, section 3.3; official models/convnext_isotropic.py
-    'isotropic-small': dict(depths=(18,), channels=(384,), stem_patch_size=16, stem_norm=False),
-    'isotropic-base': dict(depths=(18,), channels=(768,), stem_patch_size=16, stem_norm=False),
-    'isotropic-large': dict(depths=(36,), channels=(1024,), stem_patch_size=16, stem_norm=False),
-}
+from .stem import build_stem
 
 INIT_CFG = [
     dict(type='TruncNormal', layer=['Conv2d', 'Linear'], std=0.02, bias=0.0),
@@ -113,6 +86,9 @@ class ConvNeXtBlock(BaseModule):
         )
         self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0 else nn.Identity()
 
+        # A linear layer and a 1x1 convolution are the same; weights of either load into either.
+        self.register_load_state_dict_pre_hook(shape_pointwise)
+
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) -> (N, C, H, W)."""
         if self.with_cp and torch.is_grad_enabled():
@@ -144,6 +120,15 @@ class ConvNeXtBlock(BaseModule):
         return x
 
 
+def shape_pointwise(block: ConvNeXtBlock, state_dict: dict, prefix: str, *_) -> None:
+    """Give loaded pointwise weights the shape of this block's: (out, in) or (out, in, 1, 1)."""
+    for name in ('pointwise_conv1', 'pointwise_conv2'):
+        key, wanted = f'{prefix}{name}.weight', getattr(block, name).weight
+        loaded = state_dict.get(key)
+        if loaded is not None and loaded.flatten(1).shape == wanted.flatten(1).shape:
+            state_dict[key] = loaded.view(wanted.shape)
+
+
 @MODELS.register_module()
 class ConvNeXt(BaseModule):
     """ConvNeXt V1, isotropic and V2; for V2 pass ``use_grn=True, layer_scale_init_value=0``.
@@ -155,6 +140,8 @@ class ConvNeXt(BaseModule):
         stem_patch_size: side and stride of the patches in pixels; None: the arch's, usually 4.
         norm_cfg: ``dict(type=..., eps=...)`` with type LN2d, RMSNorm2d or SimpleNorm2d;
             None: the arch's, usually LN2d with eps 1e-6.
+        out_norm_cfg: the same for the norms behind the stages in ``out_indices``; None: ``norm_cfg``.
+            transformers gives only this one its config's ``layer_norm_eps``.
         act_cfg: a name from ``activations.ACTIVATIONS`` or a registry dict as ``dict(type='GELU')``.
         linear_pw_conv: pointwise convolutions as linear layers, else as 1x1 convolutions.
         use_grn: GRN in every block (V2).
@@ -198,6 +185,7 @@ class ConvNeXt(BaseModule):
         mlp_ratio: float = 4.0,
         conv_bias: bool = True,
         output_stride: int | None = None,
+        out_norm_cfg: dict | None = None,
         init_cfg: dict | list | None = INIT_CFG,
     ):
         super().__init__(init_cfg=init_cfg)
@@ -208,6 +196,7 @@ class ConvNeXt(BaseModule):
         self.gap_before_final_norm = gap_before_final_norm
         patch_size = arch['stem_patch_size'] if stem_patch_size is None else stem_patch_size
         norm_cfg = arch['norm_cfg'] if norm_cfg is None else norm_cfg
+        out_norm_cfg = norm_cfg if out_norm_cfg is None else out_norm_cfg
         kernel_sizes = resolve_kernel_sizes(kernel_size, len(self.depths))
         drop_path_rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist()
         if not 0 <= drop_path_rate < 1:
@@ -264,7 +253,7 @@ class ConvNeXt(BaseModule):
                 )
             )
             if i in self.out_indices:
-                self.add_module(f'norm{i}', build_norm(norm_cfg, channels))
+                self.add_module(f'norm{i}', build_norm(out_norm_cfg, channels))
         # The overlapping stem pads and rounds up, so that 3 pixels less give the same map.
         self.min_input_size = strides.total - (0 if stem_type == 'patch' else 3)
         self._freeze_stages()
@@ -279,22 +268,44 @@ class ConvNeXt(BaseModule):
             (N, C) each with ``gap_before_final_norm``, else (N, C, H / stride, W / stride), rounded
             down by the patch stem and the downsampling.
         """
+        maps = self._maps(x, {i + 1 for i in self.out_indices})
+        return tuple(self.output(i, maps[i + 1]) for i in sorted(self.out_indices))
+
+    def hidden_states(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The map behind the stem and the map of every stage, before any final norm.
+
+        Args:
+            x: as in ``forward``.
+
+        Returns:
+            (N, C, H / stride, W / stride) each; what transformers calls ``hidden_states``.
+        """
+        return tuple(self._maps(x, set(range(len(self.depths) + 1))).values())
+
+    def _maps(self, x: Tensor, wanted: set[int]) -> dict[int, Tensor]:
+        """The wanted maps: 0 is the stem's, i + 1 that of stage i. The others are freed on the way."""
         if min(x.shape[2:]) < self.min_input_size:
             raise ValueError(
                 f'the image is {x.shape[2]} x {x.shape[3]} pixels; this ConvNeXt needs at least '
                 f'{self.min_input_size} in both directions: resize the image or lower stem_patch_size'
             )
-        outs = []
+        maps = {}
         for i, (downsample, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
-            x = stage(downsample(x))
-            if i in self.out_indices:
-                norm = getattr(self, f'norm{i}')
-                if self.gap_before_final_norm:
-                    # Norm after pooling: the released classification weights expect it.
-                    outs.append(norm.normalize(x.mean(dim=(2, 3))))
-                else:
-                    outs.append(norm(x))
-        return tuple(outs)
+            x = downsample(x)
+            if i == 0 and 0 in wanted:
+                maps[0] = x
+            x = stage(x)
+            if i + 1 in wanted:
+                maps[i + 1] = x
+        return maps
+
+    def output(self, stage: int, x: Tensor) -> Tensor:
+        """What ``forward`` returns for the map x (N, C, H, W) of a stage in ``out_indices``."""
+        norm = getattr(self, f'norm{stage}')
+        if self.gap_before_final_norm:
+            # Norm after pooling: the released classification weights expect it.
+            return norm.normalize(x.mean(dim=(2, 3)))
+        return norm(x)
 
     def train(self, mode: bool = True) -> 'ConvNeXt':
         super().train(mode)
@@ -350,29 +361,6 @@ class StridePlan:
         return 1, self.dilation // 2
 
 
-def resolve_arch(arch: str | dict) -> dict:
-    """A full entry in the form of ``ARCHS``: every key present, sizes as tuples."""
-    if isinstance(arch, str):
-        if arch not in ARCHS:
-            raise ValueError(
-                f'arch {arch!r} is unknown; choose from {", ".join(ARCHS)}, '
-                'or pass a dict with depths and channels'
-            )
-        arch = ARCHS[arch]
-    defaults = dict(stem_patch_size=4, stem_norm=True, norm_cfg=LAYER_NORM)
-    known = {'depths', 'channels', *defaults}
-    if not {'depths', 'channels'} <= set(arch) <= known:
-        raise ValueError(
-            f'arch has the keys {sorted(arch)}; it needs depths and channels, and may have {defaults}'
-        )
-    depths, channels = tuple(arch['depths']), tuple(arch['channels'])
-    if len(depths) != len(channels) or not depths or min(depths + channels) < 1:
-        raise ValueError(
-            f'arch has depths {depths} and channels {channels}; it needs one positive number of each a stage'
-        )
-    return {**defaults, **arch, 'depths': depths, 'channels': channels}
-
-
 def resolve_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
     """Stage numbers from 0."""
     indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
@@ -387,32 +375,3 @@ def resolve_kernel_sizes(kernel_size: int | Sequence[int], num_stages: int) -> t
     if len(sizes) != num_stages or not all(size > 0 and size % 2 == 1 for size in sizes):
         raise ValueError(f'kernel_size is {kernel_size}; it needs one odd number, or {num_stages} of them')
     return sizes
-
-
-def build_stem(
-    stem_type: str, in_channels: int, channels: int, patch_size: int, bias: bool, act_cfg: dict | str
-) -> nn.Sequential:
-    """The convolutions in front of the first norm."""
-    if stem_type == 'patch':
-        if patch_size < 1:
-            raise ValueError(f'stem_patch_size is {patch_size}; it needs a positive number of pixels')
-        return nn.Sequential(nn.Conv2d(in_channels, channels, patch_size, stride=patch_size, bias=bias))
-    if stem_type not in ('overlap', 'overlap_tiered', 'overlap_act'):
-        raise ValueError(
-            f'stem_type is {stem_type!r}; choose from patch, overlap, overlap_tiered, overlap_act'
-        )
-    middle = half_in_eights(channels) if stem_type == 'overlap_tiered' else channels
-    stem = nn.Sequential(nn.Conv2d(in_channels, middle, 3, stride=2, padding=1, bias=bias))
-    if stem_type == 'overlap_act':
-        stem.append(build_activation(act_cfg))
-    return stem.append(nn.Conv2d(middle, channels, 3, stride=2, padding=1, bias=bias))
-
-
-def half_in_eights(channels: int) -> int:
-    """Half of ``channels`` rounded to a multiple of 8, at least 8 and nine tenths of the half.
-
-    timm's ``make_divisible``, as the tiered stems were trained with it.
-    """
-    half = channels // 2
-    rounded = max(8, (half + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * half else rounded + 8
