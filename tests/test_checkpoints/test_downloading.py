@@ -1,0 +1,460 @@
+import hashlib
+import http.server
+import multiprocessing
+import os
+import re
+import resource
+import socket
+import struct
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tqdm import tqdm
+
+from mmconvnext.checkpoints.downloading import MissingFileError, cache_dir, fetch
+from mmconvnext.errors import UserError
+
+BODY = bytes(range(256)) * 1024
+HALF = len(BODY) // 2
+OTHER = BODY[::-1]
+DIGEST = hashlib.sha256(BODY).hexdigest()[:8]
+
+# Other processes start as copies of one that has imported torch once.
+PROCESSES = multiprocessing.get_context('forkserver')
+PROCESSES.set_forkserver_preload(['pytest', 'mmconvnext.checkpoints.downloading'])
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    timeout = 10
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, body=b'', **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name.replace('_', '-'), str(value))
+        self.end_headers()
+        if self.command != 'HEAD':
+            self.wfile.write(body)
+
+
+class Site(Handler):
+    """One file under every path; `site` says how it is served, and keeps what was asked and sent."""
+
+    def do_GET(self):
+        site = self.server.site
+        site.asked.append((self.path, self.headers['Range'], self.headers['If-Range']))
+        if site.statuses:
+            self.answer(site.statuses.pop(0), Content_Length=0)
+            return
+        time.sleep(site.delay)
+        body, version = site.body, dict(ETag=site.etag, Last_Modified=site.modified)
+        wanted = re.fullmatch(r'bytes=(\d+)-', self.headers['Range'] or '')
+        same = self.headers['If-Range'] in version.values() or not site.knows_if_range
+        start = int(wanted[1]) if wanted and site.knows_ranges and same else 0
+        if start > len(body):
+            self.answer(416, Content_Range=f'bytes */{len(body)}', Content_Length=0)
+            return
+        start += site.shift if start else 0
+        content = body[start:]
+        # The file is as long as announced, but the connection does not last.
+        sent = content[: len(content) // 2] if site.drops else content
+        content_range = f'bytes {start}-{len(body) - 1}/{len(body)}' if start else None
+        length = len(content) if site.tells_length else None
+        self.answer(
+            206 if start else 200, sent, Content_Range=content_range, Content_Length=length, **version
+        )
+        site.sent += len(sent)
+        if site.drops:
+            site.drops -= 1
+            vars(site).update(site.after_a_drop)
+            self.wfile.flush()
+            site.lose(self.connection)
+
+
+class Hub(Handler):
+    """huggingface.co, as far as a download of a file goes."""
+
+    def do_GET(self):
+        site = self.server.site
+        site.asked.append((self.command, self.path))
+        name = self.path.removeprefix('/owner/net/resolve/main/')
+        commit = dict(X_Repo_Commit='0123456789abcdef0123456789abcdef01234567')
+        if site.refuses:
+            self.answer(403, X_Error_Code='GatedRepo', Content_Length=0)
+        elif site.is_no_hub:
+            self.answer(200, b'log in', Content_Length=6)
+        elif name not in site.files:
+            self.answer(404, X_Error_Code='EntryNotFound', Content_Length=0, **commit)
+        else:
+            body = site.files[name]
+            etag = f'"{hashlib.sha256(body).hexdigest()}"'
+            self.answer(200, body, ETag=etag, Content_Length=len(body), **commit)
+
+    do_HEAD = do_GET
+
+
+class State:
+    """How a server behaves; a test changes what it is about."""
+
+    def __init__(self, port):
+        self.host = f'127.0.0.1:{port}'
+        self.url = f'http://{self.host}'
+        self.asked = []
+        # of Site
+        self.body, self.etag, self.modified = BODY, '"1"', None
+        self.statuses = []  # of the first answers
+        self.drops = 0  # answers that end halfway
+        self.after_a_drop = {}  # what changes then
+        self.lose = lambda connection: None  # how a connection ends before its time
+        self.knows_ranges = self.knows_if_range = self.tells_length = True
+        self.shift = 0  # bytes between the part asked for and the part sent
+        self.delay = 0  # seconds
+        self.sent = 0  # bytes
+        # of Hub
+        self.files = {}
+        self.refuses = self.is_no_hub = False
+
+
+@contextmanager
+def served(handler):
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as httpd:
+        httpd.site = State(httpd.server_port)
+        thread = threading.Thread(target=httpd.serve_forever, kwargs=dict(poll_interval=0.01))
+        thread.start()
+
+        def stop():
+            httpd.shutdown()
+            httpd.server_close()
+            thread.join()
+
+        httpd.site.stop = stop
+        yield httpd.site
+        stop()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    for name in ('MMCONVNEXT_MIRROR', 'HF_ENDPOINT'):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv('NO_PROXY', '*')
+    monkeypatch.setattr('mmconvnext.checkpoints.downloading.PAUSES', (0, 0.01, 0.01, 0.01, 0.01))
+    monkeypatch.setenv('MMCONVNEXT_HOME', str(tmp_path / 'home'))
+    return tmp_path / 'home'
+
+
+@pytest.fixture
+def site():
+    with served(Site) as site:
+        yield site
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with served(Hub) as hub:
+        monkeypatch.setenv('HF_ENDPOINT', hub.url)
+        yield hub
+
+
+def kept(home):
+    """Files that count as downloaded."""
+    return [
+        file.name for file in home.rglob('checkpoints/*') if file.suffix not in ('.part', '.version', '.lock')
+    ]
+
+
+def begun(home):
+    return [file for file in home.rglob('checkpoints/*.part*') if file.is_file()]
+
+
+def test_path_is_returned_as_it_is_but_for_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert fetch('~/nothing.pth') == tmp_path / 'nothing.pth'
+    assert fetch(Path('nothing.pth')) == Path('nothing.pth')
+
+
+def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'xdg'))
+    monkeypatch.setenv('MMCONVNEXT_HOME', '~/mine')
+    assert cache_dir() == tmp_path / 'mine'
+    monkeypatch.delenv('MMCONVNEXT_HOME')
+    assert cache_dir() == tmp_path / 'xdg/mmconvnext'
+    monkeypatch.delenv('XDG_CACHE_HOME')
+    assert cache_dir() == tmp_path / '.cache/mmconvnext'
+
+
+def test_file_is_downloaded_once_and_leaves_nothing_beside_it(site, home):
+    file = fetch(f'{site.url}/net-{DIGEST}.pth')
+    assert file == home / 'checkpoints' / f'net-{DIGEST}.pth'
+    assert file.read_bytes() == BODY
+    assert not begun(home)
+    site.stop()
+    assert fetch(f'{site.url}/net-{DIGEST}.pth') == file
+
+
+def test_wrong_hash_deletes_the_file_and_says_so(site, home):
+    with pytest.raises(UserError, match=rf'SHA-256 is {DIGEST}\w+, its name promises 00000000'):
+        fetch(f'{site.url}/net-00000000.pth')
+    assert not kept(home)
+    assert not begun(home)
+
+
+def test_urls_with_the_same_last_part_are_kept_apart(site):
+    first = fetch(f'{site.url}/a/net.pth')
+    site.body = OTHER
+    second = fetch(f'{site.url}/b/net.pth')
+    assert (first.read_bytes(), second.read_bytes()) == (BODY, OTHER)
+
+
+def test_empty_file_is_a_file(site):
+    site.body = b''
+    assert fetch(f'{site.url}/empty.txt').read_bytes() == b''
+
+
+@pytest.mark.parametrize('knows_ranges', [True, False])
+def test_body_that_is_always_cut_short_is_never_accepted(site, home, knows_ranges):
+    site.drops, site.knows_ranges = 100, knows_ranges
+    with pytest.raises(UserError, match=r'the connection ended after [\d,]+ of 262,144 bytes'):
+        fetch(f'{site.url}/net.pth')
+    assert len(site.asked) == 5
+    assert not kept(home)
+
+
+def test_body_of_unknown_length_is_refused(site, home):
+    site.tells_length = False
+    with pytest.raises(UserError, match='net.pth has no Content-Length'):
+        fetch(f'{site.url}/net.pth')
+    assert not kept(home)
+
+
+@pytest.mark.parametrize('version', [dict(etag='"1"'), dict(etag='W/"1"', modified='yesterday')])
+def test_lost_connection_is_resumed_where_it_ended(site, version):
+    site.drops = 1
+    vars(site).update(version)
+    assert fetch(f'{site.url}/net.pth').read_bytes() == BODY
+    validator = version.get('modified', '"1"')
+    assert [asked[1:] for asked in site.asked] == [(None, None), (f'bytes={HALF}-', validator)]
+    assert site.sent == len(BODY)
+
+
+def reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    connection.close()
+
+
+def stall(connection):
+    time.sleep(1)
+
+
+@pytest.mark.parametrize('lose', [reset, stall])
+def test_connection_that_is_reset_or_stalls_is_replaced(site, monkeypatch, lose):
+    monkeypatch.setattr('mmconvnext.checkpoints.downloading.TIMEOUT', 0.2)
+    site.drops, site.lose = 1, lose
+    assert fetch(f'{site.url}/net.pth').read_bytes() == BODY
+    assert len(site.asked) == 2
+
+
+@pytest.mark.parametrize(
+    'server',
+    [
+        dict(knows_ranges=False),
+        dict(etag=None),  # nothing to tell a changed file by
+        dict(etag='W/"1"'),
+    ],
+)
+def test_download_starts_over_where_resuming_is_impossible(site, server):
+    site.drops = 1
+    vars(site).update(server)
+    assert fetch(f'{site.url}/net.pth').read_bytes() == BODY
+    assert site.sent == HALF + len(BODY)
+
+
+@pytest.mark.parametrize('knows_if_range', [True, False])
+def test_file_that_changes_between_its_halves_is_the_new_one(site, knows_if_range):
+    site.drops, site.knows_if_range = 1, knows_if_range
+    site.after_a_drop = dict(body=OTHER, etag='"2"')
+    assert fetch(f'{site.url}/net.pth').read_bytes() == OTHER
+
+
+def test_part_that_was_not_asked_for_is_not_used(site):
+    site.drops, site.after_a_drop = 1, dict(shift=100)
+    assert fetch(f'{site.url}/net.pth').read_bytes() == BODY
+
+
+def test_file_that_became_shorter_is_downloaded_anew(site):
+    site.drops, site.knows_if_range = 1, False
+    site.after_a_drop = dict(body=BODY[:100], etag='"2"')
+    assert fetch(f'{site.url}/net.pth').read_bytes() == BODY[:100]
+
+
+def fetch_into(home, url):
+    os.environ.update(MMCONVNEXT_HOME=str(home), NO_PROXY='*')
+    # tqdm would make a semaphore, which a process that is killed leaves behind.
+    tqdm.set_lock(threading.RLock())
+    assert fetch(url).read_bytes() == BODY
+
+
+def test_eight_processes_download_once(site, home):
+    site.delay = 0.5
+    processes = [
+        PROCESSES.Process(target=fetch_into, args=(home, f'{site.url}/net-{DIGEST}.pth')) for _ in range(8)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert len(site.asked) == 1
+
+
+def test_part_of_a_killed_process_is_resumed(site, home):
+    site.drops, site.lose = 1, lambda connection: time.sleep(5)
+    process = PROCESSES.Process(target=fetch_into, args=(home, f'{site.url}/net-{DIGEST}.pth'))
+    process.start()
+    part = home / f'checkpoints/net-{DIGEST}.pth.part'
+    while not part.exists() or not part.stat().st_size:
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    size = part.stat().st_size
+    assert not kept(home)
+    assert fetch(f'{site.url}/net-{DIGEST}.pth').read_bytes() == BODY
+    assert site.asked[-1][1] == f'bytes={size}-'
+
+
+def test_unreachable_server_says_what_helps(site, home):
+    site.stop()
+    started = time.monotonic()
+    with pytest.raises(UserError) as error:
+        fetch(f'{site.url}/net-{DIGEST}.pth')
+    assert time.monotonic() - started < 1
+    for word in (
+        *(f'{site.url}/net-{DIGEST}.pth', 'Connection refused', 'MMCONVNEXT_MIRROR', 'MMCONVNEXT_HOME'),
+        str(home / 'checkpoints' / f'net-{DIGEST}.pth'),
+    ):
+        assert word in str(error.value)
+    assert not kept(home)
+
+
+@pytest.mark.parametrize(('status', 'kind'), [(403, UserError), (404, MissingFileError)])
+def test_refusal_is_final_and_names_the_status(site, home, status, kind):
+    site.statuses = [status]
+    with pytest.raises(UserError, match=rf'{site.url}/net.pth: the server answers {status}') as error:
+        fetch(f'{site.url}/net.pth')
+    assert error.type is kind
+    assert len(site.asked) == 1
+    assert not kept(home)
+
+
+def test_busy_server_is_asked_again(site):
+    site.statuses = [503]
+    assert fetch(f'{site.url}/net.pth').read_bytes() == BODY
+
+
+def test_mirror_is_asked_instead_and_shares_the_cache(site, monkeypatch):
+    url = 'https://dl.fbaipublicfiles.com/convnext/net.pth'
+    monkeypatch.setenv('MMCONVNEXT_MIRROR', f'{site.url}/models/')
+    file = fetch(url)
+    assert file.read_bytes() == BODY
+    assert [path for path, *_ in site.asked] == ['/models/dl.fbaipublicfiles.com/convnext/net.pth']
+    monkeypatch.delenv('MMCONVNEXT_MIRROR')
+    assert fetch(url) == file
+
+
+def test_unreachable_mirror_is_named_with_the_url(site, home, monkeypatch):
+    monkeypatch.setenv('MMCONVNEXT_MIRROR', site.url)
+    site.stop()
+    with pytest.raises(UserError, match=rf'https://example.com/net.pth from {site.url}/example.com/net.pth'):
+        fetch('https://example.com/net.pth')
+    assert not kept(home)
+
+
+@pytest.mark.parametrize('kind', ['site', 'hub'])
+def test_cache_folder_that_cannot_be_written_is_named(request, tmp_path, monkeypatch, kind):
+    server = request.getfixturevalue(kind)
+    server.files['config.json'] = b'{}'
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('MMCONVNEXT_HOME', str(tmp_path / 'file/home'))
+    with pytest.raises(UserError, match=r'file/home.*Not a directory[\s\S]*MMCONVNEXT_HOME'):
+        fetch(f'{server.url}/owner/net/resolve/main/config.json')
+
+
+def test_full_disk_leaves_no_file(site, home):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, limits[1]))  # bytes a file may grow to
+        with pytest.raises(UserError, match=r'cannot write .*net.pth: .*MMCONVNEXT_HOME'):
+            fetch(f'{site.url}/net.pth')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(site.asked) == 1
+    assert not kept(home)
+
+
+@pytest.mark.parametrize('host', ['https://huggingface.co', None])
+def test_hub_file_comes_from_hf_endpoint_and_later_from_the_cache(hub, home, host):
+    hub.files['sub/config.json'] = b'{}'
+    url = f'{host or hub.url}/owner/net/resolve/main/sub/config.json?download=true'
+    file = fetch(url)
+    assert file.read_bytes() == b'{}'
+    assert home / 'hub' in file.parents
+    hub.stop()
+    assert fetch(url) == file
+
+
+def test_weights_of_another_name_are_found_on_the_hub_and_in_the_cache(hub):
+    hub.files['pytorch_model.bin'] = BODY
+    url = 'https://huggingface.co/owner/net/resolve/main/model.safetensors'
+    file = fetch(url)
+    assert file.name == 'pytorch_model.bin'
+    assert file.read_bytes() == BODY
+    assert fetch(url) == file
+    # What is known to be missing is not asked for again.
+    assert hub.asked.count(('HEAD', '/owner/net/resolve/main/model.safetensors')) == 1
+    hub.stop()
+    assert fetch(url) == file
+
+
+def test_weights_that_were_asked_for_come_first(hub):
+    hub.files = {'model.safetensors': BODY, 'open_clip_pytorch_model.bin': OTHER}
+    url = 'https://huggingface.co/owner/net/resolve/main/open_clip_pytorch_model.bin'
+    assert fetch(url).read_bytes() == OTHER
+
+
+def test_repository_without_weights_names_all_that_were_tried(hub, home):
+    with pytest.raises(
+        MissingFileError,
+        match='owner/net at main has no pytorch_model.bin or model.safetensors or '
+        'open_clip_model.safetensors or open_clip_pytorch_model.bin',
+    ):
+        fetch('https://huggingface.co/owner/net/resolve/main/pytorch_model.bin')
+    assert not list(home.rglob('snapshots/*/*'))
+
+
+def test_optional_file_that_the_hub_lacks_is_told_from_a_failure(hub):
+    url = 'https://huggingface.co/owner/net/resolve/main/preprocessor_config.json'
+    with pytest.raises(MissingFileError, match='has no preprocessor_config.json; check the URL'):
+        fetch(url)
+    hub.files['preprocessor_config.json'] = b'{}'  # and it is asked for again
+    assert fetch(url).read_bytes() == b'{}'
+
+
+@pytest.mark.parametrize(
+    ('trouble', 'reason'), [('refuses', 'Cannot access gated repo'), ('is_no_hub', 'check your firewall')]
+)
+def test_hub_that_gives_nothing_is_named_with_what_helps(hub, home, trouble, reason):
+    setattr(hub, trouble, True)
+    url = 'https://huggingface.co/owner/net/resolve/main/model.safetensors'
+    with pytest.raises(UserError) as error:
+        fetch(url)
+    assert error.type is UserError
+    for word in (url, hub.url, reason, str(home / 'hub'), 'HF_ENDPOINT', 'HF_TOKEN', 'MMCONVNEXT_HOME'):
+        assert word.lower() in str(error.value).lower()
+    assert not list(home.rglob('snapshots/*/*'))
