@@ -19,23 +19,33 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['mmconvnext', 'mmconvnext.*']),
     # .mim links to configs and tools: so a wheel holds them where OpenMMLab's tools look for them.
-    package_data={'mmconvnext': ['.mim/configs/**/*.py', '.mim/configs/**/*.yml', '.mim/tools/*']},
+    package_data={
+        'mmconvnext': ['.mim/configs/**/*.py', '.mim/configs/**/*.yml', '.mim/*.yml', '.mim/tools/*']
+    },
     # The OpenMMLab libraries come with an extra, since two stacks provide them under the same names.
     install_requires=[
+        'filelock',
+        'h5py>=3.11',
+        'huggingface_hub>=0.24',
         'matplotlib',
         'numpy',
         'packaging',
+        'pyyaml',
+        'rich',
+        'safetensors',
         'scikit-learn',  # carries the handwritten digits
+        'timm',  # carries the names of ImageNet's classes
         # Before 2.6, torch.load(weights_only=True) could be made to run code (CVE-2025-32434).
         'torch>=2.6',
         'torchvision',
+        'tqdm',
     ],
     extras_require={
         'maintained': MAINTAINED,
         'original': ORIGINAL,
         'detection': [*MAINTAINED, 'onedl-mmdetection>=3.5.1'],
         'segmentation': [*MAINTAINED, 'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],
-        'dev': ['pytest', 'pytest-xdist', 'ruff', 'setuptools>=70.1', 'timm', 'transformers'],
+        'dev': ['pytest', 'pytest-xdist', 'ruff', 'setuptools>=70.1', 'transformers'],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

@@ -126,3 +126,110 @@ def in_our_names(tensors: dict[str, Tensor], rules: list, like: dict[str, Tensor
             raise KeyError(f'no rule for {name}')
         renamed[new_name] = tensor.reshape(like[new_name].shape)
     return renamed
+
+
+class Official(nn.Module):
+    """The networks of the official repositories under their parameter names (models/convnext*.py)."""
+
+    def __init__(self, depths, channels, v2=False, num_classes=10):
+        super().__init__()
+        self.downsample_layers = nn.ModuleList(
+            [nn.Sequential(nn.Conv2d(3, channels[0], 4, 4), Norm(channels[0]))]
+        )
+        for i, o in zip(channels, channels[1:], strict=False):
+            self.downsample_layers.append(nn.Sequential(Norm(i), nn.Conv2d(i, o, 2, 2)))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(OfficialBlock(c, v2) for _ in range(d)))
+            for d, c in zip(depths, channels, strict=True)
+        )
+        self.norm = nn.LayerNorm(channels[-1], eps=1e-6)
+        self.head = nn.Linear(channels[-1], num_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        for downsample, stage in zip(self.downsample_layers, self.stages, strict=True):
+            x = stage(downsample(x))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.features(x).mean((-2, -1))))
+
+
+class OfficialIsotropic(nn.Module):
+    def __init__(self, depth, channels, num_classes=10):
+        super().__init__()
+        self.stem = nn.Conv2d(3, channels, 16, 16)
+        self.blocks = nn.ModuleList(OfficialBlock(channels, v2=False, scale=False) for _ in range(depth))
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x.mean((-2, -1))))
+
+
+class OfficialBlock(nn.Module):
+    def __init__(self, channels, v2, scale=True):
+        super().__init__()
+        self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.pwconv1 = nn.Linear(channels, 4 * channels)
+        self.pwconv2 = nn.Linear(4 * channels, channels)
+        self.grn = OfficialGRN(4 * channels) if v2 else nn.Identity()
+        self.gamma = nn.Parameter(torch.ones(channels)) if scale and not v2 else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.pwconv1(self.norm(self.dwconv(x).permute(0, 2, 3, 1)))
+        y = self.gamma * self.pwconv2(self.grn(nn.functional.gelu(y)))
+        return x + y.permute(0, 3, 1, 2)
+
+
+class OfficialGRN(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(1, 1, 1, channels))
+        self.beta = nn.Parameter(torch.zeros(1, 1, 1, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        energy = x.pow(2).sum((1, 2), keepdim=True).sqrt()
+        return x + self.gamma * x * energy / (energy.mean(-1, keepdim=True) + 1e-6) + self.beta
+
+
+class Norm(nn.LayerNorm):
+    """Over the channels of (N, C, H, W)."""
+
+    def __init__(self, channels):
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def sparse_layout(dense: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Official V2 weights as MinkowskiEngine lays them out for FCMAE, place by place."""
+    sparse = {}
+    for name, weight in dense.items():
+        layer, _, kind = name.rpartition('.')
+        if name.startswith(('norm.', 'head.')):
+            continue
+        stem = name.startswith('downsample_layers.0')
+        if weight.ndim == 4 and kind == 'weight' and not stem:
+            rows, columns = weight.shape[2:]
+            # Places are numbered down the columns.
+            places = [weight[:, :, r, c] for c in range(columns) for r in range(rows)]
+            depthwise = 'dwconv' in name
+            sparse[f'{layer}.kernel'] = torch.stack([p[:, 0] if depthwise else p.T for p in places])
+        elif 'grn' in name:
+            sparse[name] = weight.flatten(0, 2)
+        elif kind == 'bias' and (
+            layer.endswith('dwconv') or (layer.startswith('downsample') and layer.endswith('.1') and not stem)
+        ):
+            sparse[name] = weight[None]
+        elif 'pwconv' in name:
+            sparse[f'{layer}.linear.{kind}'] = weight
+        elif not stem:
+            sparse[f'{layer}.ln.{kind}'] = weight
+        else:
+            sparse[name] = weight
+    return sparse

@@ -1,5 +1,7 @@
 """Do these weights belong to this model?"""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -41,7 +43,7 @@ def check_fit(weights: dict[str, Tensor], model: nn.Module, source: str, *, new_
     reshaped = [
         f'{n}: checkpoint {tuple(weights[n].shape)}, model {tuple(w.shape)}'
         for n, w in wanted.items()
-        if n in weights and weights[n].shape != w.shape
+        if n in weights and not same_shape(n, weights[n], w)
     ]
     if new_head:
         missing = [entry for entry in missing if not entry.startswith('backbone.norm')]
@@ -50,7 +52,7 @@ def check_fit(weights: dict[str, Tensor], model: nn.Module, source: str, *, new_
             for entries in (missing, unexpected, reshaped)
         )
     problems = [
-        f'{len(entries)} {kind} ({", ".join(entries[:3])}{", ..." if len(entries) > 3 else ""})'
+        f'{len(entries)} {kind} ({listed(entries)})'
         for kind, entries in (
             ('missing', missing),
             ('unexpected', unexpected),
@@ -63,3 +65,15 @@ def check_fit(weights: dict[str, Tensor], model: nn.Module, source: str, *, new_
             f'{source} does not fit the model of the config: {"; ".join(problems)}. '
             'Use the config that the checkpoint was made with.'
         )
+
+
+def same_shape(name: str, found: Tensor, wanted: Tensor) -> bool:
+    """Linear layers and 1x1 convolutions count as the same, as ``ConvNeXtBlock`` loads either."""
+    if '.pointwise_conv' in name and min(found.ndim, wanted.ndim) >= 2:
+        found, wanted = found.flatten(1), wanted.flatten(1)
+    return found.shape == wanted.shape
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few, for a message."""
+    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')

@@ -1,0 +1,46 @@
+"""Let mmengine, too, read checkpoints as data only, and in any format."""
+
+from mmengine.runner import CheckpointLoader
+
+from ..errors import UserError
+from .converting import load_weights, recognise
+from .loading import load_checkpoint
+from .matching import weights_of
+
+# mmengine's loaders for these unpickle without asking what is inside.
+UNSAFE_SCHEMES = (
+    *('modelzoo://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'mmcls://', 'pavi://'),
+    *(r'(\S+\:)?s3://', r'(\S+\:)?petrel://'),
+)
+
+
+def use_safe_loading(*, trust: bool = False) -> None:
+    """From now on mmengine reads files, URLs and ``mmconvnext://NAME`` by our loaders, and nothing else.
+
+    Args:
+        trust: see ``load_checkpoint``.
+    """
+
+    def load(filename: str, map_location=None, **_) -> dict:
+        if filename.startswith('mmconvnext://'):
+            return dict(state_dict=load_weights(filename, trust=trust).tensors)
+        checkpoint = load_checkpoint(filename, map_location, trust=trust)
+        # mmengine looks for weights under state_dict only, and takes all else for weights.
+        if 'state_dict' in checkpoint:
+            return checkpoint
+        tensors = weights_of(checkpoint)
+        try:
+            return dict(state_dict=recognise(tensors, filename).tensors)
+        except UserError:  # the weights of another model
+            return dict(state_dict=tensors)
+
+    sources = ('', 'http://', 'https://', 'mmconvnext://')
+    CheckpointLoader.register_scheme(sources, load, force=True)
+    CheckpointLoader.register_scheme(UNSAFE_SCHEMES, _refuse, force=True)
+
+
+def _refuse(filename: str, map_location=None, **_) -> dict:
+    raise UserError(
+        f'checkpoint {filename}: only files, http(s) URLs and mmconvnext:// names are read; download it '
+        'and name the file'
+    )

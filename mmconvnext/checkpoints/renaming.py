@@ -1,0 +1,135 @@
+"""Rename and reshape weights by a table that is read in both directions."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Layout(NamedTuple):
+    """How a tensor lies in a foreign file, as the two functions that lead there and back."""
+
+    to_ours: Callable[[Tensor], Tensor]
+    to_theirs: Callable[[Tensor], Tensor]
+
+
+def unchanged(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+SAME = Layout(unchanged, unchanged)
+
+
+class Rule(NamedTuple):
+    """One line of a table: our name, theirs, and how their tensor lies.
+
+    A name is a template. ``{i}`` and ``{j}`` stand for numbers (stage and block), also as ``{2i+1}``;
+    ``{last}`` for the number of the last stage; ``{p}`` for one part of a name (weight, bias);
+    ``{rest}`` for any rest. ``ours=None`` names what has no place in our network: it is left out.
+    """
+
+    ours: str | None
+    theirs: str
+    layout: Layout = SAME
+
+
+Table = tuple[Rule, ...]
+
+# What most tables have: the starts of our names, and V2's GRN as (1, 1, 1, C).
+DOWNSAMPLE = 'backbone.downsample_layers'
+BLOCK = 'backbone.stages.{i}.{j}'
+GRN = Layout(lambda x: x.flatten(), lambda x: x.view(1, 1, 1, -1))
+
+
+class Renamed(NamedTuple):
+    weights: dict[str, Tensor]
+    unknown: list[str]
+    left_out: list[str]
+
+
+FIELD = re.compile(r'\{(\d*)(\w+?)([+-]\d+)?\}')
+NUMBERS = ('i', 'j', 'last')
+
+
+def to_ours(weights: dict[str, Tensor], rules: Iterable[Rule]) -> Renamed:
+    """Their weights under our names."""
+    return _rename(weights, [(rule.theirs, rule.ours, rule.layout.to_ours) for rule in rules])
+
+
+def to_theirs(weights: dict[str, Tensor], rules: Iterable[Rule]) -> Renamed:
+    """Our weights under their names."""
+    return _rename(
+        weights, [(rule.ours, rule.theirs, rule.layout.to_theirs) for rule in rules if rule.ours is not None]
+    )
+
+
+def _rename(weights: dict[str, Tensor], lines: list[tuple[str, str | None, Callable]]) -> Renamed:
+    patterns = [(re.compile(pattern_of(source)), source, target, lay) for source, target, lay in lines]
+    last = last_stage(weights, patterns)
+    renamed, unknown, left_out = {}, [], []
+    for name, tensor in weights.items():
+        match = first_match(name, patterns, last)
+        if match is None:
+            unknown.append(name)
+            continue
+        fields, target, lay = match
+        if target is None:
+            left_out.append(name)
+            continue
+        new_name = fill(target, {**fields, 'last': last})
+        if new_name in renamed:  # stages.0 and stages.00
+            unknown.append(name)
+        else:
+            renamed[new_name] = lay(tensor)
+    return Renamed(renamed, unknown, left_out)
+
+
+def last_stage(names: Iterable[str], patterns: list) -> int:
+    """The largest number that stands for ``{i}``: not every format numbers its last norm."""
+    matches = (first_match(name, patterns, None) for name in names)
+    return max((match[0].get('i', 0) for match in matches if match), default=0)
+
+
+def first_match(name: str, patterns: list, last: int | None) -> tuple[dict, str | None, Callable] | None:
+    """What the fields stand for, the new template and the layout, from the first line that fits."""
+    for pattern, source, target, lay in patterns:
+        match = pattern.fullmatch(name)
+        fields = match and read_fields(source, match)
+        if fields is not None and (last is None or fields.get('last', last) == last):
+            return fields, target, lay
+    return None
+
+
+def pattern_of(template: str) -> str:
+    """A regular expression with one group a field."""
+    pattern, end = '', 0
+    for place in FIELD.finditer(template):
+        pattern += re.escape(template[end : place.start()])
+        pattern += {'p': r'(\w+)', 'rest': '(.+)'}.get(place[2], r'(\d+)')
+        end = place.end()
+    return pattern + re.escape(template[end:])
+
+
+def read_fields(template: str, match: re.Match) -> dict | None:
+    """What the fields of a template stand for; None if a number does not fit, as 3 in ``{2i}``."""
+    fields = {}
+    for (factor, name, offset), text in zip(FIELD.findall(template), match.groups(), strict=True):
+        if name in NUMBERS:
+            value, remainder = divmod(int(text) - int(offset or 0), int(factor or 1))
+            if remainder or value < 0:
+                return None
+            fields[name] = value
+        else:
+            fields[name] = text
+    return fields
+
+
+def fill(template: str, fields: dict) -> str:
+    def value(place: re.Match) -> str:
+        factor, name, offset = place.groups()
+        if name not in NUMBERS:
+            return fields[name]
+        return str(fields[name] * int(factor or 1) + int(offset or 0))
+
+    return FIELD.sub(value, template)

@@ -1,0 +1,288 @@
+"""TensorFlow's weights: the .h5 files of transformers and of keras.applications, by h5py alone.
+
+Three layouts are read. transformers and Keras 2 have a group a layer, and in it a dataset a weight that
+repeats the layer's name; Keras 3 (.weights.h5) numbers layers and weights, and keeps the names of layers
+as attributes. Flat names leave out what depends on the model's own name:
+
+    convnext/tf_conv_next_model/convnext/layernorm/gamma:0          -> convnext/layernorm/gamma
+    convnext_tiny_stem/convnext_tiny_stem_conv/kernel:0             -> stem_conv/kernel
+    layers/sequential/layers/conv2d/vars/0 (convnext_tiny_stem_conv) -> stem_conv/kernel
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..models.archs import ARCHS
+from .renaming import BLOCK, DOWNSAMPLE, GRN, Layout, Rule, Table, fill
+
+NORM = 'backbone.norm{last}'
+
+
+def permuted(*order: int) -> Callable[[Tensor], Tensor]:
+    """Another order of dimensions; an odd tensor is left as it is, for ``check_fit`` to name."""
+    return lambda x: x.permute(order).contiguous() if x.ndim == len(order) else x
+
+
+CONV = Layout(permuted(3, 2, 0, 1), permuted(2, 3, 1, 0))  # HWIO <-> OIHW, depthwise too, with I = 1
+DENSE = Layout(permuted(1, 0), lambda x: permuted(1, 0)(x.flatten(1)))  # ours may be a 1x1 convolution
+
+
+def norm(ours: str, theirs: str) -> Table:
+    return Rule(f'{ours}.weight', f'{theirs}/gamma'), Rule(f'{ours}.bias', f'{theirs}/beta')
+
+
+def layer(ours: str, theirs: str, layout: Layout) -> Table:
+    return Rule(f'{ours}.weight', f'{theirs}/kernel', layout), Rule(f'{ours}.bias', f'{theirs}/bias')
+
+
+def block(theirs: str, depthwise: str, norm_name: str, linear1: str, linear2: str) -> Table:
+    return (
+        *layer(f'{BLOCK}.depthwise_conv', f'{theirs}{depthwise}', CONV),
+        *norm(f'{BLOCK}.norm', f'{theirs}{norm_name}'),
+        *layer(f'{BLOCK}.pointwise_conv1', f'{theirs}{linear1}', DENSE),
+        *layer(f'{BLOCK}.pointwise_conv2', f'{theirs}{linear2}', DENSE),
+    )
+
+
+def transformers_table(model: str, variable: Table) -> Table:
+    """``variable``: what V1 and V2 do not have in common."""
+    stage = f'{model}/encoder/stages.{{i}}'
+    return (
+        *layer(f'{DOWNSAMPLE}.0.0', f'{model}/embeddings/patch_embeddings', CONV),
+        *norm(f'{DOWNSAMPLE}.0.1', f'{model}/embeddings/layernorm'),
+        *norm(f'{DOWNSAMPLE}.{{i}}.0', f'{stage}/downsampling_layer.0'),
+        *layer(f'{DOWNSAMPLE}.{{i}}.1', f'{stage}/downsampling_layer.1', CONV),
+        *block(f'{stage}/layers.{{j}}/', 'dwconv', 'layernorm', 'pwconv1', 'pwconv2'),
+        *(rule._replace(theirs=f'{stage}/layers.{{j}}/{rule.theirs}') for rule in variable),
+        *norm(NORM, f'{model}/layernorm'),
+        *layer('head.fc', 'classifier', DENSE),
+    )
+
+
+TENSORFLOW = (
+    transformers_table('convnext', (Rule(f'{BLOCK}.gamma', 'layer_scale_parameter'),)),
+    transformers_table(
+        'convnextv2',
+        (Rule(f'{BLOCK}.grn.gamma', 'grn/weight', GRN), Rule(f'{BLOCK}.grn.beta', 'grn/bias', GRN)),
+    ),
+)
+
+# keras.applications; in the order in which Keras lists weights, since it loads by position.
+KERAS_STEM = (*layer(f'{DOWNSAMPLE}.0.0', 'stem_conv', CONV), *norm(f'{DOWNSAMPLE}.0.1', 'stem_layernorm'))
+KERAS_DOWNSAMPLING = (
+    *norm(f'{DOWNSAMPLE}.{{i}}.0', 'downsampling_layernorm_{i-1}'),
+    *layer(f'{DOWNSAMPLE}.{{i}}.1', 'downsampling_conv_{i-1}', CONV),
+)
+KERAS_BLOCK = (
+    *block('stage_{i}_block_{j}_', 'depthwise_conv', 'layernorm', 'pointwise_conv_1', 'pointwise_conv_2'),
+    Rule(f'{BLOCK}.gamma', 'stage_{i}_block_{j}_layer_scale/gamma'),
+)
+KERAS_TOP = (*norm(NORM, 'head_layernorm'), *layer('head.fc', 'head_dense', DENSE))
+KERAS_NO_TOP = norm(NORM, 'layer_normalization')
+KERAS_BODY = (
+    *KERAS_STEM,
+    *KERAS_DOWNSAMPLING,
+    *KERAS_BLOCK,
+    # Read only: without a name it is Variable in Keras 2, and variable, variable_1, ... in Keras 3.
+    Rule(f'{BLOCK}.gamma', 'stage_{i}_block_{j}_layer_scale/{p}'),
+)
+# The mean and variance of the images are constants there, not weights.
+KERAS = (
+    # First, since it is the one to write a network without a head by. Keras numbers norms without a name
+    # as it makes them; any number is read, and none is written.
+    (*KERAS_BODY, *KERAS_NO_TOP, *norm(NORM, 'layer_normalization_{p}')),
+    (*KERAS_BODY, *KERAS_TOP),
+)
+KERAS_STAGES = 4
+KERAS_SIZES = ('tiny', 'small', 'base', 'large', 'xlarge')
+# What the numbers in a file of Keras 3 stand for.
+KERAS_VARIABLES = {
+    'conv2d': ('kernel', 'bias'),
+    'dense': ('kernel', 'bias'),
+    'layer_normalization': ('gamma', 'beta'),
+    'layer_scale': ('gamma',),
+}
+
+
+def read_h5(path: str | Path) -> dict[str, Tensor]:
+    """Flat name to tensor, in the layout of the file. Links out of the file are not followed.
+
+    Raises:
+        UserError: the file is no HDF5 file, truncated, holds no weights or no nameable ones, or refers
+            to other files.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    found = f'{path} ({size:,} bytes)'
+    try:
+        with h5py.File(path, 'r') as file:
+            datasets = datasets_of(file, found)
+            declared = sum(dataset.nbytes for dataset in datasets.values())
+            # Weights hardly compress; a file of zeros could ask for all the memory there is.
+            if declared > 10 * size:
+                raise UserError(f'{found} claims to hold {declared:,} bytes of weights; it was not read')
+            weights = {}
+            for name, dataset in zip(flat_names(datasets, found), datasets.values(), strict=True):
+                if name in weights:
+                    raise UserError(f'{found} holds {name} twice; a file with one ConvNeXt is needed')
+                native = dataset.dtype.newbyteorder('=')
+                weights[name] = torch.from_numpy(np.asarray(dataset[()], dtype=native))
+            return weights
+    except UserError:
+        raise
+    # h5py turns errors inside its locks, as over a name that is no text, into SystemErrors.
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, SystemError) as error:
+        raise UserError(
+            f'{found} is truncated or no HDF5 file; copy or download it again, or name another file'
+        ) from error
+
+
+def datasets_of(file, found: str) -> dict:
+    """Path to dataset, of the weights of the model but not of its optimizer."""
+    links = {}
+    file.visititems_links(links.__setitem__)  # follows none
+    for name, link in links.items():
+        if not isinstance(link, h5py.HardLink):
+            raise UserError(f'{found} was not read: {name} in it is a link to elsewhere; Keras writes none')
+    datasets = {
+        name.removeprefix('model_weights/'): item  # where model.save puts them
+        for name in links
+        if not name.startswith('optimizer') and isinstance(item := file[name], h5py.Dataset)
+    }
+    if not datasets:
+        raise UserError(f'{found} holds no weights; its groups are {sorted(file)[:10]}')
+    for name, dataset in datasets.items():
+        if dataset.is_virtual or dataset.external:
+            raise UserError(f'{found} was not read: {name} in it lies in another file; Keras writes none')
+        if dataset.shape is None or dataset.dtype.kind not in 'fiu' or dataset.dtype.itemsize > 8:
+            raise UserError(f'{found} holds {name} of type {dataset.dtype}; weights are plain numbers')
+    return datasets
+
+
+def flat_names(datasets: dict, found: str) -> list[str]:
+    paths = [named(path, dataset, found).removesuffix(':0') for path, dataset in datasets.items()]
+    if any('/embeddings/patch_embeddings/' in path for path in paths):
+        # The layer and the model come first, then the whole name.
+        return [path.split('/', 2)[-1] for path in paths]
+    stem = next(filter(None, (re.search(r'([^/]+_)stem_conv/', path) for path in paths)), None)
+    if stem is None:
+        return paths
+    # Of the layers around each other, the innermost has the name.
+    return ['/'.join(path.split('/')[-2:]).removeprefix(stem[1]) for path in paths]
+
+
+def named(path: str, dataset, found: str) -> str:
+    """The path, or what Keras 2 would have instead of Keras 3's numbers."""
+    numbered = re.fullmatch(r'.*?(\w+?)(?:_\d+)?/vars/(\d+)', path)
+    if numbered is None:
+        return path
+    name = dataset.parent.attrs.get('name')
+    if not isinstance(name, str):
+        raise UserError(
+            f'{found} numbers its layers without naming them, as Keras before 3.6 did in .weights.h5; load '
+            "it into its model and save that with model.save('NAME.h5')"
+        )
+    kind, number = numbered[1], int(numbered[2])
+    variables = KERAS_VARIABLES.get(kind, ())
+    return f'{name}/{variables[number] if number < len(variables) else number}'
+
+
+def write_h5(path: str | Path, weights: dict[str, Tensor]) -> None:
+    """Write a file that the loaders of transformers or Keras accept.
+
+    Args:
+        path: the file. transformers looks for ``tf_model.h5`` beside config.json; for
+            keras.applications any name that ends in .h5, but not in .weights.h5.
+        weights: flat name to tensor, of ``TENSORFLOW`` or ``KERAS``, in their layout.
+
+    Raises:
+        UserError: the weights are not those of a whole keras.applications.ConvNeXt, or Keras would take
+            the name of the file for that of another format.
+    """
+    of_transformers = any('/embeddings/patch_embeddings/' in name for name in weights)
+    if not of_transformers and str(path).endswith('.weights.h5'):
+        raise UserError(
+            f'{path}: Keras 3 expects another format in .weights.h5; let the name end in just .h5'
+        )
+    layers = transformers_layers(weights) if of_transformers else keras_layers(weights)
+    with h5py.File(path, 'w') as file:
+        # A file without these counts as one of Keras 1, whose weights are converted on loading.
+        file.attrs['backend'], file.attrs['keras_version'] = 'tensorflow', '2.10.0'
+        file.attrs['layer_names'] = list(layers)
+        for name, members in layers.items():
+            group = file.create_group(name)
+            group.attrs['weight_names'] = list(members)
+            for weight_name, tensor in members.items():
+                group.create_dataset(weight_name, data=as_array(tensor))
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    # numpy has no bfloat16; float32 holds it exactly.
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()
+
+
+def transformers_layers(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Layer to dataset to tensor. Names are looked up, so their order does not matter."""
+    layers = {}
+    for name, tensor in weights.items():
+        layers.setdefault(name.partition('/')[0], {})[name] = tensor
+    model = 'tf_conv_next_v2' if 'convnextv2' in layers else 'tf_conv_next'
+    model += '_for_image_classification' if 'classifier' in layers else '_model'
+    return {
+        layer: {f'{model}/{name}:0': tensor for name, tensor in members.items()}
+        for layer, members in layers.items()
+    }
+
+
+def keras_layers(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Layer to dataset to tensor, in the order of the network, since Keras loads by position."""
+    depths = tuple(
+        sum(bool(re.fullmatch(rf'stage_{i}_block_\d+_layernorm/gamma', name)) for name in weights)
+        for i in range(KERAS_STAGES)
+    )
+    names = list(keras_names(depths, KERAS_TOP if 'head_dense/kernel' in weights else KERAS_NO_TOP))
+    strange = sorted(set(names) ^ set(weights))
+    if strange:
+        raise UserError(
+            "keras.applications has ConvNeXt V1 only, with four stages, layer scale and the stem's norm; "
+            f'missing or without a place there: {", ".join(strange[:3])}{", ..." if strange[3:] else ""}'
+        )
+    if weights['stem_conv/kernel'].shape[:2] != (4, 4):
+        raise UserError(
+            f'the stem has a kernel of {tuple(weights["stem_conv/kernel"].shape[:2])}; that of '
+            'keras.applications.ConvNeXt has (4, 4)'
+        )
+    channels = tuple(len(weights[f'stage_{i}_block_0_layernorm/gamma']) for i in range(KERAS_STAGES))
+    model = keras_model(depths, channels)
+    layers = {}
+    for name in names:
+        full = name if name.startswith('layer_normalization') else f'{model}_{name}'
+        # The stem and each downsampling are a Sequential of two layers.
+        group = re.sub(r'_stem_\w+$', '_stem', full.partition('/')[0])
+        group = re.sub(r'_downsampling_\w+_(\d+)$', r'_downsampling_block_\1', group)
+        layers.setdefault(group, {})[f'{full}:0'] = weights[name]
+    return layers
+
+
+def keras_names(depths: Iterable[int], ends: Table) -> Iterator[str]:
+    """All flat names of a network, in the order of its layers."""
+    for i, depth in enumerate(depths):
+        yield from (fill(rule.theirs, {'i': i}) for rule in (KERAS_DOWNSAMPLING if i else KERAS_STEM))
+        for j in range(depth):
+            yield from (fill(rule.theirs, {'i': i, 'j': j}) for rule in KERAS_BLOCK)
+    yield from (rule.theirs for rule in ends)
+
+
+def keras_model(depths: tuple[int, ...], channels: tuple[int, ...]) -> str:
+    """Its name, by which Keras finds layers if asked to load by name."""
+    sizes = {(ARCHS[size]['depths'], ARCHS[size]['channels']): size for size in KERAS_SIZES}
+    size = sizes.get((depths, channels))
+    return f'convnext_{size}' if size else 'convnext'
