@@ -1,8 +1,19 @@
 """ConvNeXt for people who train and ship vision models: an OpenMMLab model-zoo plugin."""
 
+from importlib import import_module
+
 from ._stack import check_stack
 from .version import __version__
 
 check_stack()
 
-__all__ = ['__version__']
+# Imported when asked for: mmengine imports this package whenever a config has our prefix.
+LAZY = {'get_entry': '.zoo', 'get_model': '.zoo', 'list_models': '.zoo'}
+
+__all__ = ['__version__', *LAZY]
+
+
+def __getattr__(name: str):
+    if name in LAZY:
+        return getattr(import_module(LAZY[name], __name__), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -8,8 +8,8 @@ import torch
 from mmengine.config import Config
 
 from mmconvnext.apis import load_config
-from mmconvnext.apis.config import CONFIGS
 from mmconvnext.apis.runner import build_on_meta
+from mmconvnext.paths import CONFIGS
 
 LEAVES = sorted(file.stem for file in CONFIGS.glob('[!_]*/*.py'))
 

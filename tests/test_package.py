@@ -56,7 +56,7 @@ def test_wheel_carries_every_config_and_tool(wheel_contents):
         for p in (wheel_contents / 'mmconvnext/.mim').rglob('*.*')
     }
     kept = {p.relative_to(REPO) for folder in ('configs', 'tools') for p in (REPO / folder).rglob('*.*')}
-    assert packed == {p for p in kept if '__pycache__' not in p.parts}
+    assert packed == {p for p in kept if '__pycache__' not in p.parts} | {Path('model-index.yml')}
 
 
 def test_wheel_works_without_the_checkout(wheel_contents, tmp_path):
@@ -64,11 +64,13 @@ def test_wheel_works_without_the_checkout(wheel_contents, tmp_path):
         'import mmconvnext\n'
         'from mmconvnext.apis import load_config\n'
         'from mmconvnext.apis.runner import build_on_meta\n'
-        "print(mmconvnext.__file__); build_on_meta(load_config('convnext-v2-atto_32xb32_in1k'))"
+        "build_on_meta(load_config('convnext-v2-atto_32xb32_in1k'))\n"
+        "mmconvnext.get_model('convnext_atto_ols.a2_in1k')\n"
+        'print(mmconvnext.__file__, len(mmconvnext.list_models()))'
     )
     result = python(code, tmp_path, PYTHONPATH=str(wheel_contents))
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith(str(wheel_contents))
+    assert result.stdout.splitlines()[-1] == f'{wheel_contents}/mmconvnext/__init__.py 219'
 
 
 def test_missing_and_old_libraries_are_named_with_the_extras(monkeypatch):

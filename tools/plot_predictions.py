@@ -11,12 +11,20 @@ from mmconvnext.visualization.predictions import plot_predictions
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of a config, or the name of one in this package')
-    parser.add_argument('checkpoint', help='path or URL')
+    parser.add_argument(
+        'config',
+        help='path of a config, or the name of one in this package or of a checkpoint in model_zoo.md',
+    )
+    parser.add_argument('checkpoint', help='file or URL of weights in any format, or a name of model_zoo.md')
     parser.add_argument('out', help='image file')
     parser.add_argument('--count', type=int, default=40, help='how many images')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config'
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle the checkpoint even if that runs code; only for files whose maker you know',
     )
     return parser.parse_args()
 

@@ -11,8 +11,11 @@ from mmconvnext.errors import run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of a config, or the name of one in this package')
-    parser.add_argument('checkpoint', help='path or URL')
+    parser.add_argument(
+        'config',
+        help='path of a config, or the name of one in this package or of a checkpoint in model_zoo.md',
+    )
+    parser.add_argument('checkpoint', help='file or URL of weights in any format, or a name of model_zoo.md')
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/NAME')
     parser.add_argument('--out', help='file for the results: .pkl, or .json or .yml for metrics')
     parser.add_argument(
@@ -29,6 +32,11 @@ def parse_args() -> argparse.Namespace:
         action=DictAction,
         metavar='KEY=VALUE',
         help='override the config, as test_dataloader.batch_size=8; lists as key="[a,b]"',
+    )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle the checkpoint even if that runs code; only for files whose maker you know',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     return parser.parse_args()

@@ -39,6 +39,11 @@ def parse_args() -> argparse.Namespace:
         metavar='KEY=VALUE',
         help='override the config, as model.backbone.drop_path_rate=0.2; lists as key="[a,b]"',
     )
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle the checkpoint even if that runs code; only for files whose maker you know',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     return parser.parse_args()
 

@@ -14,7 +14,4 @@ _base_ = [
 model = dict(backbone=dict(arch='base', drop_path_rate=0.8), head=dict(in_channels=1024))
 train_dataloader = dict(batch_size=32)
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.7))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext/'
-    'convnext-base_3rdparty_32xb128_in1k_20220124-d0915162.pth'
-)
+load_from = 'mmconvnext://convnext-base_3rdparty_in1k'

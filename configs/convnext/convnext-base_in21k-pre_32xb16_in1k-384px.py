@@ -12,7 +12,4 @@ _base_ = [
 
 model = dict(backbone=dict(arch='base', drop_path_rate=0.2), head=dict(in_channels=1024))
 train_dataloader = dict(batch_size=16)
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext/'
-    'convnext-base_3rdparty_in21k_20220124-13b83eec.pth'
-)
+load_from = 'mmconvnext://convnext-base_3rdparty_in21k'

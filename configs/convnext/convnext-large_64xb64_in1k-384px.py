@@ -7,7 +7,4 @@
 _base_ = 'convnext-base_32xb128_in1k-384px.py'
 
 model = dict(backbone=dict(arch='large', drop_path_rate=0.95), head=dict(in_channels=1536))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext/'
-    'convnext-large_3rdparty_64xb64_in1k_20220124-f8a0ded0.pth'
-)
+load_from = 'mmconvnext://convnext-large_3rdparty_in1k'

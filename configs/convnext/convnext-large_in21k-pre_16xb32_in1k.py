@@ -6,7 +6,4 @@
 _base_ = 'convnext-base_in21k-pre_16xb32_in1k.py'
 
 model = dict(backbone=dict(arch='large', drop_path_rate=0.3), head=dict(in_channels=1536))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext/'
-    'convnext-large_3rdparty_in21k_20220124-41b5a79f.pth'
-)
+load_from = 'mmconvnext://convnext-large_3rdparty_in21k'

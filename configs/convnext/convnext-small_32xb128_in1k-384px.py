@@ -9,7 +9,4 @@
 _base_ = 'convnext-tiny_32xb128_in1k-384px.py'
 
 model = dict(backbone=dict(arch='small', drop_path_rate=0.1))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext/'
-    'convnext-small_in21k-pre_3rdparty_in1k_20221219-aeca4c93.pth'
-)
+load_from = 'mmconvnext://convnext-small_in21k-pre_3rdparty_in1k'

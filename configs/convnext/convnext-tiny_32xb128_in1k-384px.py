@@ -15,7 +15,4 @@ _base_ = [
 
 model = dict(backbone=dict(drop_path_rate=0.0))
 train_dataloader = dict(batch_size=16)
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext/'
-    'convnext-tiny_in21k-pre_3rdparty_in1k_20221219-7501e534.pth'
-)
+load_from = 'mmconvnext://convnext-tiny_in21k-pre_3rdparty_in1k'

@@ -14,7 +14,4 @@ _base_ = [
 
 model = dict(backbone=dict(arch='xlarge', drop_path_rate=0.4), head=dict(in_channels=2048))
 train_dataloader = dict(batch_size=8)
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext/'
-    'convnext-xlarge_3rdparty_in21k_20220124-f909bad7.pth'
-)
+load_from = 'mmconvnext://convnext-xlarge_3rdparty_in21k'

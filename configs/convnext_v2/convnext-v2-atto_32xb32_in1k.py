@@ -17,7 +17,4 @@ model = dict(
     train_cfg=None,  # neither mixup nor cutmix
 )
 train_dataloader = dict(batch_size=32)
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-atto_3rdparty-fcmae_in1k_20230104-07514db4.pth'
-)
+load_from = 'mmconvnext://convnext-v2-atto_3rdparty-fcmae_in1k'

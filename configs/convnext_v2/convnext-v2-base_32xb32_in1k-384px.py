@@ -19,7 +19,4 @@ model = dict(
     train_cfg=None,  # neither mixup nor cutmix
 )
 train_dataloader = dict(batch_size=16)
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-base_fcmae-in21k-pre_3rdparty_in1k_20230104-c48d16a5.pth'
-)
+load_from = 'mmconvnext://convnext-v2-base_fcmae-in21k-pre_3rdparty_in1k'

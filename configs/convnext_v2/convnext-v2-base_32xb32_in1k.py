@@ -16,7 +16,4 @@ model = dict(
     head=dict(in_channels=1024),
 )
 train_dataloader = dict(batch_size=32)
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-base_3rdparty-fcmae_in1k_20230104-8a798eaf.pth'
-)
+load_from = 'mmconvnext://convnext-v2-base_3rdparty-fcmae_in1k'

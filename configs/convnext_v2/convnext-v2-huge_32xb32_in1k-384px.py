@@ -10,7 +10,4 @@ _base_ = 'convnext-v2-base_32xb32_in1k-384px.py'
 
 model = dict(backbone=dict(arch='huge', drop_path_rate=0.4), head=dict(in_channels=2816))
 train_dataloader = dict(batch_size=8)
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-huge_fcmae-pre_3rdparty_in1k_20230104-f795e5b8.pth'
-)
+load_from = 'mmconvnext://convnext-v2-huge_fcmae-pre_3rdparty_in1k'

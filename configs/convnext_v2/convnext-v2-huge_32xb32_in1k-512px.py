@@ -20,7 +20,4 @@ model = dict(
     train_cfg=None,  # neither mixup nor cutmix
 )
 train_dataloader = dict(batch_size=8)
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-huge_fcmae-pre_3rdparty_in1k_20230104-f795e5b8.pth'
-)
+load_from = 'mmconvnext://convnext-v2-huge_fcmae-pre_3rdparty_in1k'

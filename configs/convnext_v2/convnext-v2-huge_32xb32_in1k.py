@@ -7,7 +7,4 @@
 _base_ = 'convnext-v2-base_32xb32_in1k.py'
 
 model = dict(backbone=dict(arch='huge'), head=dict(in_channels=2816))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-huge_3rdparty-fcmae_in1k_20230104-fe43ae6c.pth'
-)
+load_from = 'mmconvnext://convnext-v2-huge_3rdparty-fcmae_in1k'

@@ -8,7 +8,4 @@
 _base_ = 'convnext-v2-base_32xb32_in1k-384px.py'
 
 model = dict(backbone=dict(arch='large', drop_path_rate=0.3), head=dict(in_channels=1536))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-large_fcmae-in21k-pre_3rdparty_in1k_20230104-d9c4dc0c.pth'
-)
+load_from = 'mmconvnext://convnext-v2-large_fcmae-in21k-pre_3rdparty_in1k'

@@ -7,7 +7,4 @@
 _base_ = 'convnext-v2-base_32xb32_in1k.py'
 
 model = dict(backbone=dict(arch='large'), head=dict(in_channels=1536))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-large_3rdparty-fcmae_in1k_20230104-bf38df92.pth'
-)
+load_from = 'mmconvnext://convnext-v2-large_3rdparty-fcmae_in1k'

@@ -8,7 +8,4 @@
 _base_ = 'convnext-v2-base_32xb32_in1k-384px.py'
 
 model = dict(backbone=dict(arch='nano', drop_path_rate=0.0), head=dict(in_channels=640))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-nano_fcmae-in21k-pre_3rdparty_in1k_20230104-91fa8ae2.pth'
-)
+load_from = 'mmconvnext://convnext-v2-nano_fcmae-in21k-pre_3rdparty_in1k'

@@ -7,7 +7,4 @@
 _base_ = 'convnext-v2-atto_32xb32_in1k.py'
 
 model = dict(backbone=dict(arch='nano'), head=dict(in_channels=640))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-nano_3rdparty-fcmae_in1k_20230104-3dd1f29e.pth'
-)
+load_from = 'mmconvnext://convnext-v2-nano_3rdparty-fcmae_in1k'

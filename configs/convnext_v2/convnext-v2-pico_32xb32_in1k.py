@@ -7,7 +7,4 @@
 _base_ = 'convnext-v2-atto_32xb32_in1k.py'
 
 model = dict(backbone=dict(arch='pico'), head=dict(in_channels=512))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-pico_3rdparty-fcmae_in1k_20230104-147b1b59.pth'
-)
+load_from = 'mmconvnext://convnext-v2-pico_3rdparty-fcmae_in1k'

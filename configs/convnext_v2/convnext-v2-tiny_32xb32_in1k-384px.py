@@ -8,7 +8,4 @@
 _base_ = 'convnext-v2-base_32xb32_in1k-384px.py'
 
 model = dict(backbone=dict(arch='tiny', drop_path_rate=0.0), head=dict(in_channels=768))
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-tiny_fcmae-in21k-pre_3rdparty_in1k_20230104-8cc8b8f2.pth'
-)
+load_from = 'mmconvnext://convnext-v2-tiny_fcmae-in21k-pre_3rdparty_in1k'

@@ -15,7 +15,4 @@ model = dict(
     backbone=dict(drop_path_rate=0.2),
 )
 train_dataloader = dict(batch_size=32)
-load_from = (
-    'https://download.openmmlab.com/mmclassification/v0/convnext-v2/'
-    'convnext-v2-tiny_3rdparty-fcmae_in1k_20230104-80513adc.pth'
-)
+load_from = 'mmconvnext://convnext-v2-tiny_3rdparty-fcmae_in1k'

@@ -12,10 +12,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, Tes
 from mmpretrain.models import ClsDataPreprocessor
 from torch.utils.data import DataLoader
 
-from ..errors import UserError
-
-# The wheel carries the configs here; in a checkout the folder links to them.
-CONFIGS = Path(__file__).parents[1] / '.mim' / 'configs'
+from ..errors import UserError, did_you_mean
+from ..paths import CONFIGS
 
 # Read by mmengine's Runner or by our tools from the whole config, hence not among the Runner's arguments.
 TOP_LEVEL = {
@@ -39,18 +37,19 @@ UNTYPED = {
 
 
 def load_config(name: str | Path, cfg_options: dict | None = None) -> Config:
-    """The config of a file, with overrides.
+    """The config of a file or of a checkpoint of the zoo, with overrides.
 
     Args:
         name: a path, or a config of this package, which needs no checkout: its bare name
-            ``convnext-tiny_32xb128_in1k`` or its path from ``configs`` on.
+            ``convnext-tiny_32xb128_in1k`` or its path from ``configs`` on; or the name of a
+            checkpoint, whose config can be tested but not trained.
         cfg_options: dotted key to value, as ``{'model.backbone.drop_path_rate': 0.2}``.
 
     Raises:
         UserError: no such config, or an option that neither the config nor the type it
             configures knows.
     """
-    cfg = Config.fromfile(find_config(name))
+    cfg = find_config(name)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     for option in cfg_options or {}:
         check_option(cfg, option)
@@ -61,17 +60,22 @@ def load_config(name: str | Path, cfg_options: dict | None = None) -> Config:
     return cfg
 
 
-def find_config(name: str | Path) -> Path:
-    """The file of a path or of a config inside this package."""
+def find_config(name: str | Path) -> Config:
+    """The config of a path, of a config inside this package, or of a checkpoint of the zoo."""
     path = Path(name)
     if path.is_file():
-        return path
+        return Config.fromfile(path)
     packaged = {file.stem: file for file in sorted(CONFIGS.glob('[!_]*/*.py'))}
-    found = packaged.get(path.stem)
     # A path that leads elsewhere is not taken for a packaged config of the same name.
+    found = packaged.get(path.name.removesuffix('.py'))
     if found is not None and path.parent in (Path(), Path('configs', found.parent.name)):
-        return found
-    raise UserError(f'config {name} does not exist{did_you_mean(path.stem, packaged)}')
+        return Config.fromfile(found)
+    from ..zoo.configs import config_of  # the zoo makes models with this module
+    from ..zoo.entries import zoo
+
+    if str(name) in zoo():
+        return config_of(zoo()[str(name)])
+    raise UserError(f'config {name} does not exist{did_you_mean(path.stem, [*packaged, *zoo()])}')
 
 
 def check_option(cfg: Config, option: str) -> None:
@@ -132,8 +136,3 @@ def find_type(name: str | type | None, scope: str | None) -> type | None:
                 if found is not None:
                     return found
     return None
-
-
-def did_you_mean(word: str, known) -> str:
-    close = get_close_matches(word, known, n=3, cutoff=0.5)
-    return f'; did you mean {" or ".join(close)}?' if close else f'; choose from {", ".join(sorted(known))}'

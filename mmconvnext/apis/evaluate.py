@@ -8,6 +8,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import DumpResults
 
 from ..errors import UserError
+from ..zoo.entries import source_of
 from .config import load_config
 from .runner import build_runner, init_distributed, naming_broken_images
 
@@ -23,13 +24,15 @@ def evaluate(
     tta: bool = False,
     amp: bool = False,
     cfg_options: dict | None = None,
+    trust_checkpoint: bool = False,
     launcher: str = 'none',
 ) -> dict[str, float]:
     """Evaluate a checkpoint on the test set of its config.
 
     Args:
-        config: path or name, see ``load_config``.
-        checkpoint: path or URL; it has to fit the model exactly.
+        config: see ``load_config``.
+        checkpoint: weights in any format, see ``load_weights``, or the name of a checkpoint of the zoo;
+            they have to fit the model exactly.
         work_dir: folder for logs; default ``work_dirs/NAME``.
         out: file for the results: .pkl, or .json or .yml for metrics.
         out_item: ``pred`` (every prediction, the default) or ``metrics``.
@@ -37,6 +40,7 @@ def evaluate(
         tta: average the scores of the image and its mirror image.
         amp: mixed precision.
         cfg_options: dotted key to value.
+        trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
         launcher: ``none``, ``pytorch`` or ``slurm``.
 
     Returns:
@@ -50,7 +54,7 @@ def evaluate(
     if cfg.get('test_dataloader') is None:
         raise UserError(f'{config} has no test_dataloader, so there is nothing to test on')
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(config).stem))
-    cfg.load_from, cfg.resume = str(checkpoint), False
+    cfg.load_from, cfg.resume = source_of(checkpoint), False
     if amp:
         cfg.test_cfg.fp16 = True
     if show_dir is not None:
@@ -61,7 +65,7 @@ def evaluate(
         use_tta(cfg)
     init_distributed(cfg, launcher)
 
-    runner = build_runner(cfg, ('test_dataloader',))
+    runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint)
     if out is not None and out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     with naming_broken_images():

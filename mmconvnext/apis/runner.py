@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
-from ..checkpoints import check_fit, load_checkpoint, use_safe_loading, weights_of
+from ..checkpoints import check_fit, load_weights, use_safe_loading
 from ..errors import UserError
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
@@ -35,7 +35,7 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
 
 
-def build_runner(cfg: Config, loaders: tuple[str, ...]) -> Runner:
+def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: bool = False) -> Runner:
     """mmengine's Runner for a config, checked before anything is written.
 
     Model, checkpoint, optimizer and datasets are built or read first, so that a wrong arch, a
@@ -45,12 +45,13 @@ def build_runner(cfg: Config, loaders: tuple[str, ...]) -> Runner:
     Args:
         cfg: with ``work_dir`` set, after ``init_distributed``.
         loaders: the dataloaders this run will use, as ``('train_dataloader', 'val_dataloader')``.
+        trust_checkpoint: unpickle whatever ``load_from`` holds, which runs any code in it.
 
     Raises:
         UserError: what was found, what was expected and what to do.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    use_safe_loading()
+    use_safe_loading(trust=trust_checkpoint)
     set_class_count(cfg)
     set_dataloader_defaults(cfg)
     model = build_on_meta(cfg)
@@ -58,8 +59,8 @@ def build_runner(cfg: Config, loaders: tuple[str, ...]) -> Runner:
     if training and 'constructor' in cfg.optim_wrapper:  # mmengine's own writes a log line a parameter
         check_optimizer(cfg, model)
     if cfg.get('load_from') is not None:
-        weights = weights_of(load_checkpoint(cfg.load_from, mmap=True))
-        check_fit(weights, model, str(cfg.load_from), new_head=training and not cfg.get('resume'))
+        weights = load_weights(cfg.load_from, trust=trust_checkpoint, mmap=True)
+        check_fit(weights.tensors, model, str(cfg.load_from), new_head=training and not cfg.get('resume'))
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
     runner = Runner.from_cfg(cfg)
     for field, dataset in datasets.items():

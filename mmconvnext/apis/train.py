@@ -24,6 +24,7 @@ def train(
     no_validate: bool = False,
     smoke: bool = False,
     cfg_options: dict | None = None,
+    trust_checkpoint: bool = False,
     launcher: str = 'none',
 ) -> Runner:
     """Train a config.
@@ -38,6 +39,7 @@ def train(
         no_validate: leave out validation.
         smoke: see ``make_smoke_test``.
         cfg_options: dotted key to value.
+        trust_checkpoint: unpickle whatever the checkpoint to start from holds, which runs any code in it.
         launcher: ``none``, ``pytorch`` or ``slurm``.
 
     Raises:
@@ -58,7 +60,7 @@ def train(
     if smoke:
         cfg = make_smoke_test(cfg)
 
-    runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'))
+    runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'), trust_checkpoint=trust_checkpoint)
     match_batch_size(cfg, runner)
     with naming_broken_images():
         runner.train()

@@ -10,6 +10,7 @@ from mmengine.dataset import default_collate
 
 from ..apis import build_runner, load_config
 from ..errors import UserError
+from ..zoo.entries import source_of
 
 
 def plot_predictions(
@@ -19,22 +20,24 @@ def plot_predictions(
     *,
     count: int = 40,
     cfg_options: dict | None = None,
+    trust_checkpoint: bool = False,
 ) -> None:
     """Draw a grid of test images, each with predicted class and score; mistakes in red.
 
     Args:
         config: path or name, see ``load_config``.
-        checkpoint: path or URL.
+        checkpoint: weights in any format, or the name of a checkpoint of the zoo.
         out: image file.
         count: how many images, spread evenly over the test set.
         cfg_options: dotted key to value.
+        trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
     """
     cfg = load_config(config, cfg_options)
     if count < 1:
         raise UserError(f'--count is {count}; it takes at least one image to draw')
     with TemporaryDirectory() as logs:  # the Runner insists on a log; this one tells nothing
-        cfg.update(log_level='WARNING', work_dir=logs, load_from=str(checkpoint), resume=False)
-        runner = build_runner(cfg, ('test_dataloader',))
+        cfg.update(log_level='WARNING', work_dir=logs, load_from=source_of(checkpoint), resume=False)
+        runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint)
         runner.load_or_resume()
     dataset = runner.test_dataloader.dataset
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)

@@ -1,0 +1,135 @@
+"""From a name to a model with its weights."""
+
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import MMLogger, print_log
+from mmengine.registry import MODELS, init_default_scope
+from torch import nn
+
+from ..apis.config import check_option, load_config
+from ..checkpoints import check_fit, load_weights
+from ..checkpoints.converting import Weights
+from ..checkpoints.inspecting import network_of
+from ..datasets.preprocessing import Preprocessing
+from ..errors import UserError
+from .configs import config_of_network
+from .entries import zoo
+
+
+def get_model(
+    name: str | Path, pretrained: bool | str | Path = False, *, trust_checkpoint: bool = False, **overrides
+) -> nn.Module:
+    """A classifier of the zoo, of a config, or of a file of weights.
+
+    Args:
+        name: a checkpoint of the zoo (``list_models``), a config (see ``load_config``), or weights in
+            any format (see ``load_weights``), whose network is then read off them.
+        pretrained: True for the weights that the zoo has under this name; or other weights to load,
+            in any format.
+        trust_checkpoint: unpickle whatever the weights' file holds, which runs any code in it.
+        **overrides: of the model's config, as ``backbone=dict(drop_path_rate=0.2)``. With
+            ``head=dict(num_classes=37)`` the head starts anew.
+
+    Returns:
+        mmpretrain's ``ImageClassifier``, in training mode, with ``preprocessing`` attached (None if the
+        config's pipeline says it in another way), and the config and class names where mmpretrain's
+        inferencers look for them.
+
+    Raises:
+        UserError: no such name, an option that nothing takes, or weights that do not fit.
+    """
+    source, loaded = pretrained, None
+    if is_weights(name):
+        if pretrained not in (False, True):
+            raise UserError(f'{name} is a file of weights already; leave out pretrained={pretrained}')
+        source = str(name)
+    elif pretrained is True:
+        source = published(str(name))
+    if source:
+        loaded = load_weights(source, trust=trust_checkpoint)
+    cfg, preprocessing = configure(str(name), loaded)
+    outputs = (cfg.model.get('head') or {}).get('num_classes')
+    override(cfg, overrides)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    if cfg.get('data_preprocessor') is not None:
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
+    model = MODELS.build(cfg.model)
+    head = cfg.model.get('head') or {}
+    if loaded is None:
+        initialise(model)
+    else:
+        fill(model, loaded, new_head=head.get('num_classes') != outputs)
+    kept = head.get('num_classes') == outputs
+    # Where mmpretrain's inferencers look.
+    model._config = cfg
+    model._dataset_meta = {'classes': loaded.classes} if loaded and loaded.classes and kept else {}
+    model.preprocessing = preprocessing
+    return model
+
+
+def is_weights(name: str | Path) -> bool:
+    path = Path(name).expanduser()
+    return str(name).startswith(('http://', 'https://', 'mmconvnext://')) or (
+        path.suffix != '.py' and path.exists() and str(name) not in zoo()
+    )
+
+
+def published(name: str) -> str:
+    """Where the zoo has the weights of a checkpoint's or a config's name."""
+    if name in zoo():
+        return f'mmconvnext://{name}'
+    config = Path(name).stem
+    trained = [entry.name for entry in zoo().values() if entry.config and Path(entry.config).stem == config]
+    if not trained:
+        raise UserError(
+            f'the zoo has no weights of {name!r}; pass their file, or look for names in model_zoo.md'
+        )
+    raise UserError(
+        f'{name!r} is a recipe, and the zoo has several weights for its network; choose one by name: '
+        f'{", ".join(trained)}'
+    )
+
+
+def configure(name: str, loaded: Weights | None) -> tuple[Config, Preprocessing | None]:
+    """The config, and the preprocessing if that says more than the config."""
+    if loaded is not None and (is_weights(name) or loaded.network is not None):
+        preprocessing = loaded.preprocessing or Preprocessing()
+        return config_of_network(loaded.network or network_of(loaded.tensors), preprocessing), preprocessing
+    return load_config(name), zoo()[name].preprocessing if name in zoo() else None
+
+
+def override(cfg: Config, overrides: dict) -> None:
+    """Merge what the caller wants otherwise, if there is anything that takes it."""
+    flat = ConfigDict(overrides)
+    for key, value in flat.items():
+        for option in (
+            [f'model.{key}.{inner}' for inner in value] if isinstance(value, dict) else [f'model.{key}']
+        ):
+            check_option(cfg, option)
+    cfg.merge_from_dict({'model': flat} if flat else {})
+
+
+def fill(model: nn.Module, loaded: Weights, *, new_head: bool) -> None:
+    """Load the weights, all of them but those of a head of another width."""
+    new_head = new_head or getattr(model, 'head', None) is None
+    check_fit(loaded.tensors, model, loaded.source, new_head=new_head)
+    if new_head:
+        initialise(model)
+    kept = {n: w for n, w in loaded.tensors.items() if n.startswith('backbone.') or not new_head}
+    missing = model.load_state_dict(kept, strict=False).missing_keys
+    if missing:
+        print_log(
+            f'{loaded.source} has no weights for {", ".join(missing)}; they start anew', logger='current'
+        )
+
+
+def initialise(model: nn.Module) -> None:
+    """``init_weights`` without mmengine's log line for every parameter."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)
