@@ -8,7 +8,7 @@ from .version import __version__
 check_stack()
 
 # Imported when asked for: mmengine imports this package whenever a config has our prefix.
-LAZY = {'get_entry': '.zoo', 'get_model': '.zoo', 'list_models': '.zoo'}
+LAZY = {'get_entry': '.zoo', 'get_model': '.zoo', 'list_models': '.zoo', 'outputs_of': '.models'}
 
 __all__ = ['__version__', *LAZY]
 

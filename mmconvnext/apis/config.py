@@ -85,12 +85,12 @@ def check_option(cfg: Config, option: str) -> None:
         if isinstance(node, (list, tuple)):
             if not part.isdigit() or int(part) >= len(node):
                 raise UserError(
-                    f'--cfg-options {option}: {".".join(walked)} is a list of {len(node)}, so '
+                    f'option {option}: {".".join(walked)} is a list of {len(node)}, so '
                     f'{part!r} should be a number from 0 to {len(node) - 1}'
                 )
             node = node[int(part)]
         elif not isinstance(node, dict):
-            raise UserError(f'--cfg-options {option}: {".".join(walked)} is {node!r} and has nothing inside')
+            raise UserError(f'option {option}: {".".join(walked)} is {node!r} and has nothing inside')
         elif part in node:
             node = node[part]
         else:
@@ -98,7 +98,7 @@ def check_option(cfg: Config, option: str) -> None:
             # What takes any key is trusted unless the key looks like one it knows.
             if part not in known and (not is_open or get_close_matches(part, known, cutoff=0.8)):
                 place = '.'.join(walked) or 'the config'
-                raise UserError(f'--cfg-options {option}: {place} has no {part!r}{did_you_mean(part, known)}')
+                raise UserError(f'option {option}: {place} has no {part!r}{did_you_mean(part, known)}')
             return
         walked.append(part)
 

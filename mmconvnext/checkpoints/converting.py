@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..datasets.preprocessing import Preprocessing
+from ..datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from ..errors import UserError
 from ..models.archs import ARCHS, resolve_arch
 from ..models.network import Network
@@ -33,6 +33,8 @@ from .transformers_directory import (
 
 TORCH_SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
 DIRECTORIES = {'transformers', 'transformers-dinov3', 'tensorflow'}
+# Of images, where no preprocessor_config.json says so.
+STATISTICS = dict(image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
 SUFFIXES = dict.fromkeys(DIRECTORIES, ('',)) | {'keras': ('.h5',)}
 # timm's networks of these sizes have 1x1 convolutions for linear layers (timm/models/convnext.py, conv_mlp).
 TIMM_CONVOLUTIONS = ('zepto', 'atto', 'femto', 'pico', 'nano')
@@ -69,8 +71,8 @@ def load_weights(
     """Weights of any supported format.
 
     Args:
-        source: a file, a URL, a directory that transformers saved, or ``mmconvnext://NAME`` for a
-            checkpoint of the zoo.
+        source: a file, a URL, a directory that transformers saved, or a checkpoint of the zoo as
+            ``NAME`` or ``mmconvnext://NAME``.
         source_format: one of ``FORMATS``, or ``auto``.
         trust: see ``load_checkpoint``.
         mmap: see ``load_checkpoint``.
@@ -78,14 +80,15 @@ def load_weights(
     Raises:
         UserError: the source cannot be read, or is of no supported format.
     """
-    if str(source).startswith('mmconvnext://'):
-        from ..zoo.entries import get_entry  # the zoo is built on this module
+    from ..zoo.entries import get_entry, source_of  # the zoo is built on this module
 
-        entry = get_entry(str(source).removeprefix('mmconvnext://'))
+    source = source_of(source)
+    if source.startswith('mmconvnext://'):
+        entry = get_entry(source.removeprefix('mmconvnext://'))
         loaded = load_weights(entry.weights, entry.format, trust=trust, mmap=mmap)
         return replace(
             loaded,
-            source=str(source),
+            source=source,
             network=loaded.network or entry.network,
             preprocessing=loaded.preprocessing or entry.preprocessing,
             classes=loaded.classes or entry.class_names,
@@ -146,7 +149,11 @@ def described_by_config(loaded: Weights, source: str | Path) -> Weights:
     return replace(
         loaded,
         network=Network(network.backbone, network_of(loaded.tensors).head),
-        preprocessing=preprocessing_of_config(read_json(preprocessor)) if preprocessor else None,
+        preprocessing=preprocessing_of_config(
+            read_json(preprocessor)
+            if preprocessor
+            else dict(size=fields.get('image_size', 224), **STATISTICS)
+        ),
         classes=class_names(fields),
     )
 
@@ -196,6 +203,9 @@ def convert(
     loaded = load_weights(source, source_format, trust=trust)
     check_whole(loaded)
     save_weights(loaded, target, target_format)
+    print(f'Wrote {target} ({target_format}) from {loaded.source} ({loaded.format})')
+    if loaded.left_out:
+        print(f'Left out, since our network has no place for it: {listed(loaded.left_out)}')
     return loaded
 
 

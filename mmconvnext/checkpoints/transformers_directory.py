@@ -104,7 +104,8 @@ def config_of_network(
 def preprocessing_of_config(config: dict) -> Preprocessing:
     """What their preprocessor_config.json says about resizing, cropping and normalising."""
     size = config.get('size', 224)
-    size = size if isinstance(size, dict) else dict(shortest_edge=size)
+    if not isinstance(size, dict):  # one number, or height and width of a square
+        size = dict(shortest_edge=size[0] if isinstance(size, list) else size)
     common = dict(
         interpolation=RESAMPLING[config.get('resample', 3)],
         mean=tuple(config.get('image_mean', (0.5,) * 3)),

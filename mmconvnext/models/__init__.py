@@ -1,5 +1,6 @@
 from .archs import ARCHS
 from .convnext import ConvNeXt
 from .linear_head import LinearClsHead
+from .outputs import outputs_of
 
-__all__ = ['ARCHS', 'ConvNeXt', 'LinearClsHead']
+__all__ = ['ARCHS', 'ConvNeXt', 'LinearClsHead', 'outputs_of']

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.logging import MMLogger, print_log
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
@@ -100,14 +100,15 @@ def configure(name: str, loaded: Weights | None) -> tuple[Config, Preprocessing 
 
 
 def override(cfg: Config, overrides: dict) -> None:
-    """Merge what the caller wants otherwise, if there is anything that takes it."""
-    flat = ConfigDict(overrides)
-    for key, value in flat.items():
-        for option in (
-            [f'model.{key}.{inner}' for inner in value] if isinstance(value, dict) else [f'model.{key}']
-        ):
-            check_option(cfg, option)
-    cfg.merge_from_dict({'model': flat} if flat else {})
+    """Put in what the caller wants otherwise, if there is anything that takes it."""
+    for key, value in overrides.items():
+        if isinstance(value, dict) and isinstance(cfg.model.get(key), dict):
+            for inner in value:
+                check_option(cfg, f'model.{key}.{inner}')
+            cfg.model[key].update(value)
+        else:
+            check_option(cfg, f'model.{key}')
+            cfg.model[key] = value
 
 
 def fill(model: nn.Module, loaded: Weights, *, new_head: bool) -> None:
