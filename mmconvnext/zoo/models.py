@@ -10,7 +10,7 @@ from torch import nn
 from ..apis.config import check_option, load_config
 from ..checkpoints import check_fit, load_weights
 from ..checkpoints.converting import Weights
-from ..checkpoints.inspecting import network_of
+from ..checkpoints.inspecting import head_arguments, network_of
 from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError
 from .configs import config_of_network
@@ -49,21 +49,22 @@ def get_model(
     if source:
         loaded = load_weights(source, trust=trust_checkpoint)
     cfg, preprocessing = configure(str(name), loaded)
-    outputs = (cfg.model.get('head') or {}).get('num_classes')
     override(cfg, overrides)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(cfg.model)
-    head = cfg.model.get('head') or {}
+    new_head = loaded is None
     if loaded is None:
         initialise(model)
     else:
-        fill(model, loaded, new_head=head.get('num_classes') != outputs)
-    kept = head.get('num_classes') == outputs
+        # Asked for, another number of classes is a wish; otherwise it is a mistake.
+        asked = (overrides.get('head') or {}).get('num_classes')
+        new_head = asked is not None and asked != (head_arguments(loaded.tensors) or {}).get('num_classes')
+        fill(model, loaded, new_head=new_head)
     # Where mmpretrain's inferencers look.
     model._config = cfg
-    model._dataset_meta = {'classes': loaded.classes} if loaded and loaded.classes and kept else {}
+    model._dataset_meta = {} if new_head or not loaded.classes else {'classes': loaded.classes}
     model.preprocessing = preprocessing
     return model
 
