@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
@@ -30,6 +31,9 @@ from .transformers_directory import (
     preprocessing_of_config,
     read_json,
 )
+
+if TYPE_CHECKING:
+    from ..zoo.entries import Entry
 
 TORCH_SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
 DIRECTORIES = {'transformers', 'transformers-dinov3', 'tensorflow'}
@@ -85,14 +89,7 @@ def load_weights(
     source = source_of(source)
     if source.startswith('mmconvnext://'):
         entry = get_entry(source.removeprefix('mmconvnext://'))
-        loaded = load_weights(entry.weights, entry.format, trust=trust, mmap=mmap)
-        return replace(
-            loaded,
-            source=source,
-            network=loaded.network or entry.network,
-            preprocessing=loaded.preprocessing or entry.preprocessing,
-            classes=loaded.classes or entry.class_names,
-        )
+        return load_entry(entry, trust=trust, mmap=mmap)
     if Path(source).expanduser().is_dir():
         source = weight_file(Path(source).expanduser())
     checkpoint = load_checkpoint(source, trust=trust, mmap=mmap)
@@ -101,6 +98,18 @@ def load_weights(
         return described_by_config(loaded, source)
     classes = dict(checkpoint.get('meta') or {}).get('dataset_meta', {}).get('classes')
     return replace(loaded, classes=tuple(map(str, classes)) if classes else None)
+
+
+def load_entry(entry: 'Entry', *, trust: bool = False, mmap: bool = False) -> Weights:
+    """Weights of a checkpoint of the zoo, with what the zoo knows of them; see ``load_weights``."""
+    loaded = load_weights(entry.weights, entry.format, trust=trust, mmap=mmap)
+    return replace(
+        loaded,
+        source=entry.name,
+        network=loaded.network or entry.network,
+        preprocessing=loaded.preprocessing or entry.preprocessing,
+        classes=loaded.classes or entry.class_names,
+    )
 
 
 def weight_file(directory: Path) -> Path:

@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""Evaluate published checkpoints and write a table of published against measured accuracies."""
+
+import argparse
+
+from mmconvnext.errors import run_tool
+from mmconvnext.zoo.entries import MODEL_INDEX
+from mmconvnext.zoo.reproduce import reproduce
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'names', nargs='+', metavar='NAME', help="of model_zoo.md, or a pattern as '*v2-atto*'"
+    )
+    parser.add_argument('--data-root', default='data/imagenet', help='folder with val/CLASS/IMAGE inside')
+    parser.add_argument(
+        '--out',
+        default='work_dirs/reproduced.md',
+        help='table; rows that are in it already are not measured again',
+    )
+    parser.add_argument(
+        '--model-index', default=MODEL_INDEX, help='of another zoo; default: the one of this package'
+    )
+    parser.add_argument('--batch-size', type=int, default=64)
+    parser.add_argument('--num-workers', type=int, default=4)
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle the files even if that runs code; only for files whose maker you know',
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    run_tool(reproduce, parse_args())
