@@ -19,8 +19,12 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['mmconvnext', 'mmconvnext.*']),
     # .mim links to configs and tools: so a wheel holds them where OpenMMLab's tools look for them.
+    # Spelt out, since ** stops at links before setuptools 82.
     package_data={
-        'mmconvnext': ['.mim/configs/**/*.py', '.mim/configs/**/*.yml', '.mim/*.yml', '.mim/tools/*']
+        'mmconvnext': [
+            *('.mim/*.yml', '.mim/configs/*/*.yml', '.mim/tools/*'),
+            *('.mim/configs/*/*.py', '.mim/configs/*/*/*.py'),
+        ]
     },
     # The OpenMMLab libraries come with an extra, since two stacks provide them under the same names.
     install_requires=[
