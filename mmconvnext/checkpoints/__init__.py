@@ -1,9 +1,10 @@
-from .converting import convert, load_weights
+from .converting import convert
 from .downloading import fetch
 from .formats import FORMATS
 from .loading import load_checkpoint
 from .matching import check_fit, weights_of
 from .mmengine_loader import use_safe_loading
+from .reading import load_weights
 
 __all__ = [
     'FORMATS',

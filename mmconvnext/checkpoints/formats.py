@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from .renaming import BLOCK, DOWNSAMPLE, GRN, SAME, Layout, Renamed, Rule, Table, to_ours, to_theirs
 from .tensorflow import KERAS, TENSORFLOW
 
@@ -244,6 +245,9 @@ def dinov3_table(prefix: str) -> Table:
     )
 
 
+# Formats that are a folder with a config.json.
+DIRECTORIES = {'transformers', 'transformers-dinov3', 'tensorflow'}
+
 # In the order in which a file's format is looked for.
 FORMATS = {
     'openmmlab': Format((OPENMMLAB, OPENMMLAB_DOWNSTREAM, SPARK), key='state_dict', tolerates=None),
@@ -273,3 +277,9 @@ FORMATS = {
     'tensorflow': Format(TENSORFLOW, tolerates=('act_cfg', 'out_norm_cfg')),
     'keras': Format(KERAS),
 }
+
+
+def find_format(name: str) -> Format:
+    if name not in FORMATS:
+        raise UserError(f'format {name!r} is unknown; choose from {", ".join(FORMATS)}')
+    return FORMATS[name]

@@ -3,9 +3,9 @@
 from mmengine.runner import CheckpointLoader
 
 from ..errors import UserError
-from .converting import load_weights, recognise
 from .loading import load_checkpoint
 from .matching import weights_of
+from .reading import load_weights, recognise
 
 # mmengine's loaders for these unpickle without asking what is inside.
 UNSAFE_SCHEMES = (

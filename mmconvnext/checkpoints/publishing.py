@@ -5,7 +5,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..errors import UserError
-from .converting import check_whole, load_weights, save_weights
+from .reading import check_whole, load_weights
+from .writing import save_weights
 
 
 def publish(source: str | Path, target: str | Path, *, trust_checkpoint: bool = False) -> Path:

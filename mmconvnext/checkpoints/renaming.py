@@ -80,8 +80,11 @@ def _rename(weights: dict[str, Tensor], lines: list[tuple[str, str | None, Calla
         new_name = fill(target, {**fields, 'last': last})
         if new_name in renamed:  # stages.0 and stages.00
             unknown.append(name)
-        else:
+            continue
+        try:
             renamed[new_name] = lay(tensor)
+        except (IndexError, RuntimeError):  # of an odd shape, so it is something else
+            unknown.append(name)
     return Renamed(renamed, unknown, left_out)
 
 

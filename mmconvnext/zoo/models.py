@@ -9,8 +9,8 @@ from torch import nn
 
 from ..apis.config import check_option, load_config
 from ..checkpoints import check_fit, load_weights
-from ..checkpoints.converting import Weights
 from ..checkpoints.inspecting import head_arguments, network_of
+from ..checkpoints.reading import Weights
 from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError
 from .configs import config_of_network

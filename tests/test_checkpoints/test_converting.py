@@ -10,8 +10,8 @@ from timm.models.convnext import checkpoint_filter_fn
 from torch import nn
 
 from mmconvnext.checkpoints import FORMATS, convert, load_checkpoint, load_weights
-from mmconvnext.checkpoints.converting import check_whole, weight_file
 from mmconvnext.checkpoints.inspecting import network_of
+from mmconvnext.checkpoints.reading import check_whole, weight_file
 from mmconvnext.errors import UserError
 from mmconvnext.models import ARCHS
 from tests import peers

@@ -1,0 +1,121 @@
+"""Write weights in a format; a file appears whole or not at all."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..datasets.preprocessing import Preprocessing
+from ..errors import UserError
+from ..models.archs import ARCHS, resolve_arch
+from ..models.network import Network
+from .formats import DIRECTORIES, find_format
+from .inspecting import network_of
+from .matching import listed
+from .reading import Weights
+from .tensorflow import write_h5
+from .transformers_directory import config_of_network, config_of_preprocessing
+
+TORCH_SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
+SUFFIXES = dict.fromkeys(DIRECTORIES, ('',)) | {'keras': ('.h5',)}
+# timm's networks of these sizes have 1x1 convolutions for linear layers (timm/models/convnext.py, conv_mlp).
+TIMM_CONVOLUTIONS = ('zepto', 'atto', 'femto', 'pico', 'nano')
+
+
+def check_target(target: Path, target_format: str) -> None:
+    """Raise before the long reading if the target could not be written."""
+    if not find_format(target_format).export:
+        raise UserError(
+            f'the format {target_format} can be read but not written: half of its model is not ours'
+        )
+    if target.exists():
+        raise UserError(f'{target} exists already; delete it or choose another name')
+    if not target.absolute().parent.is_dir():
+        raise UserError(f'{target.parent} is not a folder; make it first')
+    suffixes = SUFFIXES.get(target_format, TORCH_SUFFIXES)
+    if target.suffix not in suffixes:
+        expected = ' or '.join(suffixes) if suffixes != ('',) else 'none, since it is a directory'
+        raise UserError(
+            f'{target} ends in {target.suffix!r}; for {target_format} the ending should be {expected}'
+        )
+
+
+def save_weights(loaded: Weights, target: str | Path, target_format: str) -> None:
+    """Write weights in a format; the file appears whole or not at all.
+
+    Raises:
+        UserError: the format has no such network.
+    """
+    target, form = Path(target), find_format(target_format)
+    network = loaded.network or network_of(loaded.tensors)
+    tensors = loaded.tensors
+    if target_format.startswith('timm') and is_convolutional_in_timm(network, target_format):
+        tensors = {n: w[..., None, None] if is_linear(n, w) else w for n, w in tensors.items()}
+    deviations = network.deviations()
+    if form.tolerates is not None:
+        foreign = [finding for key, finding in deviations.items() if key not in form.tolerates]
+        if foreign:
+            raise UserError(f'{target_format} has no such network: {"; ".join(foreign)}')
+    renamed = form.write(tensors)
+    if renamed.unknown:
+        raise UserError(
+            f'{target_format} has no place for {len(renamed.unknown)} weights of {loaded.source}: '
+            f'{listed(renamed.unknown)}'
+        )
+    # Views of one tensor would be written in full each.
+    tensors = {name: weight.detach().clone().contiguous() for name, weight in renamed.weights.items()}
+    with written_whole(target) as part:
+        if target_format in DIRECTORIES:
+            part.mkdir()
+            save_directory(part, tensors, network, loaded, target_format)
+        elif target_format == 'keras':
+            write_h5(part, tensors)
+        elif target.suffix == '.safetensors':
+            save_file(tensors, part, metadata={'format': 'pt'})
+        elif target_format == 'openmmlab':
+            classes = {'dataset_meta': {'classes': loaded.classes}} if loaded.classes else {}
+            torch.save({'meta': classes, 'state_dict': tensors}, part)
+        else:
+            torch.save({form.key: tensors} if form.key else tensors, part)
+
+
+def is_convolutional_in_timm(network: Network, target_format: str) -> bool:
+    arch = resolve_arch(network.backbone['arch'])
+    sizes = [(ARCHS[name]['depths'], ARCHS[name]['channels']) for name in TIMM_CONVOLUTIONS]
+    return target_format == 'timm-norm-first' or (arch['depths'], arch['channels']) in sizes
+
+
+def is_linear(name: str, weight: Tensor) -> bool:
+    return '.pointwise_conv' in name and weight.ndim == 2
+
+
+def save_directory(
+    directory: Path, tensors: dict[str, Tensor], network: Network, loaded: Weights, target_format: str
+) -> None:
+    """As transformers' ``save_pretrained`` of a model and its image processor."""
+    preprocessing = loaded.preprocessing or Preprocessing()
+    dinov3 = target_format == 'transformers-dinov3'
+    config = config_of_network(network, preprocessing, loaded.classes, dinov3=dinov3)
+    if target_format == 'tensorflow':
+        write_h5(directory / 'tf_model.h5', tensors)
+    else:
+        save_file(tensors, directory / 'model.safetensors', metadata={'format': 'pt'})
+    for name, content in (
+        ('config.json', config),
+        ('preprocessor_config.json', config_of_preprocessing(preprocessing)),
+    ):
+        (directory / name).write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """A path to write to, which becomes the target if all goes well and vanishes if not."""
+    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=f'.{target.name}.') as folder:
+        part = Path(folder, target.name)
+        yield part
+        part.rename(target)
