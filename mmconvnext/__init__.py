@@ -1,14 +1,23 @@
 """ConvNeXt for people who train and ship vision models: an OpenMMLab model-zoo plugin."""
 
+import warnings
 from importlib import import_module
 
 from ._stack import check_stack
 from .version import __version__
 
 check_stack()
+# mmcv without compiled ops warns at import; classification uses none of them.
+warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 
 # Imported when asked for: mmengine imports this package whenever a config has our prefix.
-LAZY = {'get_entry': '.zoo', 'get_model': '.zoo', 'list_models': '.zoo', 'outputs_of': '.models'}
+LAZY = {
+    'ImageClassificationInferencer': '.apis.inference',
+    'get_entry': '.zoo',
+    'get_model': '.zoo',
+    'list_models': '.zoo',
+    'outputs_of': '.models',
+}
 
 __all__ = ['__version__', *LAZY]
 

@@ -25,14 +25,15 @@ def use_safe_loading(*, trust: bool = False) -> None:
         if filename.startswith('mmconvnext://'):
             return dict(state_dict=load_weights(filename, trust=trust).tensors)
         checkpoint = load_checkpoint(filename, map_location, trust=trust)
-        # mmengine looks for weights under state_dict only, and takes all else for weights.
-        if 'state_dict' in checkpoint:
-            return checkpoint
         tensors = weights_of(checkpoint)
         try:
-            return dict(state_dict=recognise(tensors, filename).tensors)
+            found = recognise(tensors, filename)
         except UserError:  # the weights of another model
-            return dict(state_dict=tensors)
+            found = None
+        if found is not None and found.format != 'openmmlab':
+            return dict(state_dict=found.tensors)
+        # mmengine looks for weights under state_dict only, and takes all else for weights.
+        return checkpoint if 'state_dict' in checkpoint else dict(state_dict=tensors)
 
     sources = ('', 'http://', 'https://', 'mmconvnext://')
     CheckpointLoader.register_scheme(sources, load, force=True)

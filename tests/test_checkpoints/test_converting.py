@@ -1,17 +1,20 @@
 """Files in each peer's own format: the same logits in our network, and the same bits back."""
 
 import json
+from pathlib import Path
 
+import mmpretrain
 import pytest
 import timm
 import torch
+from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from timm.models.convnext import checkpoint_filter_fn
 from torch import nn
 
 from mmconvnext.checkpoints import FORMATS, convert, load_checkpoint, load_weights
 from mmconvnext.checkpoints.inspecting import network_of
-from mmconvnext.checkpoints.reading import check_whole, weight_file
+from mmconvnext.checkpoints.reading import check_whole, recognise, weight_file
 from mmconvnext.errors import UserError
 from mmconvnext.models import ARCHS
 from tests import peers
@@ -236,6 +239,7 @@ def test_transformers_directories(name, version, tmp_path):
         tmp_path / 'through_ours',
         'transformers',
     )
+    convert(tmp_path / 'theirs', tmp_path / 'official.pth', target_format='official')
     again = AutoModelForImageClassification.from_pretrained(tmp_path / 'back')
     assert again.config.id2label == theirs.config.id2label
     assert again.config.layer_norm_eps == 1e-12
@@ -402,3 +406,19 @@ def test_every_format_is_tested_here():
     assert [
         name for name in FORMATS if f"'{name}'" not in tested and name not in ('tensorflow', 'keras')
     ] == []
+
+
+def test_pre_training_of_spark_leaves_its_decoder_behind(monkeypatch):
+    """The names of the model that mmpretrain's own config builds."""
+    linspace = torch.linspace
+    monkeypatch.setattr(torch, 'linspace', lambda *args, **_: linspace(*args, device='cpu'))
+    init_default_scope('mmpretrain')
+    configs = Path(mmpretrain.__file__).parent / '.mim/configs/spark'
+    cfg = Config.fromfile(configs / 'spark_sparse-convnextv2-tiny_16xb256-amp-coslr-800e_in1k.py')
+    with torch.device('meta'):
+        theirs = MODELS.build(cfg.model)
+    loaded = recognise(theirs.state_dict(), 'spark')
+    assert loaded.format == 'openmmlab'
+    assert loaded.unknown == ()
+    check_whole(loaded)
+    assert network_of(loaded.tensors).backbone == dict(arch='tiny', use_grn=True, layer_scale_init_value=0.0)
