@@ -197,3 +197,30 @@ def test_norms_can_be_kept_from_training():
     model = ConvNeXt(TINY_ARCH, norm_cfg=dict(type='LN2d', eps=1e-6, requires_grad=False))
     assert not model.norm3.weight.requires_grad
     assert model.stages[0][0].gamma.requires_grad
+
+
+@pytest.mark.parametrize('linear', [True, False])
+def test_weights_of_linear_layers_and_of_1x1_convolutions_load_into_each_other(linear):
+    first, second = (ConvNeXt(TINY_ARCH, linear_pw_conv=each).eval() for each in (linear, not linear))
+    weights = first.state_dict()
+    second.load_state_dict(weights, strict=True)
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(first(images), second(images), rtol=1e-5, atol=1e-5)
+    assert all(
+        weights[name] is not None and weights[name].ndim == w.ndim for name, w in first.state_dict().items()
+    )
+
+
+def test_output_norms_can_have_an_eps_of_their_own():
+    model = ConvNeXt(TINY_ARCH, out_indices=(1, 3), out_norm_cfg=dict(type='LN2d', eps=0.5))
+    assert [model.norm1.eps, model.norm3.eps] == [0.5, 0.5]
+    assert model.stages[3][0].norm.eps == model.downsample_layers[3][0].eps == 1e-6
+
+
+def test_hidden_states_are_the_stem_and_every_stage():
+    model = ConvNeXt(TINY_ARCH).eval()
+    images = torch.randn(1, 3, 64, 64)
+    stem, *stages = model.hidden_states(images)
+    assert torch.equal(stem, model.downsample_layers[0](images))
+    assert [tuple(map_.shape[1:]) for map_ in stages] == [(8, 16, 16), (16, 8, 8), (24, 4, 4), (32, 2, 2)]
+    assert torch.equal(model.output(3, stages[-1]), model(images)[0])
