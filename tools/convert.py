@@ -4,7 +4,7 @@
 import argparse
 
 from mmconvnext.checkpoints import FORMATS, convert
-from mmconvnext.errors import run_tool
+from mmconvnext.command_line import add_trust_checkpoint, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,12 +21,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FORMAT',
         help='default: openmmlab, which is ours',
     )
-    parser.add_argument(
-        '--trust-checkpoint',
-        dest='trust',
-        action='store_true',
-        help='unpickle the source even if that runs code; only for files whose maker you know',
-    )
+    add_trust_checkpoint(parser)
     return parser.parse_args()
 
 

@@ -3,7 +3,7 @@
 
 import argparse
 
-from mmconvnext.errors import run_tool
+from mmconvnext.command_line import run_tool
 from mmconvnext.visualization.curves import plot_curves
 
 

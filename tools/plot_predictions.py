@@ -3,9 +3,7 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
-from mmconvnext.errors import run_tool
+from mmconvnext.command_line import add_cfg_options, add_trust_checkpoint, run_tool
 from mmconvnext.visualization.predictions import plot_predictions
 
 
@@ -18,14 +16,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='file or URL of weights in any format, or a name of model_zoo.md')
     parser.add_argument('out', help='image file')
     parser.add_argument('--count', type=int, default=40, help='how many images')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override the config'
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='unpickle the checkpoint even if that runs code; only for files whose maker you know',
-    )
+    add_cfg_options(parser, 'test_dataloader.batch_size=8')
+    add_trust_checkpoint(parser)
     return parser.parse_args()
 
 

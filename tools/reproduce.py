@@ -3,7 +3,7 @@
 
 import argparse
 
-from mmconvnext.errors import run_tool
+from mmconvnext.command_line import add_trust_checkpoint, run_tool
 from mmconvnext.zoo.entries import MODEL_INDEX
 from mmconvnext.zoo.reproduce import reproduce
 
@@ -24,11 +24,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--num-workers', type=int, default=4)
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='unpickle the files even if that runs code; only for files whose maker you know',
-    )
+    add_trust_checkpoint(parser)
     return parser.parse_args()
 
 

@@ -3,10 +3,8 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
 from mmconvnext.apis import evaluate
-from mmconvnext.errors import run_tool
+from mmconvnext.command_line import add_cfg_options, add_trust_checkpoint, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,18 +24,8 @@ def parse_args() -> argparse.Namespace:
         '--tta', action='store_true', help='average the scores of each image and its mirror image'
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override the config, as test_dataloader.batch_size=8; lists as key="[a,b]"',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='unpickle the checkpoint even if that runs code; only for files whose maker you know',
-    )
+    add_cfg_options(parser, 'test_dataloader.batch_size=8')
+    add_trust_checkpoint(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     return parser.parse_args()
 

@@ -3,10 +3,8 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
 from mmconvnext.apis import train
-from mmconvnext.errors import run_tool
+from mmconvnext.command_line import add_cfg_options, add_trust_checkpoint, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,18 +30,8 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='two iterations on noise at the resolution of the config: does it run here?',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override the config, as model.backbone.drop_path_rate=0.2; lists as key="[a,b]"',
-    )
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='unpickle the checkpoint even if that runs code; only for files whose maker you know',
-    )
+    add_cfg_options(parser, 'model.backbone.drop_path_rate=0.2')
+    add_trust_checkpoint(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     return parser.parse_args()
 

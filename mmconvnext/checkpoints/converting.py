@@ -13,7 +13,7 @@ def convert(
     *,
     source_format: str = 'auto',
     target_format: str = 'openmmlab',
-    trust: bool = False,
+    trust_checkpoint: bool = False,
 ) -> Weights:
     """Write the weights of one format in another.
 
@@ -22,7 +22,7 @@ def convert(
         target: the file to make; of the format transformers, the directory.
         source_format: see ``load_weights``.
         target_format: one of ``FORMATS``.
-        trust: see ``load_checkpoint``.
+        trust_checkpoint: unpickle whatever the source holds, which runs any code in it.
 
     Returns:
         The weights under our names.
@@ -32,7 +32,7 @@ def convert(
             nothing is written.
     """
     check_target(Path(target), target_format)
-    loaded = load_weights(source, source_format, trust=trust)
+    loaded = load_weights(source, source_format, trust=trust_checkpoint)
     check_whole(loaded)
     save_weights(loaded, target, target_format)
     print(f'Wrote {target} ({target_format}) from {loaded.source} ({loaded.format})')

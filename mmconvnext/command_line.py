@@ -1,0 +1,40 @@
+"""What the tools share."""
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+
+from mmengine.config import DictAction
+
+from .errors import UserError
+
+
+def run_tool(function: Callable, args: Namespace) -> None:
+    """Call a tool's function; a UserError becomes one line, from the first process of a machine."""
+    try:
+        function(**vars(args))
+    except UserError as error:
+        local_rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
+        sys.exit(f'Error: {error}' if local_rank == '0' else 1)
+    except KeyboardInterrupt:
+        print('Interrupted; checkpoints that were saved are kept', file=sys.stderr)
+        sys.exit(130)
+
+
+def add_cfg_options(parser: ArgumentParser, example: str) -> None:
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help=f'override the config, as {example}; lists as key="[a,b]"',
+    )
+
+
+def add_trust_checkpoint(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle the checkpoint even if that runs code in it; only for files whose maker you know',
+    )
