@@ -1,0 +1,121 @@
+"""The zoo in one picture: accuracy against what it costs."""
+
+import json
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from ..zoo.entries import Entry, zoo
+from ..zoo.markdown import CHART
+from ..zoo.throughput import imagenet_classifiers, read_results
+
+# Colours of Okabe and Ito, which colour-blind people can tell apart; a marker for each family too.
+STYLES = {
+    'ConvNeXt V2: FCMAE + ImageNet-22k': dict(color='#0072B2', marker='^'),
+    'ConvNeXt V2: FCMAE': dict(color='#56B4E9', marker='^'),
+    'ConvNeXt V2: SparK': dict(color='#009E73', marker='^'),
+    'ConvNeXt: CLIP': dict(color='#CC79A7', marker='o'),
+    'ConvNeXt: ImageNet-12k': dict(color='#D55E00', marker='o'),
+    'ConvNeXt: ImageNet-22k': dict(color='#E69F00', marker='o'),
+    'ConvNeXt: no pre-training': dict(color='#000000', marker='o'),
+    'ConvNeXt isotropic: no pre-training': dict(color='#888888', marker='s'),
+}
+OTHER_STYLE = dict(color='#888888', marker='x')
+# Text in the PNG that tells what data it was drawn from.
+KEY = 'Source'
+
+
+def plot_accuracy(out: str | Path | None = None) -> None:
+    """Draw top-1 accuracies as published, against MACs and against the measured images per second.
+
+    Args:
+        out: image file; default: docs/accuracy.png of the repository.
+    """
+    out = CHART if out is None else Path(out)
+    conditions, measured = read_results()
+    entries = drawn(zoo().values())
+    draw(entries, conditions, measured).savefig(out, dpi=120, metadata={KEY: fingerprint(entries, measured)})
+    print(f'Wrote {out}')
+
+
+def drawn(entries: Iterable[Entry]) -> list[Entry]:
+    """ImageNet-1k classifiers of a named size; the others are for tests."""
+    classifiers = [entry for entry in imagenet_classifiers(entries) if entry.top1 is not None]
+    return [entry for entry in classifiers if isinstance(entry.network.backbone['arch'], str)]
+
+
+def fingerprint(entries: Iterable[Entry], measured: dict[tuple[str, int], dict]) -> str:
+    """Of all that the picture shows."""
+    points = sorted((label_of(e), e.architecture, e.resolution, e.macs, e.top1) for e in entries)
+    return sha256(json.dumps([points, list(measured.values())]).encode()).hexdigest()
+
+
+def draw(entries: list[Entry], conditions: dict, measured: dict[tuple[str, int], dict]) -> Figure:
+    """The picture, from ``drawn`` entries and what ``read_results`` gives."""
+    figure = Figure(figsize=(13, 6.2), layout='constrained')
+    by_macs, by_time = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    plot(by_macs, entries, lambda entry: entry.macs / 1e9)
+    by_macs.set(title='Accuracy against computation', xlabel='GMACs an image')
+    by_macs.set_ylabel('ImageNet-1k top-1 as published, %')
+    by_macs.legend(title='Family: pre-training', loc='lower right')
+    speeds = {case: row['images_per_second'] for case, row in measured.items()}
+    timed = [entry for entry in entries if (entry.architecture, entry.resolution) in speeds]
+    plot(by_time, timed, lambda entry: 1 / speeds[entry.architecture, entry.resolution])
+    where = '{device}, threads: {threads}, {dtype}'.format_map(conditions) if timed else 'none was measured'
+    by_time.set(title='Accuracy against time', xlabel=f'images/s, faster to the left ({where})')
+    by_time.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f'{1 / seconds:g}'))
+    return figure
+
+
+def group(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """Family and pre-training -> the most accurate weights of each network at each resolution."""
+    series = {label: {} for label in STYLES}
+    for entry in sorted(entries, key=lambda entry: entry.top1):
+        series.setdefault(label_of(entry), {})[entry.architecture, entry.resolution] = entry
+    return {label: list(best.values()) for label, best in series.items() if best}
+
+
+def label_of(entry: Entry) -> str:
+    isotropic = str(entry.network.backbone['arch']).startswith('isotropic')
+    pretraining = entry.pretraining or 'no pre-training'
+    if pretraining.startswith('CLIP'):  # what follows is its data, and at times ImageNet-12k
+        pretraining = 'CLIP'
+    return f'{entry.collection}{" isotropic" * isotropic}: {pretraining.replace(", ", " + ")}'
+
+
+def plot(axes: Axes, entries: list[Entry], cost: Callable[[Entry], float]) -> None:
+    """A marker for each, a line through those that nothing cheaper of their series surpasses."""
+    for label, members in group(entries).items():
+        style = STYLES.get(label, OTHER_STYLE)
+        axes.scatter([cost(e) for e in members], [e.top1 for e in members], s=22, label=label, **style)
+        line = front(members, cost)
+        axes.plot([cost(e) for e in line], [e.top1 for e in line], color=style['color'], linewidth=1.2)
+    best = front(entries, cost)
+    names = {}
+    for entry in (*best, *sorted(entries, key=cost)):
+        names.setdefault(entry.network.backbone['arch'], entry)
+    for arch, entry in names.items():
+        place = dict(xytext=(-4, 5), ha='right') if entry in best else dict(xytext=(4, -11))
+        name = arch.removeprefix('isotropic-')
+        text = axes.annotate(name, (cost(entry), entry.top1), textcoords='offset points', fontsize=9, **place)
+        text.set_path_effects([withStroke(linewidth=2, foreground='white')])  # lines may run below
+    axes.set_xscale('log')
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.12)
+    axes.grid(alpha=0.3)
+
+
+def front(entries: Iterable[Entry], cost: Callable[[Entry], float]) -> list[Entry]:
+    """Those more accurate than all that cost less, cheap to costly."""
+    found = []
+    for entry in sorted(entries, key=lambda entry: (cost(entry), -entry.top1)):
+        if not found or entry.top1 > found[-1].top1:
+            found.append(entry)
+    return found
