@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.conftest import REPO
+from tests.servers import serve
 
 BLOCKS = re.findall(r'```(\w+)\n(.*?)```', (REPO / 'README.md').read_text(), re.DOTALL)
 COMMANDS = [
@@ -24,6 +26,8 @@ DIGITS = 'tools/train.py configs/digits/convnext-atto_1xb48_digits.py'
 FEW_IMAGES = 'train_dataloader.dataset.indices=96 val_dataloader.dataset.indices=48'
 SMALL_NET = 'model.backbone.arch=zepto model.head.in_channels=256'
 FEW = f'{FEW_IMAGES} {SMALL_NET}'
+# Stands for any published name in the example of Python: 0.3 million parameters.
+SMALL_NAME = 'test_convnext.r160_in1k'
 PORT = f'PORT={29600 + os.getpid() % 1000}'
 
 # Command of the README -> how it is run here. The set-up commands run before any test, in CI or by hand.
@@ -55,6 +59,17 @@ RUNS = {
         'printf \'#!/bin/sh\\n[ "$1 $3" = "--partition=my_partition --ntasks=32" ]\' > srun; '
         'chmod +x srun; PATH=.:$PATH {}'
     ),
+    "tools/reproduce.py '*_atto.*' --data-root data/imagenet": (
+        'tools/reproduce.py convnext_atto.d2_in1k --data-root data/imagenet --num-workers 0'
+    ),
+    'tools/publish_model.py work_dirs/convnext-atto_1xb48_digits/epoch_12.pth work_dirs/atto-digits.pth': '{}',
+    'tools/convert.py work_dirs/atto work_dirs/atto.pth': '{}',
+    'tools/convert.py convnext_atto.d2_in1k work_dirs/atto --to transformers': '{}',
+    'tools/infer.py photos --model convnext_atto.d2_in1k --out work_dirs/results.csv '
+    '--out-dir work_dirs/annotated': '{}',
+    'tools/test.py convnext_atto.d2_in1k convnext_atto.d2_in1k': (
+        '{} --cfg-options test_dataloader.num_workers=0 test_dataloader.batch_size=2'
+    ),
     'tools/train.py pets.py --auto-scale-lr': (
         f'{{}} --cfg-options load_from=None {SMALL_NET} '
         'train_dataloader.batch_size=8 val_dataloader.batch_size=8 train_cfg.max_epochs=1 '
@@ -64,11 +79,12 @@ RUNS = {
 
 
 def small(command: str) -> str:
+    if command in RUNS:
+        return RUNS[command].replace('{}', command)
     if command.startswith(('tools/test.py', 'tools/dist_test.sh', 'tools/plot_predictions.py')):
         return f'{PORT} {command} --cfg-options test_dataloader.dataset.indices=48 {SMALL_NET}'
-    if command.startswith('tools/plot_curves.py'):
-        return command
-    return RUNS[command].replace('{}', command)
+    assert command.startswith('tools/plot_curves.py')
+    return command
 
 
 @pytest.fixture(scope='module')
@@ -84,23 +100,59 @@ def checkout(tmp_path_factory):
             folder = root / f'data/pets/{split}/kind_{kind:02}'
             folder.mkdir(parents=True)
             Image.new('RGB', (60, 50), (6 * kind, 100, 200)).save(folder / 'a.png')
+    for kind in range(1000):
+        folder = root / f'data/imagenet/val/n{kind:08}'
+        folder.mkdir(parents=True)
+        if kind < 3:
+            Image.new('RGB', (60, 50), (80 * kind, 100, 200)).save(folder / 'a.png')
+    (root / 'photos').mkdir()
+    for file in ('cat.jpg', 'photos/dog.jpg'):
+        Image.new('RGB', (70, 60), (90, 20, 200)).save(root / file)
     example = next(block for language, block in BLOCKS if language == 'python' and 'data/pets' in block)
     (root / 'pets.py').write_text(example)
     return root
 
 
+@pytest.fixture(scope='module')
+def hub(tmp_path_factory):
+    """A server that has the published names of the README, with random weights."""
+    import timm
+
+    folder = tmp_path_factory.mktemp('hub')
+    for name in ('convnext_atto.d2_in1k', SMALL_NAME):
+        (folder / 'timm' / name).mkdir(parents=True)
+        weights = timm.create_model(name.split('.')[0]).state_dict()
+        save_file(weights, folder / 'timm' / name / 'model.safetensors')
+    with serve(folder) as url:
+        yield dict(HF_ENDPOINT=url, MMCONVNEXT_HOME=str(folder / 'cache'))
+
+
 @pytest.mark.slow
-def test_commands_run_in_their_order(checkout):
+def test_commands_run_in_their_order(checkout, hub):
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    env = {**os.environ, 'PATH': path, 'PYTHONPATH': str(checkout), 'OMP_NUM_THREADS': '1'}
+    env = {**os.environ, 'PATH': path, 'PYTHONPATH': str(checkout), 'OMP_NUM_THREADS': '1', **hub}
     for command in COMMANDS:
         run = small(command)
         result = subprocess.run(['bash', '-c', run], cwd=checkout, env=env, capture_output=True, text=True)
         assert result.returncode == 0, (
             f'{command}\nas {run}\n{result.stdout[-1500:]}\n{result.stderr[-1500:]}'
         )
-    for name in ('work_dirs/predictions.png', 'work_dirs/curves.png'):
+    for name in ('work_dirs/predictions.png', 'work_dirs/curves.png', 'work_dirs/annotated/dog.png'):
         assert Image.open(checkout / name).size[0] > 100
+
+
+def test_python_of_the_zoo_runs(checkout, hub, monkeypatch):
+    code = next(block for language, block in BLOCKS if language == 'python' and 'list_models' in block)
+    for name in re.findall(r"'(convnext[^']*_in1k[^']*|convnextv2_tiny.22k_224_ema)'", code):
+        code = code.replace(name, SMALL_NAME)
+    theirs = hub['MMCONVNEXT_HOME'].replace('cache', f'timm/{SMALL_NAME}/model.safetensors')
+    code = code.replace('my_checkpoint.safetensors', theirs)
+    for key, value in hub.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.chdir(checkout)
+    names = {}
+    exec(code, names)
+    assert names['outputs'].logits.shape == (1, 1000)
 
 
 def test_table_of_runs_has_no_command_that_left_the_readme():

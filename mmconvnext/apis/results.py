@@ -1,0 +1,239 @@
+"""What becomes of predictions: a file, a table, annotated images."""
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ..checkpoints.writing import written_whole
+from ..errors import UserError
+
+# matplotlib brings a font with more than Latin letters; Pillow's own has no others.
+FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
+SHOWN = (320, 640)  # pixels of an annotated image's long side: at least, at most
+MOST_ROWS, MOST_CLASSES = 50, 10  # shown; files have all
+ROW, MARGIN = 26, 8  # pixels of a line of text, and around it
+BEST, OTHER, BAR = '#1f5fa8', '#444444', '#d7e6f6'
+
+
+def check_outputs(out: str | Path | None, out_dir: str | Path | None) -> None:
+    """Raise before a long run whose results could not be written."""
+    if out_dir is not None:
+        check_folder(out_dir)
+    if out is None:
+        return
+    if Path(out).suffix not in ('.json', '.csv'):
+        raise UserError(f'--out {out}: results are written as .json or .csv; let its name end in one of them')
+    if not Path(out).absolute().parent.is_dir():
+        raise UserError(f'--out {out}: {Path(out).parent} is not a folder; make it first')
+    if Path(out).exists():
+        raise UserError(f'--out {out} exists already; delete it or choose another name')
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raise unless annotated images have the folder for themselves."""
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f'{folder} is there and not an empty folder; name a new one for the annotated images')
+
+
+@contextmanager
+def results_file(out: str | Path | None, topk: int) -> Iterator[Callable[[dict], None]]:
+    """A function that adds a result to a file, which appears when all are written, or not at all."""
+    if out is None:
+        yield lambda result: None
+        return
+    out = Path(out)
+    try:
+        # Names of files may hold bytes that are no UTF-8.
+        text = dict(encoding='utf-8', errors='backslashreplace', newline='')
+        with written_whole(out) as part, part.open('w', **text) as file:
+            writer = JSONWriter(file) if out.suffix == '.json' else CSVWriter(file, topk)
+            yield writer.add
+            writer.finish()
+    except OSError as error:
+        raise UserError(f'{out} was not written: {error}') from error
+
+
+class JSONWriter:
+    """A list of results, one a line."""
+
+    def __init__(self, file: TextIO):
+        self.file, self.before = file, '[\n'
+
+    def add(self, result: dict) -> None:
+        # All scores of every image would fill disks.
+        kept = {key: value for key, value in result.items() if key != 'pred_scores'}
+        self.file.write(self.before + json.dumps(kept, ensure_ascii=False))
+        self.before = ',\n'
+
+    def finish(self) -> None:
+        self.file.write('\n]\n')
+
+
+class CSVWriter:
+    """A line for each image: its best classes from left to right."""
+
+    def __init__(self, file: TextIO, topk: int):
+        self.rows, self.topk = csv.writer(file), topk
+        ranked = [f'{field}_{k}' for k in range(1, topk + 1) for field in ('label', 'class', 'score')]
+        self.rows.writerow(['path', *ranked, 'error'])
+
+    def add(self, result: dict) -> None:
+        ranked = [best[field] for best in result.get('topk', ()) for field in ('label', 'class', 'score')]
+        ranked += [None] * (3 * self.topk - len(ranked))
+        self.rows.writerow([result['path'], *ranked, result.get('error')])
+
+    def finish(self) -> None:
+        pass
+
+
+class Summary:
+    """What is printed at the end: the first rows, and the images that could not be read."""
+
+    def __init__(self):
+        self.total, self.broken = 0, 0
+        self.rows, self.reasons = [], []
+
+    def add(self, result: dict) -> None:
+        self.total += 1
+        path = f'image {self.total}' if result['path'] is None else printable(result['path'])
+        if 'error' in result:
+            self.broken += 1
+            if len(self.reasons) < MOST_ROWS:
+                self.reasons.append(f'  {path}: {printable(result["error"])}')
+        elif len(self.rows) < MOST_ROWS:
+            best, *others = result['topk'][:MOST_CLASSES]
+            then = '; '.join(f'{name_of(other)} {other["score"]:.1%}' for other in others)
+            self.rows.append((path, name_of(best), f'{best["score"]:.1%}', then))
+
+    def show(self, out: str | None, out_dir: str | None) -> None:
+        """Print it.
+
+        Raises:
+            UserError: with the images that could not be read.
+        """
+        where = f'in {out}' if out else 'written with --out results.csv'
+        done = self.total - self.broken
+        if hasattr(sys.stdout, 'reconfigure'):
+            sys.stdout.reconfigure(errors='backslashreplace')  # names may have letters that it cannot show
+        if self.rows:
+            # A pipe has no width.
+            Console(width=None if sys.stdout.isatty() else 120).print(self.table())
+        if done > MOST_ROWS:
+            print(f'These are the first {MOST_ROWS} of {done:,} images; all are {where}')
+        if out:
+            print(f'Wrote {out}')
+        if out_dir and done:
+            print(f'Wrote {done:,} annotated {"image" if done == 1 else "images"} into {out_dir}')
+        if self.broken:
+            more = self.broken - len(self.reasons)
+            raise UserError(
+                f'{self.broken:,} of {self.total:,} images could not be read; the others are done:\n'
+                + '\n'.join(self.reasons)
+                + (f'\n  and {more:,} more; all are {where}' if more else '')
+            )
+
+    def table(self) -> Table:
+        table = Table(header_style='bold', box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column('Image', overflow='fold', max_width=48)
+        table.add_column('Class', style='bold', overflow='fold')
+        table.add_column('Score', justify='right')
+        table.add_column('Then', style='dim', overflow='fold')
+        for row in self.rows:
+            table.add_row(*map(Text, row))  # as Text, brackets in names are not taken for styles
+        return table
+
+
+def track(results: Iterable[dict], total: int) -> Iterator[dict]:
+    """The results, with a progress bar if someone is there to see it."""
+    console = Console(stderr=True)
+    columns = (TextColumn('Classifying'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(results, total=total)
+
+
+def name_of(ranked: dict) -> str:
+    """What to call one of the best classes."""
+    return printable(str(ranked['label'] if ranked['class'] is None else ranked['class']))
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey or could not show."""
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
+class PictureFolder:
+    """A new folder for annotated images, each with a name of its own."""
+
+    def __init__(self, folder: str | Path):
+        check_folder(folder)
+        self.folder, self.taken, self.copies = Path(folder), set(), Counter()
+
+    def place(self, name: str) -> Path:
+        """The file for the picture of an image, numbered if another image has the name already."""
+        path = free = Path(name if name.lower().endswith(('.jpg', '.jpeg')) else f'{name}.jpg')
+        # Some file systems take A.jpg for a.jpg.
+        while str(free).casefold() in self.taken:
+            self.copies[path] += 1
+            free = path.with_stem(f'{path.stem}-{self.copies[path] + 1}')
+        self.taken.add(str(free).casefold())
+        return self.folder / free
+
+
+def save_annotated(image: Image.Image, topk: list[dict], file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        annotate(image, topk).save(file, 'JPEG', quality=92)
+    except OSError as error:
+        raise UserError(f'the picture {file} cannot be written: {error}') from error
+
+
+def annotate(image: Image.Image, topk: list[dict]) -> Image.Image:
+    """The image above its best classes, with a bar as long as the score."""
+    width, topk = max(image.width, SHOWN[0]), topk[:MOST_CLASSES]
+    picture = Image.new('RGB', (width, image.height + ROW * len(topk) + 2 * MARGIN), 'white')
+    picture.paste(image, ((width - image.width) // 2, 0))
+    draw, font = ImageDraw.Draw(picture), ImageFont.truetype(FONT, 15)
+    for rank, best in enumerate(topk):
+        top = image.height + MARGIN + rank * ROW
+        score, color = f'{best["score"]:.1%}', OTHER if rank else BEST
+        room = width - 4 * MARGIN - draw.textlength(score, font)
+        bar = best['score'] * (width - 2 * MARGIN)
+        draw.rectangle((MARGIN, top + 1, MARGIN + bar, top + ROW - 2), fill=BAR)
+        middle = top + ROW // 2
+        draw.text((2 * MARGIN, middle), elide(name_of(best), room, font), color, font, anchor='lm')
+        draw.text((width - 2 * MARGIN, middle), score, color, font, anchor='rm')
+    return picture
+
+
+def elide(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
+    """As much of a text as there is room for."""
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(f'{text}…') > room:
+        text = text[:-1]
+    return f'{text}…'
+
+
+def shrink(pixels: np.ndarray) -> Image.Image:
+    """BGR or grey pixels as an image that is neither too large nor too small to look at."""
+    rgb = pixels[..., ::-1] if pixels.ndim == 3 else pixels
+    image = Image.fromarray(np.ascontiguousarray(rgb, dtype=np.uint8)).convert('RGB')
+    smallest, largest = SHOWN
+    image.thumbnail((largest, largest))
+    times = -(-smallest // max(image.size))
+    return image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
