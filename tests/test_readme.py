@@ -62,7 +62,8 @@ RUNS = {
     "tools/reproduce.py '*_atto.*' --data-root data/imagenet": (
         'tools/reproduce.py convnext_atto.d2_in1k --data-root data/imagenet --num-workers 0'
     ),
-    'tools/publish_model.py work_dirs/convnext-atto_1xb48_digits/epoch_12.pth work_dirs/atto-digits.pth': '{}',
+    'tools/publish_model.py work_dirs/convnext-atto_1xb48_digits/epoch_12.pth '
+    'work_dirs/atto-digits.pth': '{}',
     'tools/convert.py work_dirs/atto work_dirs/atto.pth': '{}',
     'tools/convert.py convnext_atto.d2_in1k work_dirs/atto --to transformers': '{}',
     'tools/infer.py photos --model convnext_atto.d2_in1k --out work_dirs/results.csv '
@@ -93,7 +94,7 @@ def checkout(tmp_path_factory):
     root = tmp_path_factory.mktemp('readme')
     for name in ('configs', 'tools', 'mmconvnext'):
         shutil.copytree(REPO / name, root / name, symlinks=True)
-    for name in ('Makefile', 'setup.py', 'pyproject.toml'):
+    for name in ('Makefile', 'setup.py', 'pyproject.toml', 'model-index.yml'):
         shutil.copy(REPO / name, root)
     for split in ('train', 'val'):
         for kind in range(37):
@@ -137,7 +138,7 @@ def test_commands_run_in_their_order(checkout, hub):
         assert result.returncode == 0, (
             f'{command}\nas {run}\n{result.stdout[-1500:]}\n{result.stderr[-1500:]}'
         )
-    for name in ('work_dirs/predictions.png', 'work_dirs/curves.png', 'work_dirs/annotated/dog.png'):
+    for name in ('work_dirs/predictions.png', 'work_dirs/curves.png', 'work_dirs/annotated/dog.jpg'):
         assert Image.open(checkout / name).size[0] > 100
 
 
