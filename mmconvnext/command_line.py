@@ -18,7 +18,7 @@ def run_tool(function: Callable, args: Namespace) -> None:
         local_rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
         sys.exit(f'Error: {error}' if local_rank == '0' else 1)
     except KeyboardInterrupt:
-        print('Interrupted; checkpoints that were saved are kept', file=sys.stderr)
+        print('Interrupted; what was saved before is kept', file=sys.stderr)
         sys.exit(130)
 
 

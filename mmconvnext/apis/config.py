@@ -67,7 +67,8 @@ def find_config(name: str | Path) -> Config:
         return Config.fromfile(path)
     packaged = {file.stem: file for file in sorted(CONFIGS.glob('[!_]*/*.py'))}
     # A path that leads elsewhere is not taken for a packaged config of the same name.
-    found = packaged.get(path.name.removesuffix('.py'))
+    stem = path.name.removesuffix('.py')
+    found = packaged.get(stem)
     if found is not None and path.parent in (Path(), Path('configs', found.parent.name)):
         return Config.fromfile(found)
     from ..zoo.configs import config_of  # the zoo makes models with this module
@@ -75,7 +76,7 @@ def find_config(name: str | Path) -> Config:
 
     if str(name) in zoo():
         return config_of(zoo()[str(name)])
-    raise UserError(f'config {name} does not exist{did_you_mean(path.stem, [*packaged, *zoo()])}')
+    raise UserError(f'config {name} does not exist{did_you_mean(stem, [*packaged, *zoo()])}')
 
 
 def check_option(cfg: Config, option: str) -> None:
