@@ -55,6 +55,18 @@ def test_train_test_and_resume(tiny_config, tmp_path):
     assert metrics['accuracy/top1'] == pytest.approx(validated)
 
 
+def test_config_text_in_a_checkpoint_is_not_executed_on_resume(tiny_config, tmp_path):
+    work_dir, marker = tmp_path / 'work', tmp_path / 'was_run'
+    train(tiny_config, work_dir=str(work_dir), cfg_options={'train_cfg.max_epochs': 1})
+    checkpoint = torch.load(work_dir / 'epoch_1.pth', weights_only=False)
+    for field in ('cfg', 'config'):
+        checkpoint['meta'][field] = f'open({str(marker)!r}, "w")'
+    torch.save(checkpoint, work_dir / 'epoch_1.pth')
+    runner = train(tiny_config, work_dir=str(work_dir), resume='auto')
+    assert runner.epoch == 2
+    assert not marker.exists()
+
+
 def test_results_and_pictures_are_written(tiny_config, tmp_path):
     import mmengine
 
