@@ -64,6 +64,10 @@ def find_config(name: str | Path) -> Config:
     """The config of a path, of a config inside this package, or of a checkpoint of the zoo."""
     path = Path(name)
     if path.is_file():
+        if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
+            raise UserError(
+                f'{path} is no config: it ends in {path.suffix!r}; name a .py file or a published checkpoint'
+            )
         return Config.fromfile(path)
     packaged = {file.stem: file for file in sorted(CONFIGS.glob('[!_]*/*.py'))}
     # A path that leads elsewhere is not taken for a packaged config of the same name.

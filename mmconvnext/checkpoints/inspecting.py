@@ -27,8 +27,7 @@ def network_of(weights: dict[str, Tensor]) -> Network:
         return Network(backbone_arguments(shapes), head_arguments(weights))
     except (LookupError, ValueError) as error:
         raise UserError(
-            'the weights are not those of a whole ConvNeXt: '
-            f'backbone.{error.args[0]} is missing or oddly shaped'
+            f'the weights are not those of a whole ConvNeXt ({error}): a part is missing or oddly shaped'
         ) from error
 
 
@@ -69,6 +68,8 @@ def stage_depths(shapes: Shapes) -> tuple[int, ...]:
     """Blocks of each stage, by the largest numbers."""
     blocks = [tuple(map(int, name.split('.')[1:3])) for name in shapes if name.startswith('stages.')]
     stages = 1 + max((stage for stage, _ in blocks), default=0)
+    if max(map(max, blocks), default=0) >= len(shapes):  # a made-up number, by which to count for hours
+        raise LookupError('stages')
     return tuple(1 + max((b for s, b in blocks if s == stage), default=0) for stage in range(stages))
 
 

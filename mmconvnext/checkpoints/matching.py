@@ -18,7 +18,11 @@ def weights_of(checkpoint: dict) -> dict[str, Tensor]:
         if isinstance(checkpoint.get(key), dict):
             weights = checkpoint[key]
             break
-    weights = {name.removeprefix('module.'): w for name, w in weights.items() if isinstance(w, Tensor)}
+    weights = {
+        name.removeprefix('module.'): w
+        for name, w in weights.items()
+        if isinstance(w, Tensor) and isinstance(name, str)
+    }
     if not weights:
         raise UserError(f'the checkpoint holds no weights; its keys are {sorted(map(str, checkpoint))[:10]}')
     return weights
@@ -62,8 +66,8 @@ def check_fit(weights: dict[str, Tensor], model: nn.Module, source: str, *, new_
     ]
     if problems:
         raise UserError(
-            f'{source} does not fit the model of the config: {"; ".join(problems)}. '
-            'Use the config that the checkpoint was made with.'
+            f'{source} does not fit the model: {"; ".join(problems)}. '
+            'Either the file is not whole, or it was made with another config.'
         )
 
 

@@ -1,5 +1,7 @@
 """Which weights are in there? Any format, under our names."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,8 @@ from .transformers_directory import (
 if TYPE_CHECKING:
     from ..zoo.entries import Entry
 
+# Arguments of the backbone that weights do not show.
+UNSEEN = ('act_cfg', 'norm_cfg', 'out_norm_cfg', 'gap_before_final_norm')
 # Of images, where no preprocessor_config.json says so.
 STATISTICS = dict(image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
 
@@ -82,7 +86,7 @@ def load_weights(
     loaded = recognise(weights_of(checkpoint), str(source), source_format)
     if loaded.format in DIRECTORIES:
         return described_by_config(loaded, source)
-    return replace(loaded, classes=classes_of(checkpoint))
+    return replace(loaded, classes=classes_of(checkpoint), **told_by(checkpoint, loaded))
 
 
 def classes_of(checkpoint: dict) -> tuple[str, ...] | None:
@@ -91,6 +95,30 @@ def classes_of(checkpoint: dict) -> tuple[str, ...] | None:
     for key in ('meta', 'dataset_meta', 'classes'):
         found = found.get(key) if isinstance(found, dict) else None
     return tuple(map(str, found)) if isinstance(found, (list, tuple)) and found else None
+
+
+def told_by(checkpoint: dict, loaded: Weights) -> dict:
+    """What shapes do not show: from the format's name, or from what ``save_weights`` wrote beside them."""
+    if loaded.format == 'timm-norm-first':
+        return dict(network=with_backbone(loaded.tensors, dict(gap_before_final_norm=False)))
+    meta = checkpoint.get('meta')
+    told = meta.get('mmconvnext') if isinstance(meta, dict) else None
+    if not isinstance(told, dict):
+        return {}
+    try:
+        # Only these, since a config can ask for more than a file may: to load other files, for one.
+        backbone = {key: told['backbone'][key] for key in UNSEEN if key in told['backbone']}
+        if not isinstance(backbone.get('act_cfg', ''), str):
+            raise TypeError('act_cfg')
+        preprocessing = Preprocessing(**told['preprocessing']) if told.get('preprocessing') else None
+        return dict(network=with_backbone(loaded.tensors, backbone), preprocessing=preprocessing)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f'{loaded.source}: what it says of its network cannot be read: {error}') from error
+
+
+def with_backbone(tensors: dict[str, Tensor], told: dict) -> Network:
+    found = network_of(tensors)
+    return Network({**found.backbone, **told}, found.head)
 
 
 def load_entry(entry: 'Entry', *, trust: bool = False, mmap: bool = False) -> Weights:
@@ -110,6 +138,11 @@ def weight_file(directory: Path) -> Path:
     for name in WEIGHT_FILES:
         if (directory / name).is_file():
             return directory / name
+    if any(directory.glob('*.index.json')):
+        raise UserError(
+            f'{directory} holds its weights in several files; save it in one: '
+            "save_pretrained(..., max_shard_size='99GB')"
+        )
     raise UserError(
         f'{directory} is a folder without weights; expected one of {", ".join(WEIGHT_FILES)} in it'
     )
@@ -140,24 +173,38 @@ def described_by_config(loaded: Weights, source: str | Path) -> Weights:
     if config is None:
         return loaded
     fields = read_json(config)
-    network = network_of_config(fields)
-    sizes = resolve_arch(network_of(loaded.tensors).backbone['arch'])
-    described = resolve_arch(network.backbone['arch'])
+    with naming(config):
+        network, classes = network_of_config(fields), class_names(fields)
+    found = network_of(loaded.tensors)
+    sizes, described = resolve_arch(found.backbone['arch']), resolve_arch(network.backbone['arch'])
     if any(sizes[key] != described[key] for key in ('depths', 'channels')):
         raise UserError(
             f'{config} says depths {described["depths"]} and hidden_sizes {described["channels"]}, but the '
             f'weights beside it have {sizes["depths"]} and {sizes["channels"]}'
         )
-    return replace(
-        loaded,
-        network=Network(network.backbone, network_of(loaded.tensors).head),
-        preprocessing=preprocessing_of_config(
+    if classes and found.head and len(classes) != found.head['num_classes']:
+        raise UserError(f'{config} names {len(classes)} classes for {found.head["num_classes"]} outputs')
+    with naming(preprocessor or config):
+        preprocessing = preprocessing_of_config(
             read_json(preprocessor)
             if preprocessor
             else dict(size=fields.get('image_size', 224), **STATISTICS)
-        ),
-        classes=class_names(fields),
-    )
+        )
+    network = Network(network.backbone, found.head)
+    return replace(loaded, network=network, preprocessing=preprocessing, classes=classes)
+
+
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Turn what odd fields raise into a message with the file's name."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(
+            f'{file} has a field that cannot be read ({type(error).__name__}: {error}); correct it'
+        ) from error
 
 
 def beside(source: str | Path, name: str) -> Path | None:

@@ -103,6 +103,11 @@ def config_of_network(
 
 def preprocessing_of_config(config: dict) -> Preprocessing:
     """What their preprocessor_config.json says about resizing, cropping and normalising."""
+    off = [step for step in ('do_resize', 'do_rescale', 'do_normalize') if config.get(step) is False]
+    if off:
+        raise UserError(
+            f'preprocessor_config.json switches off {", ".join(off)}; prepare such images yourself'
+        )
     size = config.get('size', 224)
     if not isinstance(size, dict):  # one number, or height and width of a square
         size = dict(shortest_edge=size[0] if isinstance(size, list) else size)
@@ -170,6 +175,6 @@ def read_json(file: Path) -> dict:
 
 def class_names(config: dict) -> tuple[str, ...] | None:
     """In the order of the outputs; None where they are only numbered."""
-    labels = config.get('id2label') or {}
+    labels = dict(config.get('id2label') or {})
     names = tuple(labels[key] for key in sorted(labels, key=int))
     return None if not names or names[0] == 'LABEL_0' else names

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from ..models.network import Network
 from .formats import DIRECTORIES, find_format
 from .inspecting import network_of
 from .matching import listed
-from .reading import Weights
+from .reading import UNSEEN, Weights
 from .tensorflow import write_h5
 from .transformers_directory import config_of_network, config_of_preprocessing
 
@@ -56,6 +57,12 @@ def save_weights(loaded: Weights, target: str | Path, target_format: str) -> Non
     tensors = loaded.tensors
     if target_format.startswith('timm') and is_convolutional_in_timm(network, target_format):
         tensors = {n: w[..., None, None] if is_linear(n, w) else w for n, w in tensors.items()}
+    first = not network.backbone.get('gap_before_final_norm', True)
+    if target_format.startswith('timm') and first != (target_format == 'timm-norm-first'):
+        raise UserError(
+            f'the last norm of {loaded.source} stands {"before" if first else "behind"} the pooling; '
+            f'write it as {"timm-norm-first" if first else "timm"}'
+        )
     deviations = network.deviations()
     if form.tolerates is not None:
         foreign = [finding for key, finding in deviations.items() if key not in form.tolerates]
@@ -78,10 +85,21 @@ def save_weights(loaded: Weights, target: str | Path, target_format: str) -> Non
         elif target.suffix == '.safetensors':
             save_file(tensors, part, metadata={'format': 'pt'})
         elif target_format == 'openmmlab':
-            classes = {'dataset_meta': {'classes': loaded.classes}} if loaded.classes else {}
-            torch.save({'meta': classes, 'state_dict': tensors}, part)
+            torch.save({'meta': meta_of(loaded), 'state_dict': tensors}, part)
         else:
             torch.save({form.key: tensors} if form.key else tensors, part)
+
+
+def meta_of(loaded: Weights) -> dict:
+    """Class names where mmengine has them, and what weights do not show of their network."""
+    meta = {'dataset_meta': {'classes': loaded.classes}} if loaded.classes else {}
+    if loaded.network or loaded.preprocessing:
+        backbone = loaded.network.backbone if loaded.network else {}
+        meta['mmconvnext'] = dict(
+            backbone={key: backbone[key] for key in UNSEEN if key in backbone},
+            preprocessing=asdict(loaded.preprocessing) if loaded.preprocessing else None,
+        )
+    return meta
 
 
 def is_convolutional_in_timm(network: Network, target_format: str) -> bool:

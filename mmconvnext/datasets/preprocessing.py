@@ -1,6 +1,6 @@
 """From an image file to the numbers a set of weights expects."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -56,6 +56,3 @@ class Preprocessing:
         channels = torch.from_numpy(np.ascontiguousarray(resized)).movedim(-1, 0) / 255
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (channels - mean) / std
-
-    def asdict(self) -> dict:
-        return asdict(self)

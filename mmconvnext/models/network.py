@@ -24,7 +24,7 @@ class Network(NamedTuple):
     backbone: dict
     head: dict | None
 
-    def config(self, data_preprocessor: dict | None = None) -> dict:
+    def config(self) -> dict:
         """Config of mmpretrain's ``ImageClassifier``, for any default scope."""
         channels = resolve_arch(self.backbone['arch'])['channels'][-1]
         cfg = dict(
@@ -34,8 +34,6 @@ class Network(NamedTuple):
         )
         if not self.backbone.get('gap_before_final_norm', True):
             cfg['neck'] = dict(type='mmpretrain.GlobalAveragePooling')
-        if data_preprocessor is not None:
-            cfg['data_preprocessor'] = dict(type='mmpretrain.ClsDataPreprocessor', **data_preprocessor)
         return cfg
 
     def deviations(self) -> dict[str, str]:

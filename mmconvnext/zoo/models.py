@@ -12,7 +12,7 @@ from ..checkpoints import check_fit, load_weights
 from ..checkpoints.inspecting import head_arguments, network_of
 from ..checkpoints.reading import Weights
 from ..datasets.preprocessing import Preprocessing
-from ..errors import UserError
+from ..errors import UserError, did_you_mean
 from .configs import config_of_network
 from .entries import zoo
 
@@ -48,7 +48,9 @@ def get_model(
         source = published(str(name))
     if source:
         loaded = load_weights(source, trust=trust_checkpoint)
-    cfg, preprocessing = configure(str(name), loaded)
+    # Other weights than the name's own have to fit the name's network.
+    described = loaded if is_weights(name) or pretrained is True else None
+    cfg, preprocessing = configure(str(name), described)
     override(cfg, overrides)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     if cfg.get('data_preprocessor') is not None:
@@ -85,6 +87,7 @@ def published(name: str) -> str:
     if not trained:
         raise UserError(
             f'the zoo has no weights of {name!r}; pass their file, or look for names in model_zoo.md'
+            f'{did_you_mean(name, zoo())}'
         )
     raise UserError(
         f'{name!r} is a recipe, and the zoo has several weights for its network; choose one by name: '
@@ -94,7 +97,7 @@ def published(name: str) -> str:
 
 def configure(name: str, loaded: Weights | None) -> tuple[Config, Preprocessing | None]:
     """The config, and the preprocessing if that says more than the config."""
-    if loaded is not None and (is_weights(name) or loaded.network is not None):
+    if loaded is not None:
         preprocessing = loaded.preprocessing or Preprocessing()
         return config_of_network(loaded.network or network_of(loaded.tensors), preprocessing), preprocessing
     return load_config(name), zoo()[name].preprocessing if name in zoo() else None

@@ -158,6 +158,8 @@ def read_rows(file: Path) -> list[dict]:
         rows = json.loads(file.read_text(encoding='utf-8'))
     except ValueError as error:
         raise UserError(f'{file} holds no rows of an earlier run ({error}); move it away') from error
+    if not isinstance(rows, list):
+        raise UserError(f'{file} holds no rows of an earlier run, but a {type(rows).__name__}; move it away')
     return rows
 
 

@@ -253,7 +253,7 @@ def trained(tiny_config, tmp_path):
 def test_checkpoint_of_another_arch(tiny_config, trained, tmp_path):
     wider = {'model.backbone.arch.channels': (8, 16, 24, 40), 'model.head.in_channels': 40}
     checkpoint = trained / 'epoch_1.pth'
-    message = 'epoch_1.pth does not fit the model of the config'
+    message = 'epoch_1.pth does not fit the model'
     refuse(message, tiny_config, tmp_path / 'w', run=evaluate_run, checkpoint=checkpoint, cfg_options=wider)
     refuse(message, tiny_config, trained, resume='auto', cfg_options=wider)
     refuse(message, tiny_config, tmp_path / 'w', cfg_options={**wider, 'load_from': str(checkpoint)})

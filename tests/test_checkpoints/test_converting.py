@@ -108,13 +108,16 @@ def test_timm_network_with_the_norm_before_the_pooling(tmp_path):
     torch.save(theirs.state_dict(), file)
     loaded = load_weights(file)
     assert loaded.format == 'timm-norm-first'
-    network = network_of(loaded.tensors)
-    network.backbone['gap_before_final_norm'] = False
-    ours = MODELS.build(network.config()).eval()
+    ours = MODELS.build(loaded.network.config()).eval()
     ours.load_state_dict(loaded.tensors, strict=True)
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(ours(images), theirs.eval()(images), rtol=1e-4, atol=1e-4)
     assert_same_bits(file, tmp_path / 'ours.pth', tmp_path / 'back.pth', 'timm-norm-first')
+    # What weights do not show is kept in our file, and formats without such a network refuse it.
+    assert load_weights(tmp_path / 'ours.pth').network.backbone['gap_before_final_norm'] is False
+    for target_format in ('timm', 'torchvision'):
+        with pytest.raises(UserError, match='before the pooling|has no such network: gap_before'):
+            convert(tmp_path / 'ours.pth', tmp_path / 'wrong.pth', target_format=target_format)
 
 
 def test_timm_network_with_a_hidden_layer_in_the_head(tmp_path):
@@ -344,7 +347,7 @@ def change(file, **changes):
         ({'stages.2.blocks.1.norm.bias': None}, r'1 missing \(backbone.stages.2.1.norm.bias \(24,\)\)'),
         (
             {'stages.0.blocks.0.conv_dw.weight': None},
-            'not those of a whole ConvNeXt: backbone.stages.0.0.depth',
+            'not those of a whole ConvNeXt .*stages.0.0.depth',
         ),
         ({'stages.1.blocks.0.norm.bias': torch.ones(5)}, r'norm.bias: checkpoint \(5,\), model \(16,\)'),
     ],
@@ -422,3 +425,44 @@ def test_pre_training_of_spark_leaves_its_decoder_behind(monkeypatch):
     assert loaded.unknown == ()
     check_whole(loaded)
     assert network_of(loaded.tensors).backbone == dict(arch='tiny', use_grn=True, layer_scale_init_value=0.0)
+
+
+def test_activation_eps_and_preprocessing_survive_our_own_format(tmp_path):
+    theirs = peers.transformers_peer(**TINY_ARCH, hidden_act='relu')
+    theirs.base_model.layernorm.eps = theirs.config.layer_norm_eps = 0.1
+    theirs.save_pretrained(tmp_path / 'theirs')
+    (tmp_path / 'theirs/preprocessor_config.json').write_text('{"size": {"shortest_edge": 48}}')
+    convert(tmp_path / 'theirs', tmp_path / 'ours.pth')
+    loaded = assert_same_logits(tmp_path / 'ours.pth', theirs)
+    assert loaded.preprocessing.size == 48
+    convert(tmp_path / 'ours.pth', tmp_path / 'back', target_format='transformers')
+    config = json.loads((tmp_path / 'back/config.json').read_text())
+    assert (config['hidden_act'], config['layer_norm_eps']) == ('relu', 0.1)
+
+
+@pytest.mark.parametrize(
+    ('file', 'fields'),
+    [
+        ('preprocessor_config.json', dict(resample=99)),
+        ('preprocessor_config.json', dict(size=dict(longest_edge=3))),
+        ('preprocessor_config.json', dict(image_mean=0.5)),
+        ('preprocessor_config.json', dict(size=224, crop_pct=0)),
+        ('preprocessor_config.json', dict(do_normalize=False)),
+        ('config.json', dict(id2label=['a', 'b'])),
+        ('config.json', dict(id2label={'0': 'a', '1': 'b'})),
+        ('config.json', dict(depths=None)),
+        ('config.json', dict(model_type='vit')),
+    ],
+)
+def test_odd_fields_of_a_directory_end_in_a_message_with_the_file(file, fields, tmp_path):
+    peers.transformers_peer(**TINY_ARCH).save_pretrained(tmp_path)
+    present = json.loads((tmp_path / file).read_text()) if (tmp_path / file).exists() else {}
+    (tmp_path / file).write_text(json.dumps(present | fields))
+    with pytest.raises(UserError, match=file):
+        load_weights(tmp_path)
+
+
+def test_made_up_stage_numbers_do_not_count_for_hours(tiny_timm_file):
+    change(tiny_timm_file, **{'stages.1000000000.blocks.0.norm.bias': torch.ones(1)})
+    with pytest.raises(UserError, match='not those of a whole ConvNeXt'):
+        check_whole(load_weights(tiny_timm_file))

@@ -110,8 +110,16 @@ def test_weights_of_another_network_are_not_loaded(published):
         'timm/test_convnext.r160_in1k/model.safetensors',
         timm.create_model('test_convnext2').state_dict(),
     )
-    with pytest.raises(UserError, match='does not fit the model of the config'):
+    with pytest.raises(UserError, match='does not fit the model'):
         get_model('test_convnext.r160_in1k', pretrained=True)
+
+
+def test_weights_of_another_name_do_not_replace_the_network(published):
+    theirs = timm.create_model('test_convnext2')
+    publish(published, 'timm/test_convnext2.r160_in1k/model.safetensors', theirs.state_dict())
+    for name in ('convnext_atto.d2_in1k', 'convnext-v2-atto_32xb32_in1k'):
+        with pytest.raises(UserError, match='does not fit the model'):
+            get_model(name, 'test_convnext2.r160_in1k')
 
 
 def test_model_of_a_config_takes_weights_of_any_format_and_overrides(tmp_path):
