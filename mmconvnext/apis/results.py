@@ -186,7 +186,7 @@ class PictureFolder:
     def place(self, name: str) -> Path:
         """The file for the picture of an image, numbered if another image has the name already."""
         # A pattern may climb: a/../../b.jpg. Nothing is written outside of the folder.
-        name = '/'.join(part for part in Path(name).parts if part not in ('..', '/'))
+        name = '/'.join(part for part in Path(name).parts if part not in ('..', '/')) or 'image'
         path = free = Path(name if name.lower().endswith(('.jpg', '.jpeg')) else f'{name}.jpg')
         # Some file systems take A.jpg for a.jpg.
         while str(free).casefold() in self.taken:

@@ -523,7 +523,10 @@ def test_pictures_of_urls_stay_in_their_folder(tmp_path):
     [given] = find_images('http://localhost/x%2F..%2F..%2Fetc%2Fp%00asswd?q=1')
     assert given.name == 'p_asswd'
     assert find_images('http://localhost/..')[0].name == '..'
-    assert PictureFolder(tmp_path / 'new').place('..').name == '...jpg'
+    folder = PictureFolder(tmp_path / 'new')
+    assert folder.place('..').name == 'image.jpg'
+    for name in ('a/../../b.jpg', '/etc/b.jpg'):
+        assert (tmp_path / 'new') in folder.place(name).resolve().parents
 
 
 def test_long_names_are_elided_in_pictures():
