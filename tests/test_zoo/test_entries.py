@@ -10,6 +10,7 @@ import yaml
 from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmconvnext.apis import load_config
 from mmconvnext.apis.runner import build_on_meta
 from mmconvnext.checkpoints import FORMATS
 from mmconvnext.errors import UserError
@@ -73,7 +74,7 @@ def test_entry_of_timm_is_its_network_and_preprocessing(entry):
 
 @pytest.mark.parametrize('config', sorted({e.config for e in ENTRIES if e.config}))
 def test_recipe_of_an_entry_has_its_network_and_preprocessing(config):
-    cfg = Config.fromfile(MIM / config)
+    cfg = load_config(config)
     shapes = {n: w.shape for n, w in build_on_meta(cfg).state_dict().items()}
     for entry in (e for e in ENTRIES if e.config == config):
         found = {n: w.shape for n, w in entry.network.build_on_meta().state_dict().items()}
