@@ -30,10 +30,10 @@ def publish(source: str | Path, target: str | Path, *, trust_checkpoint: bool = 
         raise UserError(f'{target} ends in {target.suffix!r}; expected .pth or .safetensors')
     if not target.absolute().parent.is_dir():
         raise UserError(f'{target.parent} is not a folder; make it first')
-    loaded = load_weights(source, trust=trust_checkpoint)
-    check_whole(loaded)
     if target.exists():
         raise UserError(f'{target} exists already; delete it or choose another name')
+    loaded = load_weights(source, trust=trust_checkpoint)
+    check_whole(loaded)
     save_weights(loaded, target, 'openmmlab')
     digest = sha256(target.read_bytes()).hexdigest()[:8]
     published = target.with_name(f'{target.stem}_{date.today():%Y%m%d}-{digest}{target.suffix}')

@@ -63,7 +63,7 @@ def reproduce(
     out.parent.mkdir(parents=True, exist_ok=True)
     rows, failed = read_rows(out.with_suffix('.json')), []
     for entry in chosen:
-        key = dict(name=entry.name, weights=entry.weights, data_root=str(data_root))
+        key = dict(name=entry.name, weights=entry.weights, data_root=str(Path(data_root).resolve()))
         if any(key.items() <= row.items() for row in rows):
             print_log(f'{entry.name}: measured before, see {out}', logger='current')
             continue
