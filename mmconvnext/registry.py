@@ -4,17 +4,20 @@ mmengine imports this module by itself when a config says ``type='mmconvnext.Nam
 ImportError raised here, so it imports nothing but mmengine.
 """
 
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
-from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine import registry as root
 from mmengine.registry import Registry
 
-MODELS = Registry('model', parent=MMENGINE_MODELS, locations=['mmconvnext.models'])
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, locations=['mmconvnext.datasets'])
-TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, locations=['mmconvnext.datasets'])
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    'optimizer wrapper constructor',
-    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
-    locations=['mmconvnext.engine'],
-)
+
+def child(name: str, parent: Registry, package: str) -> Registry:
+    return Registry(name, parent=parent, locations=[f'mmconvnext.{package}'])
+
+
+MODELS = child('model', root.MODELS, 'models')
+DATASETS = child('dataset', root.DATASETS, 'datasets')
+DATA_SAMPLERS = child('data sampler', root.DATA_SAMPLERS, 'datasets')
+TRANSFORMS = child('transform', root.TRANSFORMS, 'datasets')
+HOOKS = child('hook', root.HOOKS, 'hooks')
+LOOPS = child('loop', root.LOOPS, 'engine')
+METRICS = child('metric', root.METRICS, 'engine')
+OPTIM_WRAPPER_CONSTRUCTORS = child('optimizer wrapper constructor', root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
+PARAM_SCHEDULERS = child('parameter scheduler', root.PARAM_SCHEDULERS, 'engine')
