@@ -15,8 +15,9 @@ def parse_args() -> argparse.Namespace:
     start.add_argument(
         '--resume',
         nargs='?',
-        const='auto',
-        help='go on from the last checkpoint in the work dir, or from the one named here',
+        const='latest',
+        help='go on from the newest checkpoint in the work dir, or from the one named here; '
+        'auto: start anew if there is none',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--no-validate', action='store_true', help='leave out validation')

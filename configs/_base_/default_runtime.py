@@ -4,9 +4,13 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='auto'),
+    checkpoint=dict(type='mmconvnext.CheckpointHook', interval=1, max_keep_ckpts=3, save_best='auto'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='VisualizationHook', enable=False),
+    replay=dict(type='mmconvnext.ReplayHook'),
+    preemption=dict(type='mmconvnext.PreemptionHook'),
+    finite=dict(type='mmconvnext.FiniteHook', skip=0),
+    broken_images=dict(type='mmconvnext.BrokenImagesHook', max_fraction=0.01),
 )
 
 env_cfg = dict(

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from ..checkpoints.writing import written_whole
+from ..checkpoints.files import written_whole
 from ..errors import UserError
 
 # matplotlib brings a font with more than Latin letters; Pillow's own has no others.

@@ -10,11 +10,12 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import init_dist, is_distributed
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import Runner
 from torch import nn
 
 from ..checkpoints import check_fit, load_weights, use_safe_loading
+from ..engine.runner import Runner
 from ..errors import UserError
+from .protection import replayed
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
 BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
@@ -62,6 +63,8 @@ def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: boo
         weights = load_weights(cfg.load_from, trust=trust_checkpoint, mmap=True)
         check_fit(weights.tensors, model, str(cfg.load_from), new_head=training and not cfg.get('resume'))
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
+    if training:
+        datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
     runner = Runner.from_cfg(cfg)
     for field, dataset in datasets.items():
         # As a function, since the Runner copies the settings of a dataloader, and would copy the data.

@@ -10,6 +10,8 @@ from mmengine.runner import Runner
 
 from ..errors import UserError
 from .config import load_config
+from .protection import protect
+from .resuming import choose_start
 from .runner import build_runner, init_distributed, naming_broken_images
 from .smoke import make_smoke_test
 
@@ -33,7 +35,8 @@ def train(
         config: path or name, see ``load_config``.
         work_dir: folder for checkpoints and logs; default ``work_dirs/NAME``, or
             ``work_dirs/smoke/NAME`` of a smoke test.
-        resume: ``auto`` for the last checkpoint in ``work_dir``, or the path of one.
+        resume: ``latest`` for the newest checkpoint in ``work_dir`` that can be read, ``auto`` for the same
+            if there is one and a new start if not, or the path of one.
         amp: mixed precision.
         auto_scale_lr: scale the learning rate by effective over base batch size.
         no_validate: leave out validation.
@@ -55,10 +58,11 @@ def train(
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
     average_by_optimizer_step(cfg)
-    choose_start(cfg, resume)
     init_distributed(cfg, launcher)
+    choose_start(cfg, resume)
     if smoke:
         cfg = make_smoke_test(cfg)
+    protect(cfg)
 
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'), trust_checkpoint=trust_checkpoint)
     match_batch_size(cfg, runner)
@@ -67,38 +71,6 @@ def train(
     if smoke:
         print_log('Smoke test passed; accuracies on noise mean nothing.', logger='current')
     return runner
-
-
-def choose_start(cfg: Config, resume: str | None) -> None:
-    """Set ``load_from`` and ``resume``, and protect the checkpoints of an earlier run."""
-    if resume is None and cfg.get('resume'):
-        resume = cfg.get('load_from') or 'auto'
-    latest = latest_checkpoint(cfg.work_dir)
-    if resume == 'auto':
-        if latest is None:
-            raise UserError(
-                f'--resume: {cfg.work_dir} holds no checkpoint to go on from; start without --resume, '
-                'or name the folder of the earlier run with --work-dir'
-            )
-        resume = str(latest)
-    elif latest is not None and (resume is None or Path(resume).resolve().parent != latest.parent.resolve()):
-        raise UserError(
-            f'{cfg.work_dir} holds {latest.name} of an earlier run, which this one would write over; '
-            'go on with --resume, choose another folder with --work-dir, or delete this one'
-        )
-    if resume is not None:
-        cfg.load_from, cfg.resume = resume, True
-
-
-def latest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The checkpoint that a run in this folder wrote last; the folder may have been moved since."""
-    pointer = Path(work_dir, 'last_checkpoint')
-    if pointer.is_file():
-        named = Path(work_dir, Path(pointer.read_text().strip()).name)
-        if named.is_file():
-            return named
-    saved = [file for kind in ('epoch', 'iter') for file in Path(work_dir).glob(f'{kind}_*.pth')]
-    return max(saved, key=lambda file: file.stat().st_mtime, default=None)
 
 
 def average_by_optimizer_step(cfg: Config) -> None:

@@ -1,9 +1,6 @@
 """Write weights in a format; a file appears whole or not at all."""
 
 import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError
 from ..models.archs import ARCHS, resolve_arch
 from ..models.network import Network
+from .files import written_whole
 from .formats import DIRECTORIES, find_format
 from .inspecting import network_of
 from .matching import listed
@@ -128,12 +126,3 @@ def save_directory(
         ('preprocessor_config.json', config_of_preprocessing(preprocessing)),
     ):
         (directory / name).write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-
-
-@contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes the target if all goes well and vanishes if not."""
-    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=f'.{target.name}.') as folder:
-        part = Path(folder, target.name)
-        yield part
-        part.rename(target)

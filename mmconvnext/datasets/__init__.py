@@ -1,6 +1,7 @@
+from .batches import ReplayableBatches
 from .digits import Digits
 from .preprocessing import Preprocessing
 from .synthetic import Synthetic
 from .transforms import FloorCenterCrop
 
-__all__ = ['Digits', 'FloorCenterCrop', 'Preprocessing', 'Synthetic']
+__all__ = ['Digits', 'FloorCenterCrop', 'Preprocessing', 'ReplayableBatches', 'Synthetic']

@@ -1,15 +1,131 @@
 """Samples that can be drawn again: their augmentation depends on seed, epoch and sample alone."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from PIL import UnidentifiedImageError
+from torch.utils.data import Dataset
 
 MASK = (1 << 64) - 1
+# A dataset of nothing but broken images has to end in an error.
+MOST_REPLACEMENTS = 100
+
+
+class Draw(int):
+    """Index of a sample that knows the pass over the data in which it is drawn."""
+
+    turn: int
+
+    def __new__(cls, index: int, turn: int) -> 'Draw':
+        draw = super().__new__(cls, index)
+        draw.turn = turn
+        return draw
+
+    def __reduce__(self) -> tuple:
+        return Draw, (int(self), self.turn)
+
+
+class Replayed(Dataset):
+    """A dataset whose sample ``Draw(index, turn)`` is the same in any process, order and run.
+
+    It behaves as the dataset inside in all else. An image that cannot be read is replaced by another
+    one, chosen by the same numbers, and the replacement carries its path, see ``mark_replaced``.
+
+    Args:
+        dataset: gives packed samples, as ``dict(inputs=..., data_samples=...)``.
+        seed: of all augmentation.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int):
+        self.dataset, self.seed = dataset, seed
+
+    def __getattr__(self, name: str):
+        if name == 'dataset':  # while unpickling
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, draw: int) -> dict:
+        return self.__getitems__([draw])[0]
+
+    def __getitems__(self, draws: Sequence[int]) -> list[dict]:
+        # Once for a batch: putting the states back costs as much as ten samples' seeds.
+        with draws_put_back():
+            return [self._sample(int(draw), getattr(draw, 'turn', 0)) for draw in draws]
+
+    def _sample(self, index: int, turn: int) -> dict:
+        seed_draws(self.seed, turn, index)
+        try:
+            return self.dataset[index]
+        except Exception as error:  # transforms raise what they like
+            if not is_broken_image(error):
+                raise
+            path = str(self.dataset.get_data_info(index).get('img_path', f'sample {index}'))
+        for attempt in range(MOST_REPLACEMENTS):
+            other = mixed(self.seed, turn, index, attempt) % len(self)
+            seed_draws(self.seed, turn, other)
+            try:
+                return mark_replaced(self.dataset[other], path)
+            except Exception as error:
+                if not is_broken_image(error) or attempt == MOST_REPLACEMENTS - 1:
+                    raise
+        raise AssertionError('the last attempt raises')
+
+
+class Draws:
+    """A sampler that says with each index in which pass over the data it is drawn.
+
+    Args:
+        sampler: any; an endless ``InfiniteSampler`` begins at ``set_epoch`` anew.
+    """
+
+    def __init__(self, sampler: Sized):
+        self.sampler = sampler
+        self.epoch = 0
+
+    def __getattr__(self, name: str):
+        if name == 'sampler':
+            raise AttributeError(name)
+        return getattr(self.sampler, name)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        if hasattr(self.sampler, 'set_epoch'):
+            self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[Draw]:
+        if isinstance(self.sampler, InfiniteSampler):
+            yield from self._endless()
+        elif type(self.sampler) is DefaultSampler:
+            yield from (Draw(index, self.epoch) for index in self.sampler)
+        else:  # one that may repeat a sample within an epoch, which has to be augmented differently
+            for place, index in enumerate(self.sampler):
+                yield Draw(index, mixed(self.epoch, place, getattr(self.sampler, 'rank', 0)))
+
+    def _endless(self) -> Iterator[Draw]:
+        """The passes of ``InfiniteSampler`` from the first on; it keeps its place by itself otherwise."""
+        sampler, place, turn = self.sampler, self.sampler.rank, 0
+        generator = torch.Generator()
+        while True:
+            generator.manual_seed(mixed(sampler.seed, turn))
+            order = (
+                torch.randperm(sampler.size, generator=generator).tolist()
+                if sampler.shuffle
+                else list(range(sampler.size))
+            )
+            yield from (Draw(index, turn) for index in order[place :: sampler.world_size])
+            # Ranks take turns along one endless sequence, whatever the length of a pass.
+            place, turn = (place - sampler.size) % sampler.world_size, turn + 1
 
 
 def mixed(*numbers: int) -> int:

@@ -1,3 +1,4 @@
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .loops import EpochLoop, IterLoop
 
-__all__ = ['LayerDecayOptimWrapperConstructor']
+__all__ = ['EpochLoop', 'IterLoop', 'LayerDecayOptimWrapperConstructor']

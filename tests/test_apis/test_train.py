@@ -44,7 +44,7 @@ def test_train_test_and_resume(tiny_config, tmp_path):
     first = torch.load(work_dir / 'epoch_1.pth', weights_only=False)['state_dict']
     assert first['backbone.stages.0.0.gamma'].shape == (8,)
 
-    runner = train(tiny_config, work_dir=str(work_dir), resume='auto')
+    runner = train(tiny_config, work_dir=str(work_dir), resume='latest')
     assert (runner.epoch, runner.iter) == (2, 8)
     assert (work_dir / 'epoch_2.pth').is_file()
     history = torch.load(work_dir / 'epoch_2.pth', weights_only=False)['message_hub']['log_scalars']
@@ -62,7 +62,7 @@ def test_config_text_in_a_checkpoint_is_not_executed_on_resume(tiny_config, tmp_
     for field in ('cfg', 'config'):
         checkpoint['meta'][field] = f'open({str(marker)!r}, "w")'
     torch.save(checkpoint, work_dir / 'epoch_1.pth')
-    runner = train(tiny_config, work_dir=str(work_dir), resume='auto')
+    runner = train(tiny_config, work_dir=str(work_dir), resume='latest')
     assert runner.epoch == 2
     assert not marker.exists()
 
@@ -198,10 +198,11 @@ def test_unreadable_first_image(tiny_config, tmp_path):
     refuse('image .*cat/0.png does not pass', tiny_config, tmp_path / 'w', cfg_options=folder_options(root))
 
 
-def test_broken_image_met_later_in_a_worker_is_named(tiny_config, tmp_path):
-    root = image_folder(tmp_path / 'data')
-    (root / 'dog/1.png').write_text('not an image')
-    options = folder_options(root, **{'train_dataloader.num_workers': 1})
+def test_broken_image_of_the_validation_met_in_a_worker_is_named(tiny_config, tmp_path):
+    options = folder_options(image_folder(tmp_path / 'data'), **{'val_dataloader.num_workers': 1})
+    held_out = image_folder(tmp_path / 'val')
+    (held_out / 'dog/1.png').write_text('not an image')
+    options['val_dataloader.dataset'] = {**options['val_dataloader.dataset'], 'data_root': str(held_out)}
     with pytest.raises(UserError, match='dog/1.png cannot be read as an image'):
         train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
 
@@ -255,7 +256,7 @@ def test_checkpoint_of_another_arch(tiny_config, trained, tmp_path):
     checkpoint = trained / 'epoch_1.pth'
     message = 'epoch_1.pth does not fit the model'
     refuse(message, tiny_config, tmp_path / 'w', run=evaluate_run, checkpoint=checkpoint, cfg_options=wider)
-    refuse(message, tiny_config, trained, resume='auto', cfg_options=wider)
+    refuse(message, tiny_config, trained, resume='latest', cfg_options=wider)
     refuse(message, tiny_config, tmp_path / 'w', cfg_options={**wider, 'load_from': str(checkpoint)})
 
 
@@ -269,7 +270,7 @@ def test_truncated_checkpoint_and_other_files(tiny_config, trained, tmp_path, da
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     message = r'epoch_1.pth \([\d,]+ bytes\) is truncated or not a checkpoint'
     refuse(message, tiny_config, tmp_path / 'w', run=evaluate_run, checkpoint=checkpoint)
-    refuse(message, tiny_config, trained, resume='auto')
+    refuse(message, tiny_config, trained, resume='latest')
 
 
 def test_missing_checkpoint(tiny_config, tmp_path):
@@ -281,7 +282,7 @@ def test_nothing_to_resume(tiny_config, tmp_path):
         'holds no checkpoint to go on from; start without --resume',
         tiny_config,
         tmp_path / 'w',
-        resume='auto',
+        resume='latest',
     )
 
 
@@ -358,7 +359,7 @@ def test_wrong_optimizer(tiny_config, tmp_path):
 
 def test_moved_work_dir_resumes_from_its_own_checkpoint(tiny_config, trained, tmp_path):
     moved = trained.rename(tmp_path / 'moved')
-    runner = train(tiny_config, work_dir=str(moved), resume='auto', no_validate=True)
+    runner = train(tiny_config, work_dir=str(moved), resume='latest', no_validate=True)
     assert runner.epoch == 2
     assert not trained.exists()
 

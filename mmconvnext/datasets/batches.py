@@ -1,0 +1,59 @@
+"""Batches that can begin anywhere in an epoch."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from mmengine.dataset import InfiniteSampler
+from torch.utils.data import BatchSampler, Sampler
+
+from ..registry import DATA_SAMPLERS
+from .replay import Draw, Draws
+
+
+@DATA_SAMPLERS.register_module()
+class ReplayableBatches:
+    """Batches of draws; those before a position are left out without being loaded.
+
+    Args:
+        sampler: of one epoch, or an endless one.
+        batch_size: images a process.
+        drop_last: leave out an incomplete last batch.
+        multiple: an epoch has a multiple of this many batches. Official main.py makes an epoch of
+            ``len(dataset) // effective batch`` steps, so that no gradient is accumulated across epochs.
+        inner: config of another batch sampler, which gets the sampler and the batch size.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        batch_size: int,
+        *,
+        drop_last: bool = False,
+        multiple: int = 1,
+        inner: dict | None = None,
+    ):
+        self.sampler = Draws(sampler)
+        self.batch_size, self.drop_last, self.multiple = batch_size, drop_last, multiple
+        self.batches = (
+            BatchSampler(self.sampler, batch_size, drop_last)
+            if inner is None
+            else DATA_SAMPLERS.build(inner, default_args=dict(sampler=self.sampler, batch_size=batch_size))
+        )
+        self.start = 0
+
+    def set_position(self, epoch: int, batches: int) -> None:
+        """Let the next iteration begin after this many batches of an epoch; for that iteration only."""
+        self.sampler.set_epoch(epoch)
+        self.start = batches
+
+    @property
+    def is_endless(self) -> bool:
+        return isinstance(self.sampler.sampler, InfiniteSampler)
+
+    def __len__(self) -> int:
+        whole = len(self.batches) // self.multiple * self.multiple
+        return whole or len(self.batches)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        start, self.start = self.start, 0
+        yield from islice(self.batches, start, None if self.is_endless else len(self))

@@ -1,0 +1,185 @@
+"""mmengine's training loops, able to go on at any iteration as if nothing had happened."""
+
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from torch.utils.data import DataLoader
+
+from ..datasets.replay import draws_put_back
+from ..errors import UserError
+from ..registry import LOOPS
+
+
+class Replayable:
+    """What both loops save and take up again.
+
+    Only training steps draw from a process's own generators: augmentation has its own seeds, and
+    what validation and dataloaders draw is put back. So a state saved between two steps is whole.
+    """
+
+    validated = 0  # epoch, or iteration, of the last validation
+    was_resumed = False  # from a checkpoint that holds progress
+    random_state = None  # to go on with, of this process
+
+    def progress(self) -> dict:
+        """What a checkpoint has to hold besides weights; called in every process at once."""
+        return dict(
+            batches_per_epoch=len(self.dataloader),
+            processes=get_world_size(),
+            num_workers=self.dataloader.num_workers,
+            validated=self.validated,
+            random_states=all_gather_object(self.random_state or random_state()),
+        )
+
+    def go_on(self, progress: dict) -> None:
+        """Take up what ``progress`` gave, with the epoch and iteration it was saved at.
+
+        Raises:
+            UserError: the batches of this run are not those of the saved one.
+        """
+        here = dict(batches_per_epoch=len(self.dataloader), processes=get_world_size())
+        if progress['batches_per_epoch'] != here['batches_per_epoch']:
+            raise UserError(
+                'the checkpoint is of a run with {batches_per_epoch} batches an epoch in each of '
+                '{processes} processes, this one has '.format(**progress)
+                + '{batches_per_epoch} in each of {processes}; its place in the data and in the schedule '
+                'would be lost. Keep processes x batch size and the data, or start a new run from its '
+                'weights with --cfg-options load_from=FILE'.format(**here)
+            )
+        in_order = getattr(self.dataloader.batch_sampler, 'set_position', None) is not None
+        inside = progress['iter'] % len(self.dataloader)
+        if not in_order and inside and progress['num_workers'] != self.dataloader.num_workers:
+            raise UserError(
+                f'the checkpoint was saved inside an epoch of shards read by {progress["num_workers"]} '
+                f'workers, this run has {self.dataloader.num_workers}; pass --cfg-options '
+                f'train_dataloader.num_workers={progress["num_workers"]}'
+            )
+        self._epoch, self._iter = progress['epoch'], progress['iter']
+        self.validated = progress['validated']
+        self.was_resumed = True
+        if progress['processes'] == here['processes']:
+            self.random_state = progress['random_states'][get_rank()]
+
+    def restore_draws(self) -> None:
+        if self.random_state is not None:
+            set_random_state(self.random_state)
+            self.random_state = None
+
+    def validate(self, place: int) -> None:
+        """Validate after an epoch or iteration; training draws on as if it had not."""
+        self.validated = place
+        # Kept here, since the best weights are saved behind what validation draws.
+        self.random_state = random_state()
+        self.runner.val_loop.run()
+        self.restore_draws()
+
+
+@LOOPS.register_module()
+class EpochLoop(Replayable, EpochBasedTrainLoop):
+    """Epoch by epoch; takes what mmengine's ``EpochBasedTrainLoop`` takes."""
+
+    @property
+    def batches_done(self) -> int:
+        """Of the present epoch."""
+        return self._iter - self._epoch * len(self.dataloader)
+
+    def run(self) -> torch.nn.Module:
+        self.runner.call_hook('before_train')
+        self.restore_draws()
+        # An earlier run saved this epoch and did not live to validate it.
+        if self.was_resumed and self.batches_done == 0:
+            self._validate_if_due()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._decide_current_val_interval()
+            self._validate_if_due()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self.batches_done
+        for i, batch in enumerate(batches_from(self.dataloader, self._epoch, done), start=done):
+            self.run_iter(i, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _validate_if_due(self) -> None:
+        due = self._epoch >= max(self.val_begin, 1) and (
+            self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+        )
+        if self.runner.val_loop is not None and due and self.validated != self._epoch:
+            self.validate(self._epoch)
+
+
+@LOOPS.register_module()
+class IterLoop(Replayable, IterBasedTrainLoop):
+    """Iteration by iteration; takes what mmengine's ``IterBasedTrainLoop`` takes."""
+
+    def run(self) -> torch.nn.Module:
+        self.runner.call_hook('before_train')
+        self.restore_draws()
+        self.runner.call_hook('before_train_epoch')
+        if self.was_resumed:
+            self._validate_if_due()
+        batches = self._batches()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(batches))
+            self._decide_current_val_interval()
+            self._validate_if_due()
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _batches(self) -> Iterator[dict]:
+        if getattr(self.dataloader.batch_sampler, 'is_endless', False):
+            yield from batches_from(self.dataloader, 0, self._iter)
+        epoch, done = divmod(self._iter, len(self.dataloader))
+        while True:
+            yield from batches_from(self.dataloader, epoch, done)
+            epoch, done = epoch + 1, 0
+
+    def _validate_if_due(self) -> None:
+        due = self._iter >= max(self.val_begin, 1) and (
+            self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        )
+        if self.runner.val_loop is not None and due and self.validated != self._iter:
+            self.validate(self._iter)
+
+
+def batches_from(dataloader: DataLoader, epoch: int, done: int) -> Iterator[dict]:
+    """The batches of an epoch after the first ``done``, which are not loaded."""
+    # Of a map-style dataset the batch sampler knows the order, an iterable one knows it itself.
+    ordered = dataloader.batch_sampler if hasattr(dataloader.batch_sampler, 'set_position') else None
+    (ordered or dataloader.dataset).set_position(epoch, done)
+    with draws_put_back():
+        iterator = iter(dataloader)
+    yield from iterator
+
+
+def random_state() -> dict:
+    """Of the generators of this process, as plain values and tensors."""
+    kind, numbers, *rest = np.random.get_state()
+    return dict(
+        python=random.getstate(),
+        numpy=(kind, torch.from_numpy(numbers.astype(np.int64)), *rest),
+        torch=torch.get_rng_state(),
+        cuda=torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    )
+
+
+def set_random_state(state: dict) -> None:
+    """What ``random_state`` gave, perhaps through a file."""
+    version, numbers, gauss = state['python']
+    random.setstate((version, tuple(numbers), gauss))
+    kind, numbers, *rest = state['numpy']
+    np.random.set_state((kind, numbers.cpu().numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state['torch'].cpu())
+    if state['cuda'] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state['cuda'].cpu())

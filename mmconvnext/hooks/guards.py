@@ -1,0 +1,112 @@
+"""Stop a run that has gone wrong while its last checkpoint is good."""
+
+import logging
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import get_comm_device
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch.nn.utils import get_total_norm
+
+from ..errors import UserError
+from ..registry import HOOKS
+
+MOST_PATHS_TOLD = 5
+
+
+@HOOKS.register_module()
+class FiniteHook(Hook):
+    """Stop before a step with a loss or gradient that is not finite; weights stay those of the step before.
+
+    In mixed precision the loss scaler leaves out steps with infinite gradients by itself; they reach
+    this hook no more.
+
+    Args:
+        skip: leave out up to so many steps of a run before stopping, each with a warning.
+    """
+
+    priority = 'VERY_HIGH'  # before averaging and saving
+
+    def __init__(self, skip: int = 0):
+        self.skip = skip
+
+    def before_train(self, runner: Runner) -> None:
+        if isinstance(runner.optim_wrapper, OptimWrapper):
+            self.runner = runner
+            # Of other wrappers every process sees all gradients, hence the same.
+            self.are_sharded = 'FullySharded' in type(runner.model).__name__
+            runner.optim_wrapper.optimizer.register_step_pre_hook(self._check_gradients)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        loss = (outputs or {}).get('loss')
+        if self.skip == 0 and isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss).all()):
+            raise UserError(self._message(f'the loss of iteration {runner.iter + 1} is {loss.item()}'))
+
+    def _check_gradients(self, optimizer: torch.optim.Optimizer, *_) -> None:
+        gradients = [
+            p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None
+        ]
+        if all_finite(gradients, are_sharded=self.are_sharded):
+            return
+        where = f'the gradients of iteration {self.runner.iter + 1} are not finite'
+        skipped = self.runner.message_hub.get_info('steps_skipped', 0) + 1
+        if skipped > self.skip:
+            raise UserError(self._message(where))
+        self.runner.message_hub.update_info('steps_skipped', skipped)
+        print_log(f'{where}: step left out, {skipped} of at most {self.skip}', 'current', logging.WARNING)
+        optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
+
+    def _message(self, where: str) -> str:
+        saved = self.runner.message_hub.get_info('last_ckpt', None)
+        kept = f'the last checkpoint, {saved}, is from before' if saved else 'nothing was saved yet'
+        return (
+            f'{where}; the run stops, {kept}. Go on with --resume and a lower learning rate or gradient '
+            'clipping (--cfg-options optim_wrapper.clip_grad.max_norm=1), or leave out a few such steps: '
+            '--cfg-options default_hooks.finite.skip=10'
+        )
+
+
+def all_finite(gradients: list[torch.Tensor], *, are_sharded: bool) -> bool:
+    """Whether no number is infinite or NaN, in any process if each has its shard of the gradients."""
+    finite = torch.isfinite(get_total_norm(gradients)) if gradients else torch.tensor(True)
+    if are_sharded:
+        finite = finite.to(get_comm_device(), torch.int32)
+        dist.all_reduce(finite, dist.ReduceOp.MIN)
+    return bool(finite)
+
+
+@HOOKS.register_module()
+class BrokenImagesHook(Hook):
+    """Log images that could not be read and were replaced; stop when there are too many.
+
+    Args:
+        max_fraction: of the images of an epoch, in each process.
+    """
+
+    def __init__(self, max_fraction: float = 0.01):
+        self.max_fraction = max_fraction
+        self.count, self.paths = 0, {}
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        self.count = 0
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        samples = data_batch.get('data_samples') or () if isinstance(data_batch, dict) else ()
+        broken = [sample.stands_in_for for sample in samples if 'stands_in_for' in sample]
+        for path in broken:
+            if path not in self.paths:
+                print_log(f'{path} cannot be read; another image takes its place', 'current', logging.WARNING)
+            self.paths[path] = None
+        self.count += len(broken)
+        images = len(runner.train_dataloader) * runner.cfg.train_dataloader.batch_size
+        if self.count > self.max_fraction * images:
+            paths = list(self.paths)
+            raise UserError(
+                f'{self.count} images of this epoch cannot be read, more than {self.max_fraction:.1%} of '
+                f'{images}: {", ".join(paths[:MOST_PATHS_TOLD])}'
+                f'{", ..." if len(paths) > MOST_PATHS_TOLD else ""}. All of them are in the log; replace '
+                'them, or allow more with --cfg-options default_hooks.broken_images.max_fraction=0.1'
+            )

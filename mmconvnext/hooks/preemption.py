@@ -1,0 +1,76 @@
+"""Save and leave when the machine is wanted back."""
+
+import signal
+import threading
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import barrier, get_comm_device, is_distributed
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ..registry import HOOKS
+from .checkpoint import CheckpointHook
+
+# Exit code for "temporary failure, try again" (EX_TEMPFAIL of sysexits.h).
+REQUEUE = 75
+# Slurm and spot instances announce the end by these.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+@HOOKS.register_module()
+class PreemptionHook(Hook):
+    """After SIGTERM or SIGUSR1, in any process: save at the next iteration and exit with ``REQUEUE``.
+
+    A signal during validation is answered behind it. Processes agree by a reduction of one number,
+    whose result is read an iteration later, so that nothing waits for it.
+    """
+
+    priority = 'LOWEST'  # behind the checkpoint hook
+
+    def __init__(self):
+        self.received = 0
+        self.agreement = None
+        self.former = {}
+
+    def before_train(self, runner: Runner) -> None:
+        if threading.current_thread() is threading.main_thread():  # others may not set handlers
+            self.former = {number: signal.signal(number, self._note) for number in SIGNALS}
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if self._all_agree():
+            self._leave(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
+        self.former = {}
+
+    def _note(self, number: int, _) -> None:
+        self.received = number
+
+    def _all_agree(self) -> bool:
+        if not is_distributed():
+            return self.received > 0
+        known = False
+        if self.agreement is not None:
+            work, flag = self.agreement
+            work.wait()
+            known = flag.item() > 0
+        flag = torch.tensor([self.received], device=get_comm_device())
+        self.agreement = dist.all_reduce(flag, dist.ReduceOp.MAX, async_op=True), flag
+        return known
+
+    def _leave(self, runner: Runner) -> None:
+        saving = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        if saving is not None and not saving.save_now(runner):
+            return  # and try again after the next iteration
+        # Slurm ends the others as soon as the first one leaves.
+        barrier()
+        self.after_train(runner)
+        name = f' ({signal.Signals(self.received).name})' if self.received else ''
+        runner.logger.warning(
+            f'Asked to stop{name}; iteration {runner.iter + 1} is saved. Go on with --resume. '
+            f'Exit code {REQUEUE} asks for a requeue.'
+        )
+        raise SystemExit(REQUEUE)
