@@ -17,9 +17,13 @@ def _fixed_seed():
 
 @pytest.fixture
 def tiny_config(tmp_path):
+    return write_tiny_config(tmp_path)
+
+
+def write_tiny_config(folder):
     """A config file that trains a tiny network on 64 digits for two epochs, in about a second."""
     # mmengine keeps one logger for runs of one name that start within a second.
-    file = tmp_path / f'{tmp_path.name}.py'
+    file = folder / f'{folder.name}.py'
     file.write_text(
         f"_base_ = '{REPO / 'configs/digits/convnext-atto_1xb48_digits.py'}'\n"
         f'model = dict(backbone=dict(arch=dict(_delete_=True, **{TINY_ARCH})),'

@@ -10,18 +10,21 @@ CONTEXT = get_context('forkserver')
 CONTEXT.set_forkserver_preload(['mmconvnext.apis', 'mmpretrain.datasets', 'mmpretrain.models'])
 
 
-def run(config, work_dir, options, *, ranks=1, kill=None, **kwargs):
+def run(config, work_dir, options, *, ranks=1, kill=None, preload=None, **kwargs):
     """Exit codes of ``train`` in one process for each rank.
 
     Args:
         kill: ``(place, count)``: SIGKILL, in every process, when ``module:name.of.function`` is called for
             the count-th time.
+        preload: a module that registers what the config names.
     """
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     processes = [
-        CONTEXT.Process(target=_train, args=(config, work_dir, options, rank, ranks, port, kill, kwargs))
+        CONTEXT.Process(
+            target=_train, args=(config, work_dir, options, rank, ranks, port, kill, preload, kwargs)
+        )
         for rank in range(ranks)
     ]
     for process in processes:
@@ -31,7 +34,7 @@ def run(config, work_dir, options, *, ranks=1, kill=None, **kwargs):
     return [process.exitcode for process in processes]
 
 
-def _train(config, work_dir, options, rank, ranks, port, kill, kwargs):
+def _train(config, work_dir, options, rank, ranks, port, kill, preload, kwargs):
     import torch
 
     from mmconvnext.apis import train
@@ -42,6 +45,8 @@ def _train(config, work_dir, options, rank, ranks, port, kill, kwargs):
         place = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=ranks, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
         os.environ.update({name: str(value) for name, value in place.items()})
         kwargs = dict(kwargs, launcher='pytorch')
+    if preload is not None:
+        importlib.import_module(preload)
     if kill is not None:
         kill_at(*kill)
     run_tool(lambda **arguments: train(**arguments), _Arguments(config, work_dir, options, kwargs))

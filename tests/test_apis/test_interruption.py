@@ -1,11 +1,22 @@
 """A run that is killed and resumed ends as one that was not."""
 
+import logging
+import os
 import random
+import re
+import resource
 import signal
 
 import pytest
 import torch
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 
+from mmconvnext.apis import train
+from mmconvnext.apis.resuming import newest_checkpoint
+from mmconvnext.errors import UserError
+from mmconvnext.hooks.preemption import REQUEUE
+from mmconvnext.registry import HOOKS
 from tests.processes import run
 
 # Where a run dies, and at most at which call: before a checkpoint is in place, between it and the pointer to
@@ -53,3 +64,202 @@ def test_killed_and_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(tiny_c
     kill_and_resume(tiny_config, tmp_path / 'killed', options, kills=5, seed=workers)
     expected = weights_of_the_end(tmp_path / 'whole')
     torch.testing.assert_close(weights_of_the_end(tmp_path / 'killed'), expected, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('workers', [0, 1])
+def test_two_ranks_killed_and_resumed_end_as_the_uninterrupted_ones(tiny_config, tmp_path, workers):
+    options = OPTIONS | {'train_dataloader.num_workers': workers, 'train_dataloader.batch_size': 8}
+    assert run(tiny_config, tmp_path / 'whole', options, ranks=2) == [0, 0]
+    kill_and_resume(tiny_config, tmp_path / 'killed', options, kills=5, ranks=2, seed=workers)
+    expected = weights_of_the_end(tmp_path / 'whole')
+    torch.testing.assert_close(weights_of_the_end(tmp_path / 'killed'), expected, rtol=0, atol=0)
+
+
+ITERATIONS = {
+    'train_cfg': dict(_delete_=True, by_epoch=False, max_iters=17, val_interval=5),
+    'default_hooks.checkpoint.by_epoch': False,
+    'default_hooks.checkpoint.interval': 2,
+    'model.backbone.drop_path_rate': 0.3,
+    'param_scheduler': None,
+}
+
+
+@pytest.mark.parametrize(
+    'sampler', ['DefaultSampler', pytest.param('InfiniteSampler', marks=pytest.mark.slow)]
+)
+def test_iterations_without_epochs_killed_and_resumed(tiny_config, tmp_path, sampler):
+    options = ITERATIONS | {'train_dataloader.sampler.type': sampler}
+    assert run(tiny_config, tmp_path / 'whole', options) == [0]
+    kill_and_resume(tiny_config, tmp_path / 'killed', options, kills=3)
+    expected = weights_of_the_end(tmp_path / 'whole', 'iter_17.pth')
+    torch.testing.assert_close(
+        weights_of_the_end(tmp_path / 'killed', 'iter_17.pth'), expected, rtol=0, atol=0
+    )
+
+
+@HOOKS.register_module()
+class SignalHook(Hook):
+    """Send this process a signal in an iteration."""
+
+    def __init__(self, number, iteration):
+        self.number, self.iteration = number, iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == self.iteration:
+            os.kill(os.getpid(), self.number)
+
+
+def signalled(number, iteration):
+    return {'custom_hooks': [dict(type='mmconvnext.SignalHook', number=int(number), iteration=iteration)]}
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(('accumulated', 'saved'), [(1, 3), (2, 4)])
+def test_a_signal_saves_at_the_next_step_and_asks_for_a_requeue(
+    tiny_config, tmp_path, number, accumulated, saved
+):
+    options = {'train_cfg.max_epochs': 2, 'optim_wrapper.accumulative_counts': accumulated}
+    handler = signal.getsignal(number)
+    with pytest.raises(SystemExit) as left:
+        train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options | signalled(number, 3))
+    assert left.value.code == REQUEUE == 75
+    assert [file.name for file in (tmp_path / 'w').glob('*.pth')] == [f'iter_{saved}.pth']
+    assert signal.getsignal(number) is handler
+
+    runner = train(tiny_config, work_dir=str(tmp_path / 'w'), resume='auto', cfg_options=options)
+    assert runner.iter == 8
+    assert not list((tmp_path / 'w').glob('iter_*.pth'))  # the epoch replaces them
+    whole = train(tiny_config, work_dir=str(tmp_path / 'whole'), cfg_options=options)
+    torch.testing.assert_close(runner.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+
+
+def test_a_signal_to_one_of_two_ranks_stops_both_at_one_iteration(tiny_config, tmp_path):
+    options = {'train_dataloader.batch_size': 8}
+    options |= {'custom_hooks': [dict(type='mmconvnext.SignalOnRankOne')]}
+    codes = run(tiny_config, tmp_path / 'w', options, ranks=2, preload='tests.test_apis.test_interruption')
+    assert codes == [REQUEUE, REQUEUE]
+    assert re.match(r'iter_\d+.pth', next((tmp_path / 'w').glob('*.pth')).name)
+
+
+@HOOKS.register_module()
+class SignalOnRankOne(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.rank == 1 and runner.iter == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_without_a_checkpoint_auto_begins_and_a_plain_resume_asks(tiny_config, tmp_path):
+    options = {'train_cfg.max_epochs': 1}
+    with pytest.raises(UserError, match='no checkpoint to go on from'):
+        train(tiny_config, work_dir=str(tmp_path / 'w'), resume='latest', cfg_options=options)
+    assert train(tiny_config, work_dir=str(tmp_path / 'w'), resume='auto', cfg_options=options).epoch == 1
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    from tests.conftest import write_tiny_config
+
+    folder = tmp_path_factory.mktemp('finished')
+    train(write_tiny_config(folder), work_dir=str(folder / 'w'), cfg_options={'train_cfg.max_epochs': 2})
+    return folder / 'w'
+
+
+@pytest.mark.parametrize('damage', ['truncated', 'empty', 'one byte'])
+def test_damaged_newest_checkpoint_is_named_and_the_one_before_taken(tiny_config, finished, tmp_path, damage):
+    work_dir = copied(finished, tmp_path)
+    newest = work_dir / 'epoch_2.pth'
+    content = bytearray(newest.read_bytes())
+    if damage == 'one byte':
+        content[len(content) // 2] ^= 1
+    newest.write_bytes(content[: {'truncated': len(content) // 2, 'empty': 0}.get(damage)])
+    said = []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())
+    MMLogger.get_current_instance().addHandler(listener)
+    runner = train(
+        tiny_config, work_dir=str(work_dir), resume='latest', cfg_options={'train_cfg.max_epochs': 2}
+    )
+    assert re.search('epoch_2.pth.* is (truncated|damaged).*Going on from .*epoch_1.pth', '\n'.join(said))
+    whole = torch.load(finished / 'epoch_2.pth', weights_only=False)['state_dict']
+    torch.testing.assert_close(dict(runner.model.state_dict()), dict(whole), rtol=0, atol=0)
+
+
+def test_no_checkpoint_that_can_be_read_is_an_error(finished, tmp_path):
+    work_dir = copied(finished, tmp_path)
+    for file in work_dir.glob('epoch_*.pth'):
+        file.write_bytes(b'')
+    with pytest.raises(UserError, match='no checkpoint in .* can be read: .*epoch_1.pth.*epoch_2.pth'):
+        newest_checkpoint(work_dir)
+
+
+def copied(folder, target):
+    import shutil
+
+    return shutil.copytree(folder, target / 'copy')
+
+
+def test_a_full_disk_leaves_the_former_checkpoint_whole_and_says_so(tiny_config, tmp_path):
+    """A limit on the size of files stands for the disk: the system refuses the write in the middle."""
+    train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options={'train_cfg.max_epochs': 1})
+    size = (tmp_path / 'w/epoch_1.pth').stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
+    try:
+        with pytest.raises(UserError, match='epoch_2.pth was not written: File too large'):
+            train(tiny_config, work_dir=str(tmp_path / 'w'), resume='latest')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert newest_checkpoint(tmp_path / 'w') == str(tmp_path / 'w/epoch_1.pth')
+    assert not list((tmp_path / 'w').glob('.*'))
+    assert train(tiny_config, work_dir=str(tmp_path / 'w'), resume='latest').epoch == 2
+
+
+def test_old_checkpoints_go_when_newer_ones_are_whole(tiny_config, tmp_path):
+    options = {'train_cfg.max_epochs': 4, 'default_hooks.checkpoint.max_keep_ckpts': 2}
+    options |= {'default_hooks.checkpoint.every_iters': 1, 'train_dataloader.dataset.indices': 80}
+    with pytest.raises(SystemExit):
+        train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options | signalled(signal.SIGUSR1, 19))
+    left = {file.name for file in (tmp_path / 'w').glob('[ei]*.pth')}
+    assert left == {'epoch_2.pth', 'epoch_3.pth', 'iter_18.pth', 'iter_19.pth'}
+
+
+def test_another_number_of_batches_cannot_go_on(tiny_config, finished, tmp_path):
+    work_dir = copied(finished, tmp_path)
+    with pytest.raises(
+        UserError, match='4 batches an epoch in each of 1 processes, this one has 8 in each of 1'
+    ):
+        train(
+            tiny_config,
+            work_dir=str(work_dir),
+            resume='latest',
+            cfg_options={'train_dataloader.batch_size': 8},
+        )
+
+
+@HOOKS.register_module()
+class LossesHook(Hook):
+    """Write down the loss of every iteration in this process."""
+
+    def before_train(self, runner):
+        self.losses = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append(outputs['loss'].item())
+
+    def after_train(self, runner):
+        torch.save(self.losses, f'{runner.work_dir}/losses_{runner.rank}')
+
+
+def test_two_ranks_with_half_the_batch_have_the_losses_of_one(tiny_config, tmp_path):
+    """Augmentation on; to 1e-4, since sums are taken in another order."""
+    options = {'train_dataloader.drop_last': True, 'train_dataloader.dataset.indices': 70}
+    options |= {'train_cfg.max_epochs': 3, 'custom_hooks': [dict(type='mmconvnext.LossesHook')]}
+    half = options | {'train_dataloader.batch_size': 8}
+    hooks = dict(preload='tests.test_apis.test_interruption')
+    assert run(tiny_config, tmp_path / 'one', options, **hooks) == [0]
+    assert run(tiny_config, tmp_path / 'two', half, ranks=2, **hooks) == [0, 0]
+    whole = torch.tensor(torch.load(tmp_path / 'one/losses_0'))
+    parts = [torch.tensor(torch.load(tmp_path / f'two/losses_{rank}')) for rank in (0, 1)]
+    assert len(whole) == 12
+    torch.testing.assert_close(sum(parts) / 2, whole, rtol=1e-4, atol=0)
