@@ -1,5 +1,6 @@
 """What the tools share."""
 
+import errno
 import os
 import sys
 from argparse import ArgumentParser, Namespace
@@ -17,6 +18,10 @@ def run_tool(function: Callable, args: Namespace) -> None:
     except UserError as error:
         local_rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
         sys.exit(f'Error: {error}' if local_rank == '0' else 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f'Error: {error}. What was saved before is whole; make room and go on with --resume')
     except KeyboardInterrupt:
         print('Interrupted; what was saved before is kept', file=sys.stderr)
         sys.exit(130)

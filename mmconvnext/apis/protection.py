@@ -1,8 +1,11 @@
 """What every training gets, whichever library its config comes from: nothing it has done is lost."""
 
+from pathlib import Path
+
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import sync_random_seed
 
+from ..checkpoints import load_checkpoint
 from ..datasets.replay import Replayed
 from ..paths import CONFIGS
 
@@ -16,11 +19,20 @@ def protect(cfg: Config) -> None:
     It takes mmengine's loops, its checkpoint hook and any sampler and replaces or wraps them by ours,
     which do the same and can be resumed at any iteration. Settings stay as they are.
     """
-    if cfg.get('randomness', {}).get('seed') is None:
-        cfg.merge_from_dict({'randomness.seed': sync_random_seed()})
+    fix_seed(cfg)
     use_own_loop(cfg)
     use_own_hooks(cfg)
     use_own_batches(cfg)
+
+
+def fix_seed(cfg: Config) -> None:
+    """A run without a seed draws one; when it goes on it takes the one it began with."""
+    if cfg.get('randomness', {}).get('seed') is not None:
+        return
+    seed = None
+    if cfg.get('resume') and Path(cfg.load_from).is_file():
+        seed = load_checkpoint(cfg.load_from, mmap=True).get('meta', {}).get('seed')
+    cfg.merge_from_dict({'randomness.seed': sync_random_seed() if seed is None else seed})
 
 
 def use_own_loop(cfg: Config) -> None:
@@ -43,6 +55,9 @@ def use_own_hooks(cfg: Config) -> None:
 
 def use_own_batches(cfg: Config) -> None:
     """Wrap the batches of the training data, unless it is a stream that orders itself."""
+    for loader in (cfg.train_dataloader, cfg.get('val_dataloader')):
+        if loader is not None:
+            loader.setdefault('worker_init_fn', dict(type='mmconvnext.leave_signals_to_parent'))
     loader = cfg.train_dataloader
     if loader.get('sampler') is None:
         return

@@ -1,12 +1,13 @@
-"""Batches that can begin anywhere in an epoch."""
+"""Batches that can begin anywhere in an epoch, from workers that do not die too early."""
 
+import signal
 from collections.abc import Iterator
 from itertools import islice
 
 from mmengine.dataset import InfiniteSampler
 from torch.utils.data import BatchSampler, Sampler
 
-from ..registry import DATA_SAMPLERS
+from ..registry import DATA_SAMPLERS, FUNCTIONS
 from .replay import Draw, Draws
 
 
@@ -57,3 +58,13 @@ class ReplayableBatches:
     def __iter__(self) -> Iterator[list[Draw]]:
         start, self.start = self.start, 0
         yield from islice(self.batches, start, None if self.is_endless else len(self))
+
+
+@FUNCTIONS.register_module()
+def leave_signals_to_parent(worker_id: int) -> None:
+    """Let a dataloader's worker live on when all processes are asked to stop, so that the run can save.
+
+    Its loader ends it by a message, and it ends by itself when the training process is gone.
+    """
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,6 +1,7 @@
 """A run that is killed and resumed ends as one that was not."""
 
 import logging
+import multiprocessing
 import os
 import random
 import re
@@ -147,6 +148,40 @@ class SignalOnRankOne(Hook):
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.rank == 1 and runner.iter == 1:
             os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@HOOKS.register_module()
+class SignalEverybody(Hook):
+    """As Slurm does it: all processes of the job get the signal, workers of dataloaders too."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 1:
+            for process in multiprocessing.active_children():
+                os.kill(process.pid, signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_workers_outlive_a_signal_until_the_run_is_saved(tiny_config, tmp_path):
+    options = {'train_dataloader.num_workers': 2, 'train_dataloader.prefetch_factor': 1}
+    options |= {'custom_hooks': [dict(type='mmconvnext.SignalEverybody')], 'train_dataloader.batch_size': 2}
+    with pytest.raises(SystemExit) as left:
+        train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
+    assert left.value.code == REQUEUE
+    assert (tmp_path / 'w/iter_2.pth').is_file()
+
+
+def test_a_run_without_a_seed_keeps_the_one_it_drew(tiny_config, tmp_path):
+    options = {'randomness': dict(_delete_=True), 'train_dataloader.sampler': dict(type='DefaultSampler')}
+    with pytest.raises(SystemExit):
+        train(
+            tiny_config,
+            work_dir=str(tmp_path / 'w'),
+            cfg_options=options | signalled(signal.SIGUSR1, 3),
+        )
+    seed = torch.load(tmp_path / 'w/iter_3.pth', weights_only=False)['meta']['seed']
+    runner = train(tiny_config, work_dir=str(tmp_path / 'w'), resume='latest', cfg_options=options)
+    dataset = runner.train_dataloader.dataset
+    assert dataset.seed == runner.train_dataloader.batch_sampler.sampler.seed == runner.seed == seed
 
 
 def test_without_a_checkpoint_auto_begins_and_a_plain_resume_asks(tiny_config, tmp_path):
