@@ -1,0 +1,3 @@
+from .ema import EMAHook
+
+__all__ = ['EMAHook']
