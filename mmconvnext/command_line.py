@@ -37,6 +37,15 @@ def add_cfg_options(parser: ArgumentParser, example: str) -> None:
     )
 
 
+def add_weights(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        '--weights',
+        choices=['ema', 'raw'],
+        help='of a checkpoint of a training with EMA: the average of the weights or the weights themselves; '
+        'default as the checkpoint has it: the average in those of this package and of mmengine',
+    )
+
+
 def add_trust_checkpoint(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--trust-checkpoint',

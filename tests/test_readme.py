@@ -43,13 +43,12 @@ RUNS = {
     'tools/dist_train.sh configs/digits/convnext-atto_1xb48_digits.py 2 --work-dir work_dirs/two '
     '--cfg-options train_dataloader.batch_size=24': f'{PORT} {{}} train_cfg.max_epochs=12 {FEW}',
     'tools/train.py configs/convnext_v2/convnext-v2-atto_32xb32_in1k.py --smoke': '{}',
-    'tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k.py 8 --cfg-options '
-    'optim_wrapper.accumulative_counts=4': (
-        f'{PORT} tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k.py 2 --cfg-options '
-        'optim_wrapper.accumulative_counts=4 --smoke --work-dir work_dirs/dist'
+    'tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k.py 8 --accumulate': (
+        f'{PORT} tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k.py 2 --accumulate --smoke '
+        '--work-dir work_dirs/dist'
     ),
     'NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 tools/dist_train.sh '
-    'configs/convnext/convnext-tiny_32xb128_in1k.py 8 --cfg-options optim_wrapper.accumulative_counts=2': (
+    'configs/convnext/convnext-tiny_32xb128_in1k.py 8 --accumulate': (
         f'export NNODES=2 MASTER_ADDR=127.0.0.1 {PORT}; run="tools/dist_train.sh '
         'configs/convnext/convnext-tiny_32xb128_in1k.py 1 --smoke --work-dir work_dirs/nodes"; '
         'NODE_RANK=1 $run & NODE_RANK=0 $run && wait $!'

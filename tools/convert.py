@@ -4,7 +4,7 @@
 import argparse
 
 from mmconvnext.checkpoints import FORMATS, convert
-from mmconvnext.command_line import add_trust_checkpoint, run_tool
+from mmconvnext.command_line import add_trust_checkpoint, add_weights, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,6 +21,7 @@ def parse_args() -> argparse.Namespace:
         metavar='FORMAT',
         help='default: openmmlab, which is ours',
     )
+    add_weights(parser)
     add_trust_checkpoint(parser)
     return parser.parse_args()
 

@@ -4,7 +4,7 @@
 import argparse
 
 from mmconvnext.apis import evaluate
-from mmconvnext.command_line import add_cfg_options, add_trust_checkpoint, run_tool
+from mmconvnext.command_line import add_cfg_options, add_trust_checkpoint, add_weights, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,6 +25,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     add_cfg_options(parser, 'test_dataloader.batch_size=8')
+    add_weights(parser)
     add_trust_checkpoint(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     return parser.parse_args()

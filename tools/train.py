@@ -26,6 +26,11 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help="scale the learning rate by the batch size over the recipe's",
     )
+    parser.add_argument(
+        '--accumulate',
+        action='store_true',
+        help="accumulate gradients until the batch is the recipe's",
+    )
     start.add_argument(
         '--smoke',
         action='store_true',

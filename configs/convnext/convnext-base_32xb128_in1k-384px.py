@@ -1,6 +1,6 @@
 # ConvNeXt-Base fine-tuned from ImageNet-1K at 224 px to 384 px: the official recipe.
 #
-#   tools/dist_train.sh configs/convnext/convnext-base_32xb128_in1k-384px.py 8 --cfg-options optim_wrapper.accumulative_counts=2
+#   tools/dist_train.sh configs/convnext/convnext-base_32xb128_in1k-384px.py 8 --accumulate
 #
 # Expected top-1: 85.1 (official README), not re-run here.
 # The file name is OpenMMLab's; the official batch is 512 = 8 GPUs x 32 x 2 accumulated.

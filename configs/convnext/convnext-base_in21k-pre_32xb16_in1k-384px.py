@@ -1,6 +1,6 @@
 # ConvNeXt-Base fine-tuned from ImageNet-22K at 384 px: the official recipe.
 #
-#   tools/dist_train.sh configs/convnext/convnext-base_in21k-pre_32xb16_in1k-384px.py 8 --cfg-options optim_wrapper.accumulative_counts=4
+#   tools/dist_train.sh configs/convnext/convnext-base_in21k-pre_32xb16_in1k-384px.py 8 --accumulate
 #
 # Expected top-1: 86.8 (official README), not re-run here.
 _base_ = [

@@ -1,6 +1,6 @@
 # Isotropic ConvNeXt-Large on ImageNet-1K from scratch, 224 px: the official recipe.
 #
-#   tools/dist_train.sh configs/convnext/convnext-isotropic-large_64xb64_in1k.py 8 --cfg-options optim_wrapper.accumulative_counts=8
+#   tools/dist_train.sh configs/convnext/convnext-isotropic-large_64xb64_in1k.py 8 --accumulate
 #
 # Expected top-1: 82.6 (official README), EMA weights, not re-run here.
 # 50 epochs of warm-up; layer scale stays on, unlike in Small and Base.

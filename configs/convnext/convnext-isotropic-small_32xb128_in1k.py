@@ -1,6 +1,6 @@
 # Isotropic ConvNeXt-Small on ImageNet-1K from scratch, 224 px: the official recipe.
 #
-#   tools/dist_train.sh configs/convnext/convnext-isotropic-small_32xb128_in1k.py 8 --cfg-options optim_wrapper.accumulative_counts=4
+#   tools/dist_train.sh configs/convnext/convnext-isotropic-small_32xb128_in1k.py 8 --accumulate
 #
 # Expected top-1: 78.7 (official README), EMA weights, not re-run here.
 # 50 epochs of warm-up; no layer scale.
@@ -17,5 +17,4 @@ model = dict(
     head=dict(in_channels=384),
 )
 
-warmup, cosine = _base_.param_scheduler
-param_scheduler = [{**warmup, 'end': 50}, {**cosine, 'begin': 50}]
+param_scheduler = dict(warmup_epochs=50)

@@ -1,6 +1,6 @@
 # ConvNeXt-Large on ImageNet-1K from scratch, 224 px: the official recipe.
 #
-#   tools/dist_train.sh configs/convnext/convnext-large_64xb64_in1k.py 8 --cfg-options optim_wrapper.accumulative_counts=8
+#   tools/dist_train.sh configs/convnext/convnext-large_64xb64_in1k.py 8 --accumulate
 #
 # Expected top-1: 84.3 (official README). EMA weights, not re-run here.
 _base_ = 'convnext-tiny_32xb128_in1k.py'

@@ -1,6 +1,6 @@
 # ConvNeXt-Large fine-tuned from ImageNet-22K at 224 px: the official recipe.
 #
-#   tools/dist_train.sh configs/convnext/convnext-large_in21k-pre_16xb32_in1k.py 8 --cfg-options optim_wrapper.accumulative_counts=2
+#   tools/dist_train.sh configs/convnext/convnext-large_in21k-pre_16xb32_in1k.py 8 --accumulate
 #
 # Expected top-1: 86.6 (official README), not re-run here.
 _base_ = 'convnext-base_in21k-pre_16xb32_in1k.py'

@@ -1,6 +1,6 @@
 # ConvNeXt-Tiny fine-tuned at 384 px after ImageNet-22K.
 #
-#   tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k-384px.py 8 --cfg-options optim_wrapper.accumulative_counts=4
+#   tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k-384px.py 8 --accumulate
 #
 # Expected top-1: 84.1 (official README, weights fine-tuned straight from 22K), not re-run here.
 # No official values for this size: the recipe of Base after ImageNet-22K, with the drop path that

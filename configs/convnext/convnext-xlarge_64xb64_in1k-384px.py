@@ -1,6 +1,6 @@
 # ConvNeXt-XLarge fine-tuned from ImageNet-22K at 384 px: the official recipe.
 #
-#   tools/dist_train.sh configs/convnext/convnext-xlarge_64xb64_in1k-384px.py 8 --cfg-options optim_wrapper.accumulative_counts=8
+#   tools/dist_train.sh configs/convnext/convnext-xlarge_64xb64_in1k-384px.py 8 --accumulate
 #
 # Expected top-1: 87.8 (official README), EMA weights, not re-run here.
 # The file name is OpenMMLab's; the official batch is 512 = 8 GPUs x 8 x 8 accumulated.

@@ -1,6 +1,6 @@
 # ConvNeXt-XLarge fine-tuned from ImageNet-22K at 224 px: the official recipe.
 #
-#   tools/dist_train.sh configs/convnext/convnext-xlarge_64xb64_in1k.py 8 --cfg-options optim_wrapper.accumulative_counts=4
+#   tools/dist_train.sh configs/convnext/convnext-xlarge_64xb64_in1k.py 8 --accumulate
 #
 # Expected top-1: 87.0 (official README), EMA weights, not re-run here.
 # XLarge was only ever trained from ImageNet-22K.

@@ -1,6 +1,6 @@
 # ConvNeXt V2-Atto fine-tuned from FCMAE on ImageNet-1K, 224 px: the official recipe.
 #
-#   tools/dist_train.sh configs/convnext_v2/convnext-v2-atto_32xb32_in1k.py 8 --amp --cfg-options optim_wrapper.accumulative_counts=4
+#   tools/dist_train.sh configs/convnext_v2/convnext-v2-atto_32xb32_in1k.py 8 --amp --accumulate
 #
 # Expected top-1: 76.7 (official README; OpenMMLab measured 76.64), EMA weights, not re-run here.
 _base_ = [

@@ -1,6 +1,6 @@
 # ConvNeXt V2-Base fine-tuned at 384 px after FCMAE and ImageNet-22K.
 #
-#   tools/dist_train.sh configs/convnext_v2/convnext-v2-base_32xb32_in1k-384px.py 8 --cfg-options optim_wrapper.accumulative_counts=4
+#   tools/dist_train.sh configs/convnext_v2/convnext-v2-base_32xb32_in1k-384px.py 8 --accumulate
 #
 # Expected top-1: 87.7 (official README), EMA weights, not re-run here.
 # No official values for V2 beyond 224 px: V1's fine-tuning after ImageNet-22K, batch 512, full precision,

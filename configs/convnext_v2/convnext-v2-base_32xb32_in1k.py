@@ -1,6 +1,6 @@
 # ConvNeXt V2-Base fine-tuned from FCMAE on ImageNet-1K, 224 px: the official recipe.
 #
-#   tools/dist_train.sh configs/convnext_v2/convnext-v2-base_32xb32_in1k.py 8 --amp --cfg-options optim_wrapper.accumulative_counts=4
+#   tools/dist_train.sh configs/convnext_v2/convnext-v2-base_32xb32_in1k.py 8 --amp --accumulate
 #
 # Expected top-1: 84.9 (official README; OpenMMLab measured 84.87), EMA weights, not re-run here.
 _base_ = [

@@ -1,6 +1,6 @@
 # ConvNeXt V2-Huge fine-tuned at 512 px from ImageNet-1K at 224 px.
 #
-#   tools/dist_train.sh configs/convnext_v2/convnext-v2-huge_32xb32_in1k-512px.py 8 --cfg-options optim_wrapper.accumulative_counts=8
+#   tools/dist_train.sh configs/convnext_v2/convnext-v2-huge_32xb32_in1k-512px.py 8 --accumulate
 #
 # Expected top-1: below the 88.9 of the official README, whose weights saw ImageNet-22K first; no such 224 px
 # weights of Huge are published to start from. Not re-run here.

@@ -1,6 +1,6 @@
 # ConvNeXt V2-Nano fine-tuned from FCMAE on ImageNet-1K, 224 px.
 #
-#   tools/dist_train.sh configs/convnext_v2/convnext-v2-nano_32xb32_in1k.py 8 --amp --cfg-options optim_wrapper.accumulative_counts=4
+#   tools/dist_train.sh configs/convnext_v2/convnext-v2-nano_32xb32_in1k.py 8 --amp --accumulate
 #
 # Expected top-1: 81.9 (official README; OpenMMLab measured 81.86), EMA weights, not re-run here.
 # No official values for this size: those of Atto, the nearest size that has some.

@@ -23,6 +23,7 @@ def evaluate(
     show_dir: str | None = None,
     tta: bool = False,
     amp: bool = False,
+    weights: str | None = None,
     cfg_options: dict | None = None,
     trust_checkpoint: bool = False,
     launcher: str = 'none',
@@ -39,6 +40,7 @@ def evaluate(
         show_dir: folder for every test image with its prediction.
         tta: average the scores of the image and its mirror image.
         amp: mixed precision.
+        weights: see ``load_weights``.
         cfg_options: dotted key to value.
         trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
         launcher: ``none``, ``pytorch`` or ``slurm``.
@@ -65,7 +67,7 @@ def evaluate(
         use_tta(cfg)
     init_distributed(cfg, launcher)
 
-    runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint)
+    runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint, weights=weights)
     if out is not None and out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
     with naming_broken_images():

@@ -8,11 +8,12 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.dist import init_dist, is_distributed
+from mmengine.logging import print_log
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, PARAM_SCHEDULERS, init_default_scope
 from torch import nn
 
-from ..checkpoints import check_fit, load_weights, use_safe_loading
+from ..checkpoints import check_fit, head_changes, load_weights, use_safe_loading
 from ..engine.runner import Runner
 from ..errors import UserError
 from .protection import replayed
@@ -36,7 +37,9 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
 
 
-def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: bool = False) -> Runner:
+def build_runner(
+    cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: bool = False, weights: str | None = None
+) -> Runner:
     """mmengine's Runner for a config, checked before anything is written.
 
     Model, checkpoint, optimizer and datasets are built or read first, so that a wrong arch, a
@@ -47,25 +50,33 @@ def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: boo
         cfg: with ``work_dir`` set, after ``init_distributed``.
         loaders: the dataloaders this run will use, as ``('train_dataloader', 'val_dataloader')``.
         trust_checkpoint: unpickle whatever ``load_from`` holds, which runs any code in it.
+        weights: which ones of ``load_from``, see ``load_weights``.
 
     Raises:
         UserError: what was found, what was expected and what to do.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    use_safe_loading(trust=trust_checkpoint)
+    use_safe_loading(trust=trust_checkpoint, weights=weights)
     set_class_count(cfg)
     set_dataloader_defaults(cfg)
     model = build_on_meta(cfg)
     training = 'train_dataloader' in loaders
     if training and 'constructor' in cfg.optim_wrapper:  # mmengine's own writes a log line a parameter
         check_optimizer(cfg, model)
+    if training:
+        check_schedule(cfg)
+    told = None
     if cfg.get('load_from') is not None:
-        weights = load_weights(cfg.load_from, trust=trust_checkpoint, mmap=True)
-        check_fit(weights.tensors, model, str(cfg.load_from), new_head=training and not cfg.get('resume'))
+        loaded = load_weights(cfg.load_from, weights=weights, trust=trust_checkpoint, mmap=True)
+        starting = training and not cfg.get('resume')
+        check_fit(loaded.tensors, model, str(cfg.load_from), new_head=starting)
+        told = head_changes(loaded.tensors, model, str(cfg.load_from)) if starting else None
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
     if training:
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
     runner = Runner.from_cfg(cfg)
+    if told:
+        print_log(told, logger='current')
     for field, dataset in datasets.items():
         # As a function, since the Runner copies the settings of a dataloader, and would copy the data.
         getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)
@@ -111,6 +122,16 @@ def check_optimizer(cfg: Config, model: nn.Module) -> None:
         build_optim_wrapper(model, cfg.optim_wrapper)
     except BUILD_ERRORS as error:
         raise UserError(f'the optim_wrapper of the config cannot be built: {error}') from error
+
+
+def check_schedule(cfg: Config) -> None:
+    settings = cfg.get('param_scheduler') or []
+    for each in settings if isinstance(settings, (list, tuple)) else [settings]:
+        optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+        try:
+            PARAM_SCHEDULERS.build(each, default_args=dict(optimizer=optimizer, epoch_length=1))
+        except BUILD_ERRORS as error:
+            raise UserError(f'the param_scheduler of the config cannot be built: {error}') from error
 
 
 def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:

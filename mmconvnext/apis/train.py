@@ -9,6 +9,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..errors import UserError
+from .accumulation import accumulate_to_recipe
 from .config import load_config
 from .protection import protect
 from .resuming import choose_start
@@ -23,6 +24,7 @@ def train(
     resume: str | None = None,
     amp: bool = False,
     auto_scale_lr: bool = False,
+    accumulate: bool = False,
     no_validate: bool = False,
     smoke: bool = False,
     cfg_options: dict | None = None,
@@ -39,6 +41,7 @@ def train(
             if there is one and a new start if not, or the path of one.
         amp: mixed precision.
         auto_scale_lr: scale the learning rate by effective over base batch size.
+        accumulate: see ``accumulate_to_recipe``.
         no_validate: leave out validation.
         smoke: see ``make_smoke_test``.
         cfg_options: dotted key to value.
@@ -57,9 +60,10 @@ def train(
         use_amp(cfg)
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    average_by_optimizer_step(cfg)
     init_distributed(cfg, launcher)
     choose_start(cfg, resume)
+    if accumulate:
+        accumulate_to_recipe(cfg)
     if smoke:
         cfg = make_smoke_test(cfg)
     protect(cfg)
@@ -71,13 +75,6 @@ def train(
     if smoke:
         print_log('Smoke test passed; accuracies on noise mean nothing.', logger='current')
     return runner
-
-
-def average_by_optimizer_step(cfg: Config) -> None:
-    """Let the weight average count optimizer steps, as the official code does, not iterations."""
-    for hook in cfg.get('custom_hooks') or []:
-        if hook.type == 'EMAHook':
-            hook.setdefault('interval', cfg.optim_wrapper.get('accumulative_counts', 1))
 
 
 def use_amp(cfg: Config) -> None:
@@ -113,7 +110,8 @@ def match_batch_size(cfg: Config, runner: Runner) -> None:
         print_log(
             f'The effective batch is {effective} ({runner.world_size} x {per_process}'
             f'{f" x {accumulation} accumulated" if accumulation > 1 else ""}), the recipe was made for '
-            f'{base}. Its learning rate {lr:g} scales to {lr * effective / base:g}: pass --auto-scale-lr.',
+            f'{base}. Pass --accumulate to make it that, or --auto-scale-lr to scale the learning rate from '
+            f'{lr:g} to {lr * effective / base:g}.',
             logger='current',
             level=logging.WARNING,
         )

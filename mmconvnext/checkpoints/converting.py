@@ -13,6 +13,7 @@ def convert(
     *,
     source_format: str = 'auto',
     target_format: str = 'openmmlab',
+    weights: str | None = None,
     trust_checkpoint: bool = False,
 ) -> Weights:
     """Write the weights of one format in another.
@@ -22,6 +23,7 @@ def convert(
         target: the file to make; of the format transformers, the directory.
         source_format: see ``load_weights``.
         target_format: one of ``FORMATS``.
+        weights: see ``load_weights``.
         trust_checkpoint: unpickle whatever the source holds, which runs any code in it.
 
     Returns:
@@ -32,7 +34,7 @@ def convert(
             nothing is written.
     """
     check_target(Path(target), target_format)
-    loaded = load_weights(source, source_format, trust=trust_checkpoint)
+    loaded = load_weights(source, source_format, weights=weights, trust=trust_checkpoint)
     check_whole(loaded)
     save_weights(loaded, target, target_format)
     print(f'Wrote {target} ({target_format}) from {loaded.source} ({loaded.format})')

@@ -16,20 +16,21 @@ UNSAFE_SCHEMES = (
 )
 
 
-def use_safe_loading(*, trust: bool = False) -> None:
+def use_safe_loading(*, trust: bool = False, weights: str | None = None) -> None:
     """From now on mmengine reads files, URLs and ``mmconvnext://NAME`` by our loaders, and nothing else.
 
     Args:
         trust: see ``load_checkpoint``.
+        weights: see ``load_weights``.
     """
 
     def load(filename: str, map_location=None, **_) -> dict:
         from ..zoo.entries import source_of  # the zoo is built on this package
 
         if source_of(filename).startswith('mmconvnext://') or Path(filename).expanduser().is_dir():
-            return dict(state_dict=load_weights(filename, trust=trust).tensors)
+            return dict(state_dict=load_weights(filename, weights=weights, trust=trust).tensors)
         checkpoint = load_checkpoint(filename, map_location, trust=trust)
-        tensors = weights_of(checkpoint)
+        tensors = weights_of(checkpoint, weights)
         try:
             found = recognise(tensors, filename)
         except UserError:  # the weights of another model
@@ -37,7 +38,7 @@ def use_safe_loading(*, trust: bool = False) -> None:
         if found is not None and found.format != 'openmmlab':
             return dict(state_dict=found.tensors)
         # mmengine looks for weights under state_dict only, and takes all else for weights.
-        return checkpoint if 'state_dict' in checkpoint else dict(state_dict=tensors)
+        return dict(checkpoint if 'state_dict' in checkpoint else {}, state_dict=tensors)
 
     sources = ('', 'http://', 'https://', 'mmconvnext://')
     CheckpointLoader.register_scheme(sources, load, force=True)

@@ -60,7 +60,12 @@ class Weights:
 
 
 def load_weights(
-    source: str | Path, source_format: str = 'auto', *, trust: bool = False, mmap: bool = False
+    source: str | Path,
+    source_format: str = 'auto',
+    *,
+    weights: str | None = None,
+    trust: bool = False,
+    mmap: bool = False,
 ) -> Weights:
     """Weights of any supported format.
 
@@ -68,22 +73,23 @@ def load_weights(
         source: a file, a URL, a directory that transformers saved, or a checkpoint of the zoo as
             ``NAME`` or ``mmconvnext://NAME``.
         source_format: one of ``FORMATS``, or ``auto``.
+        weights: ``ema`` or ``raw`` of a checkpoint that has both, see ``weights_of``.
         trust: see ``load_checkpoint``.
         mmap: see ``load_checkpoint``.
 
     Raises:
-        UserError: the source cannot be read, or is of no supported format.
+        UserError: the source cannot be read, is of no supported format or has no such weights.
     """
     from ..zoo.entries import get_entry, source_of  # the zoo is built on this module
 
     source = source_of(source)
     if source.startswith('mmconvnext://'):
         entry = get_entry(source.removeprefix('mmconvnext://'))
-        return load_entry(entry, trust=trust, mmap=mmap)
+        return load_entry(entry, weights=weights, trust=trust, mmap=mmap)
     if Path(source).expanduser().is_dir():
         source = weight_file(Path(source).expanduser())
     checkpoint = load_checkpoint(source, trust=trust, mmap=mmap)
-    loaded = recognise(weights_of(checkpoint), str(source), source_format)
+    loaded = recognise(weights_of(checkpoint, weights), str(source), source_format)
     if loaded.format in DIRECTORIES:
         return described_by_config(loaded, source)
     return replace(loaded, classes=classes_of(checkpoint), **told_by(checkpoint, loaded))
@@ -121,9 +127,11 @@ def with_backbone(tensors: dict[str, Tensor], told: dict) -> Network:
     return Network({**found.backbone, **told}, found.head)
 
 
-def load_entry(entry: 'Entry', *, trust: bool = False, mmap: bool = False) -> Weights:
+def load_entry(
+    entry: 'Entry', *, weights: str | None = None, trust: bool = False, mmap: bool = False
+) -> Weights:
     """Weights of a checkpoint of the zoo, with what the zoo knows of them; see ``load_weights``."""
-    loaded = load_weights(entry.weights, entry.format, trust=trust, mmap=mmap)
+    loaded = load_weights(entry.weights, entry.format, weights=weights, trust=trust, mmap=mmap)
     return replace(
         loaded,
         source=entry.name,

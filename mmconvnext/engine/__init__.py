@@ -1,4 +1,5 @@
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import EpochLoop, IterLoop
+from .schedule import WarmupCosineLR
 
-__all__ = ['EpochLoop', 'IterLoop', 'LayerDecayOptimWrapperConstructor']
+__all__ = ['EpochLoop', 'IterLoop', 'LayerDecayOptimWrapperConstructor', 'WarmupCosineLR']

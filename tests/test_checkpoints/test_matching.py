@@ -50,3 +50,33 @@ def test_new_head_may_differ_in_classes_only_when_asked():
     check_fit(weights, Ours(arch=SMALL), 'x.pth', new_head=True)
     with pytest.raises(UserError, match='head.fc.weight'):
         check_fit(weights, Ours(arch=SMALL), 'x.pth')
+
+
+RAW, EMA = dict(fc=torch.zeros(1)), dict(fc=torch.ones(1))
+OF_MMENGINE = dict(state_dict=EMA, ema_state_dict={'module.fc': RAW['fc'], 'steps': torch.tensor(3)})
+OF_TIMM = dict(state_dict=RAW, state_dict_ema=EMA, epoch=3)
+OF_THE_OFFICIAL_CODE = dict(model=RAW, model_ema=EMA, args=None)
+
+
+@pytest.mark.parametrize('checkpoint', [OF_MMENGINE, OF_TIMM, OF_THE_OFFICIAL_CODE])
+def test_weights_and_their_average_are_told_apart(checkpoint):
+    assert weights_of(checkpoint, 'raw') == RAW
+    assert weights_of(checkpoint, 'ema') == EMA
+
+
+@pytest.mark.parametrize(
+    ('checkpoint', 'has'),
+    [(dict(state_dict=RAW), 'under state_dict,'), (dict(model=RAW), 'under model,'), (RAW, 'one set')],
+)
+@pytest.mark.parametrize('which', ['raw', 'ema'])
+def test_asking_one_set_of_weights_for_another_is_an_error(checkpoint, has, which):
+    with pytest.raises(UserError, match=f'--weights {which}: .*{has}'):
+        weights_of(checkpoint, which)
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['_orig_mod.head.fc', 'module._orig_mod.head.fc', '_orig_mod.module.head.fc', 'head._orig_mod.fc'],
+)
+def test_names_of_compiled_models_are_those_of_the_model(name):
+    assert weights_of({'model': {name: RAW['fc']}}) == {'head.fc': RAW['fc']}

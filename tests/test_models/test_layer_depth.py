@@ -21,6 +21,7 @@ PARTS = [
     'stages.2.8.gamma',
     'downsample_layers.3.0.weight',
     'stages.3.1.gamma',
+    'norm0.weight',
     'norm3.weight',
     'head.fc.weight',
 ]
@@ -29,12 +30,13 @@ PARTS = [
 @pytest.mark.parametrize(
     ('scheme', 'sizes', 'expected', 'count'),
     [
-        ('group', BASE, [0, 1, 2, 2, 3, 3, 5, 12, 12, 13, 13], 14),
-        ('group', TINY, [0, 1, 2, 2, 3, 3, 5, 6, 6, 7, 7], 8),
-        ('single', TINY, [1, 3, 4, 4, 7, 7, 15, 16, 17, 19, 19], 20),
-        ('stage', BASE, [0, 1, 0, 2, 0, 3, 3, 0, 4, 13, 13], 14),
-        ('stage', TINY, [0, 1, 0, 2, 0, 3, 3, 0, 4, 7, 7], 8),
+        ('group', BASE, [0, 1, 2, 2, 3, 3, 5, 12, 12, 13, 13, 13], 14),
+        ('group', TINY, [0, 1, 2, 2, 3, 3, 5, 6, 6, 7, 7, 7], 8),
+        ('single', TINY, [1, 3, 4, 4, 7, 7, 15, 16, 17, 19, 19, 19], 20),
+        ('stage', BASE, [0, 1, 0, 2, 0, 3, 3, 0, 4, 13, 13, 13], 14),
+        ('stage', TINY, [0, 1, 0, 2, 0, 3, 3, 0, 4, 7, 7, 7], 8),
     ],
+    ids=['ImageNet and COCO', 'COCO Tiny', 'V2 single', 'ADE20K', 'ADE20K Tiny'],
 )
 def test_depths_of_every_part(scheme, sizes, expected, count):
     assert depths(scheme, sizes, PARTS) == expected

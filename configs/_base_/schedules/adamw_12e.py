@@ -1,25 +1,11 @@
 # A short training from scratch on small data.
+_base_ = 'adamw.py'
+
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, eps=1e-8, betas=(0.9, 0.999)),
+    optimizer=dict(lr=2e-3, weight_decay=0.05),
     # No weight decay on vectors and biases.
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
-
-param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-9, by_epoch=True, end=1, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=1e-3,
-        by_epoch=True,
-        begin=1,
-        end=12,
-        convert_to_iter_based=True,
-    ),
-]
-
-train_cfg = dict(by_epoch=True, max_epochs=12, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
-
+param_scheduler = dict(epochs=12, warmup_epochs=1, min_lr=2e-6)
+train_cfg = dict(max_epochs=12)
 auto_scale_lr = dict(base_batch_size=48)

@@ -1,24 +1,12 @@
-# V1 on ImageNet-22K (official TRAINING.md, batch 4096).
+# V1 on ImageNet-22K (official TRAINING.md, batch 4096), which is not evaluated.
+_base_ = 'adamw.py'
+
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.004, weight_decay=0.05, eps=1e-8, betas=(0.9, 0.999)),
+    optimizer=dict(lr=0.004, weight_decay=0.05),
     # No weight decay on vectors and biases.
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
-
-param_scheduler = [
-    # From 0; mmengine's rule multiplies, so it needs a start above 0.
-    dict(type='LinearLR', start_factor=1e-9, by_epoch=True, end=5, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=1e-6 / 0.004,
-        by_epoch=True,
-        begin=5,
-        end=90,
-        convert_to_iter_based=True,
-    ),
-]
-
-train_cfg = dict(by_epoch=True, max_epochs=90)
-
+param_scheduler = dict(epochs=90, warmup_epochs=5)
+train_cfg = dict(max_epochs=90)
+val_cfg = test_cfg = None
 auto_scale_lr = dict(base_batch_size=4096)

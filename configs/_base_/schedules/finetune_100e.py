@@ -1,26 +1,11 @@
 # V2 fine-tuning, Base (official TRAINING.md, batch 1024; lr = blr 6.25e-4 x 1024 / 256).
+_base_ = 'adamw.py'
+
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.0025, weight_decay=0.05, eps=1e-8, betas=(0.9, 0.999)),
+    optimizer=dict(lr=0.0025, weight_decay=0.05),
     constructor='mmconvnext.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=0.6, layer_decay_scheme='group'),
 )
-
-param_scheduler = [
-    # From 0; mmengine's rule multiplies, so it needs a start above 0.
-    dict(type='LinearLR', start_factor=1e-9, by_epoch=True, end=20, convert_to_iter_based=True),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=1e-6 / 0.0025,
-        by_epoch=True,
-        begin=20,
-        end=100,
-        convert_to_iter_based=True,
-    ),
-]
-
-train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
-
+param_scheduler = dict(epochs=100, warmup_epochs=20, warmup_reaches_peak=False)
+train_cfg = dict(max_epochs=100)
 auto_scale_lr = dict(base_batch_size=1024)
