@@ -1,6 +1,7 @@
 from .digits import Digits
 from .preprocessing import Preprocessing
+from .shards import Shards
 from .synthetic import Synthetic
 from .transforms import FloorCenterCrop
 
-__all__ = ['Digits', 'FloorCenterCrop', 'Preprocessing', 'Synthetic']
+__all__ = ['Digits', 'FloorCenterCrop', 'Preprocessing', 'Shards', 'Synthetic']
