@@ -425,3 +425,20 @@ def test_error_of_a_loader_process_is_one_message(tiny_config, root, tmp_path):
         train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
     assert str(caught.value).startswith(f'{tmp_path}/val/000002.tar/000000020-')
     assert str(caught.value).endswith('replace it and make the shards anew')
+
+
+@pytest.mark.parametrize(
+    'fragment, schedule', [('imagenet_shards_224', 'adamw_300e'), ('imagenet21k_shards_224', 'adamw_90e')]
+)
+def test_configs_of_shards_run_small_without_them(fragment, schedule, tmp_path):
+    repo = Path(__file__).parents[2]
+    config = tmp_path / 'small.py'
+    config.write_text(
+        f"_base_ = ['{repo}/configs/_base_/models/convnext.py', "
+        f"'{repo}/configs/_base_/datasets/{fragment}.py', "
+        f"'{repo}/configs/_base_/schedules/{schedule}.py', '{repo}/configs/_base_/default_runtime.py']\n"
+        'arch = dict(_delete_=True, depths=(1, 1, 1, 1), channels=(8, 8, 8, 8))\n'
+        'model = dict(backbone=dict(arch=arch), head=dict(num_classes=1000, in_channels=8))\n'
+        'train_dataloader = dict(sampler=None)\n'
+    )
+    assert train(config, work_dir=str(tmp_path / 'work'), smoke=True).iter == 2
