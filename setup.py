@@ -43,6 +43,7 @@ setup(
         'torch>=2.6',
         'torchvision',
         'tqdm',
+        'webdataset>=1.0',
     ],
     extras_require={
         'maintained': MAINTAINED,

@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, PARAM_SCHEDULERS, init_default_scope
 from torch import nn
+from torch.utils.data import IterableDataset
 
 from ..checkpoints import check_fit, head_changes, load_weights, use_safe_loading
 from ..engine.runner import Runner
@@ -20,6 +21,8 @@ from .protection import replayed
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
 BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+
+SHARDS = 'mmconvnext.Shards'
 
 # Counting the labels of more samples than this takes longer than a wrong label would cost.
 MOST_LABELS_READ = 100_000
@@ -95,6 +98,11 @@ def set_dataloader_defaults(cfg: Config) -> None:
         loader = cfg.get(field)
         if loader is not None:
             loader.setdefault('collate_fn', dict(type='default_collate'))
+            if loader.dataset.type == SHARDS:
+                # Shards have an order of their own; each iterator begins where the dataset is told to.
+                loader.update(sampler=None, persistent_workers=False)
+                training = field == 'train_dataloader'
+                loader.dataset.update(batch_size=loader.batch_size, training=training)
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
             loader.setdefault('pin_memory', torch.cuda.is_available())
 
@@ -141,7 +149,7 @@ def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
     root = settings.get('data_root')
     if root:
         place += f', data_root {root}'
-        if not Path(root).expanduser().is_dir():
+        if settings.type != SHARDS and not Path(root).expanduser().is_dir():
             raise UserError(
                 f'{field}.dataset.data_root {root} is not a folder. Put the data or a link to it there, '
                 f'or pass --cfg-options {field}.dataset.data_root=FOLDER.'
@@ -164,11 +172,14 @@ def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
 
 @contextmanager
 def naming_broken_images():
-    """Turn the traceback of a loader process that met a broken image into a message with its path."""
+    """Turn the traceback of a loader process into its message; of a broken image, with its path."""
     try:
         yield
     except Exception as error:
         # A loader process sends its whole traceback as text; the message comes last.
+        told = str(error).split(f'\n{UserError.__module__}.UserError: ')
+        if isinstance(error, UserError) and len(told) > 1:
+            raise UserError(told[-1].strip()) from error
         broken = re.findall(r'failed to load image: (.+)', str(error))
         if not broken:
             raise
@@ -203,10 +214,13 @@ def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
 
 def check_first_image(dataset: BaseDataset, model: nn.Module, place: str) -> None:
     """Send one image through the pipeline here, where its error is readable, not in a worker."""
+    streamed = isinstance(dataset, IterableDataset)
     try:
-        image = dataset[0]['inputs']
+        image = (dataset.first() if streamed else dataset[0])['inputs']
+    except UserError:
+        raise
     except Exception as error:  # transforms raise what they like, cv2 its own
-        path = dataset.get_data_info(0).get('img_path', 'number 0')
+        path = 'number 0' if streamed else dataset.get_data_info(0).get('img_path', 'number 0')
         raise UserError(f'{place}: image {path} does not pass the pipeline: {error}') from error
     needed = getattr(getattr(model, 'backbone', None), 'min_input_size', 0)
     if isinstance(image, torch.Tensor) and min(image.shape[-2:]) < needed:

@@ -18,6 +18,8 @@ def make_smoke_test(cfg: Config) -> Config:
         if loader is None:
             continue
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+        if loader.get('sampler') is None:  # of a dataset with an order of its own
+            loader.sampler = dict(type='DefaultSampler', shuffle=field == 'train_dataloader')
         loader.dataset = ConfigDict(
             type='mmconvnext.Synthetic',
             num_classes=cfg.model.head.num_classes,

@@ -1,7 +1,8 @@
 from .batches import ReplayableBatches
 from .digits import Digits
 from .preprocessing import Preprocessing
+from .shards import Shards
 from .synthetic import Synthetic
 from .transforms import FloorCenterCrop
 
-__all__ = ['Digits', 'FloorCenterCrop', 'Preprocessing', 'ReplayableBatches', 'Synthetic']
+__all__ = ['Digits', 'FloorCenterCrop', 'Preprocessing', 'ReplayableBatches', 'Shards', 'Synthetic']

@@ -1,6 +1,7 @@
 """Image transforms that mmpretrain lacks."""
 
-from mmcv.transforms import BaseTransform
+from mmcv import imfrombytes
+from mmcv.transforms import BaseTransform, LoadImageFromFile
 
 from ..registry import TRANSFORMS
 
@@ -22,3 +23,16 @@ class FloorCenterCrop(BaseTransform):
         results['img'] = image[top : top + side, left : left + side]
         results['img_shape'] = results['img'].shape[:2]
         return results
+
+
+class LoadImageFromBytes(LoadImageFromFile):
+    """What ``LoadImageFromFile`` makes of a file, from ``img_bytes``; ``img_path`` is for messages."""
+
+    def transform(self, results: dict) -> dict:
+        image = imfrombytes(results.pop('img_bytes'), flag=self.color_type, backend=self.imdecode_backend)
+        # As mmcv says it: cv2 returns nothing for what it cannot decode.
+        assert image is not None, f'failed to load image: {results["img_path"]}'
+        if self.to_float32:
+            image = image.astype('float32')
+        shape = image.shape[:2]
+        return {**results, 'img': image, 'img_shape': shape, 'ori_shape': shape}

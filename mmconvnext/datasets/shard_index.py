@@ -1,0 +1,160 @@
+"""What lies in a folder of shards, or behind a URL: index.json, and a file for every shard."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from webdataset.gopen import gopen, gopen_schemes
+
+from ..errors import UserError
+
+INDEX, UNFINISHED = 'index.json', 'unfinished.json'
+# A name becomes part of a path, a URL or a shell command, and the index may come from elsewhere.
+PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar file.
+
+    Attributes:
+        name: of the file.
+        samples: how many it holds.
+        size: in bytes.
+    """
+
+    name: str
+    samples: int
+    size: int
+
+
+@dataclass(frozen=True)
+class ShardIndex:
+    """What ``index.json`` says.
+
+    Attributes:
+        images: hash over the names and sizes of the images that the shards were made from.
+        classes: names in the order of the labels.
+        shards: in the order in which samples are numbered.
+    """
+
+    images: str
+    classes: tuple[str, ...]
+    shards: tuple[Shard, ...]
+
+    @property
+    def samples(self) -> int:
+        return sum(shard.samples for shard in self.shards)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+
+def is_url(root: str) -> bool:
+    return re.match(r'pipe:|[A-Za-z][A-Za-z0-9+.-]*://', root) is not None
+
+
+def url_of(root: str, name: str) -> str:
+    """Where webdataset finds a file of a root, see ``Shards``."""
+    if '{}' in root:
+        return root.replace('{}', name)
+    if is_url(root):
+        return f'{root.rstrip("/")}/{name}'
+    return str(Path(root).expanduser().absolute() / name)
+
+
+def read_index(root: str) -> ShardIndex:
+    """The checked index of a root.
+
+    Raises:
+        UserError: it cannot be read, or does not say what it should; in a folder, also if a shard is
+            missing or was not copied whole.
+    """
+    check_root(root)
+    place = url_of(root, INDEX)
+    try:
+        with gopen(place) as stream:
+            text = stream.read()
+    except OSError as error:
+        if not is_url(root) and Path(root, UNFINISHED).expanduser().is_file():
+            raise UserError(
+                f'{root} holds shards that are not complete; start tools/make_shards.py again, it goes on'
+            ) from error
+        raise UserError(
+            f'{place} cannot be read: {error}. Make shards with tools/make_shards.py, or correct data_root'
+        ) from error
+    try:
+        index = parse_index(json.loads(text))
+    except ValueError as error:  # of json, too
+        raise UserError(
+            f'{place} is no index of shards: {error}; make it with tools/make_shards.py'
+        ) from error
+    if not is_url(root):
+        check_files(Path(root).expanduser(), index)
+    return index
+
+
+def check_root(root: str) -> None:
+    """Raise for a URL that webdataset could not open."""
+    scheme = root.split(':')[0]
+    if scheme == 'pipe' and '{}' not in root:
+        raise UserError(
+            f'data_root {root} needs {{}} where the name of a file goes, as "pipe:cat shards/{{}}"'
+        )
+    if is_url(root) and scheme not in (*gopen_schemes, 'file'):
+        raise UserError(
+            f'data_root {root}: webdataset opens no {scheme}://; name a command that writes a file to its '
+            f'output, as "pipe:aws s3 cp {root.rstrip("/")}/{{}} -"'
+        )
+
+
+def parse_index(found) -> ShardIndex:
+    """Raises ValueError with what was found and what was expected."""
+    images = expect(found, 'images', lambda v: isinstance(v, str), 'a text')
+    classes = expect(
+        found,
+        'classes',
+        lambda v: isinstance(v, list) and all(isinstance(c, str) for c in v),
+        'a list of names',
+    )
+    shards = []
+    listed = expect(found, 'shards', lambda v: isinstance(v, list) and v, 'a list of at least one shard')
+    for i, entry in enumerate(listed):
+        try:
+            name = expect(
+                entry, 'name', lambda v: isinstance(v, str) and PLAIN_NAME.fullmatch(v), 'a plain file name'
+            )
+            counts = [expect(entry, key, is_count, 'a whole number above 0') for key in ('samples', 'size')]
+        except ValueError as error:
+            raise ValueError(f'in shards[{i}], {error}') from error
+        shards.append(Shard(name, *counts))
+    names = [shard.name for shard in shards]
+    if len(set(names)) < len(names):
+        raise ValueError(f'{next(n for n in names if names.count(n) > 1)} is listed twice')
+    return ShardIndex(images, tuple(classes), tuple(shards))
+
+
+def expect(found, key: str, is_right: Callable, expected: str):
+    if not isinstance(found, dict) or key not in found:
+        raise ValueError(f'{key!r} is missing')
+    if not is_right(found[key]):
+        raise ValueError(f'{key!r} is {found[key]!r:.60}, and should be {expected}')
+    return found[key]
+
+
+def is_count(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def check_files(folder: Path, index: ShardIndex) -> None:
+    for shard in index.shards:
+        file = folder / shard.name
+        size = file.stat().st_size if file.is_file() else None
+        if size != shard.size:
+            found = 'is missing' if size is None else f'has {size:,} bytes'
+            raise UserError(
+                f'{file} {found}, but {INDEX} lists it with {shard.size:,} bytes; copy it again, '
+                'or make the shards anew'
+            )

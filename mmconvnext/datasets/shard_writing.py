@@ -1,0 +1,267 @@
+"""What tools/make_shards.py does: tar shards out of a folder of images."""
+
+import hashlib
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock, Timeout
+from mmpretrain.datasets import ImageNet
+from mmpretrain.datasets.custom import find_folders, get_samples
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from webdataset import TarWriter
+
+from ..errors import UserError
+from .shard_index import INDEX, UNFINISHED, Shard, ShardIndex
+
+UNITS = {'': 1, 'KB': 10**3, 'MB': 10**6, 'GB': 10**9, 'TB': 10**12}
+# Of the tar format: a header or a piece of data fills blocks, and a file records; two blocks are its end.
+BLOCK, RECORD = 512, 10_240
+
+
+class Image(NamedTuple):
+    """A file of the folder: its path in there, its label, its size in bytes."""
+
+    path: str
+    label: int
+    size: int
+
+    @property
+    def size_in_tar(self) -> int:
+        return 3 * BLOCK + rounded_up(self.size, BLOCK)  # the label has a header and a block
+
+
+class Plan(NamedTuple):
+    """What the index will say, and the images of each shard."""
+
+    index: ShardIndex
+    members: list[list[Image]]
+
+
+def make_shards(
+    image_folder: str | Path,
+    out: str | Path,
+    *,
+    max_size: str | None = None,
+    per_shard: int | None = None,
+    workers: int = 4,
+) -> ShardIndex:
+    """Write the images of a folder into tar shards, in a random order that is the same every time.
+
+    The bytes of the images stay as they are. Killed and started again it goes on with the shards
+    that are missing; the files are the same as without the kill. ``index.json`` comes last.
+
+    Args:
+        image_folder: with one folder a class; labels as of mmpretrain's ``CustomDataset``.
+        out: new folder, or one in which this was started before.
+        max_size: of a shard, as ``1GB`` (10^9 bytes, the default) or ``500MB``; a larger image is
+            alone in its shard.
+        per_shard: images of a shard, in place of ``max_size``.
+        workers: shards written at a time.
+
+    Raises:
+        UserError: what was found, what was expected and what to do.
+    """
+    image_folder, out = Path(image_folder), Path(out)
+    if not image_folder.is_dir():
+        raise UserError(f'{image_folder} is not a folder; name one that holds one folder a class')
+    if out.resolve().is_relative_to(image_folder.resolve()):
+        raise UserError(
+            f'{out} is inside {image_folder}, where it would be taken for a class; name another folder'
+        )
+    if out.exists() and not out.is_dir():
+        raise UserError(f'{out} is a file; name a new folder')
+    if max_size is not None and per_shard is not None:
+        raise UserError('--max-size and --per-shard exclude each other; leave one out')
+    for option, number in (('--per-shard', per_shard), ('--workers', workers)):
+        if number is not None and number < 1:
+            raise UserError(f'{option} is {number}; it should be at least 1')
+    limit = bytes_of(max_size or '1GB')
+
+    print(f'Listing the images in {image_folder}', flush=True)
+    plan = plan_shards(*list_images(image_folder), limit=limit, per_shard=per_shard)
+    done = check_out(out, image_folder, plan.index)
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / '.lock')
+    try:
+        with lock.acquire(timeout=0):
+            if not done:
+                replace_file(out / UNFINISHED, plan.index.to_json())
+                write_missing(plan, image_folder, out, workers)
+                (out / UNFINISHED).rename(out / INDEX)
+            # A lock file would be copied along with the shards.
+            Path(lock.lock_file).unlink()
+    except Timeout as error:
+        raise UserError(f'another make_shards writes to {out}; wait until it is done') from error
+    print(f'{out} holds {plan.index.samples:,} images in {len(plan.index.shards):,} shards')
+    return plan.index
+
+
+def bytes_of(size: str) -> int:
+    found = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([KMGT]?B)?', size.strip().upper())
+    if not found or float(found[1]) == 0:
+        raise UserError(f'--max-size {size} is no size; write it as 1GB or 500MB')
+    return int(float(found[1]) * UNITS[found[2] or ''])
+
+
+def rounded_up(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+def list_images(folder: Path) -> tuple[list[str], list[Image]]:
+    """The classes, and the images in mmpretrain's order."""
+    classes, labels = find_folders(str(folder))
+    samples, _ = get_samples(str(folder), labels, is_image)
+    if not samples:
+        raise UserError(
+            f'{folder} has no images in {len(classes)} folders; it should hold one folder a class, '
+            f'with files that end in {", ".join(ImageNet.IMG_EXTENSIONS)}'
+        )
+    return classes, [Image(path, label, (folder / path).stat().st_size) for path, label in samples]
+
+
+def is_image(name: str) -> bool:
+    return name.lower().endswith(ImageNet.IMG_EXTENSIONS)
+
+
+def plan_shards(classes: list[str], images: list[Image], *, limit: int, per_shard: int | None) -> Plan:
+    """Which image goes into which shard; with ``per_shard`` the limit in bytes is not looked at."""
+    listing = hashlib.sha256()
+    for image in images:
+        listing.update(f'{image.path}\0{image.label}\0{image.size}\n'.encode(errors='surrogateescape'))
+    members, filled = [[]], 2 * BLOCK
+    # RandomState's permutations stay the same in all versions of numpy.
+    for i in np.random.RandomState(0).permutation(len(images)):
+        image = images[i]
+        size = rounded_up(filled + image.size_in_tar, RECORD)
+        is_full = len(members[-1]) == per_shard if per_shard else size > limit
+        if is_full and members[-1]:
+            members.append([])
+            filled = 2 * BLOCK
+        members[-1].append(image)
+        filled += image.size_in_tar
+    shards = [
+        Shard(
+            f'{number:06d}.tar',
+            len(group),
+            rounded_up(2 * BLOCK + sum(image.size_in_tar for image in group), RECORD),
+        )
+        for number, group in enumerate(members)
+    ]
+    return Plan(ShardIndex(listing.hexdigest(), tuple(classes), tuple(shards)), members)
+
+
+def check_out(out: Path, image_folder: Path, index: ShardIndex) -> bool:
+    """Whether the shards are complete; raise if the folder holds others, or the disk is too small."""
+    for name in (INDEX, UNFINISHED):
+        if (out / name).is_file():
+            if (out / name).read_text() != index.to_json():
+                raise UserError(
+                    f'{out} holds shards of other images than are in {image_folder} now, or of another size; '
+                    'name a new folder, or delete this one'
+                )
+            if name == INDEX:
+                return True
+            break
+    else:
+        if out.is_dir() and any(not file.name.startswith('.') for file in out.iterdir()):
+            raise UserError(
+                f'{out} is not empty, and nothing in it says that make_shards began there; name a new folder'
+            )
+    parent = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    needed = sum(shard.size for shard in index.shards if not (out / shard.name).is_file())
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise UserError(
+            f'the shards need {needed / 1e9:,.1f} GB, and the disk of {out} has {free / 1e9:,.1f} GB left; '
+            'free some, or choose a folder on another disk'
+        )
+    return False
+
+
+def write_missing(plan: Plan, image_folder: Path, out: Path, workers: int) -> None:
+    """Write the shards that are not there yet, several at a time."""
+    firsts = np.cumsum([0, *(shard.samples for shard in plan.index.shards)])
+    stop = threading.Event()
+    todo = [i for i, shard in enumerate(plan.index.shards) if not (out / shard.name).is_file()]
+    total = sum(shard.size for shard in plan.index.shards)
+    console = Console(stderr=True)
+    columns = (TextColumn('Writing shards'), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with (
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        left = sum(plan.index.shards[i].size for i in todo)
+        task = progress.add_task('', total=total, completed=total - left)
+
+        def write(i: int) -> Shard:
+            shard = plan.index.shards[i]
+            for size in write_shard(image_folder, plan.members[i], int(firsts[i]), out / shard.name):
+                progress.advance(task, size)
+                if stop.is_set():
+                    break
+            return shard
+
+        try:
+            writing = [pool.submit(write, i) for i in todo]
+            for done, future in enumerate(as_completed(writing), len(plan.index.shards) - len(todo) + 1):
+                shard = future.result()
+                if not console.is_terminal:
+                    print(f'{shard.name} written, {done:,} of {len(plan.index.shards):,} shards', flush=True)
+        except OSError as error:
+            raise UserError(
+                f'{error}. The shards in {out} that are complete are kept; start again to go on'
+            ) from error
+        finally:
+            # Ctrl-C or a full disk ends all writers within an image.
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def write_shard(image_folder: Path, images: list[Image], first: int, file: Path) -> Iterator[int]:
+    """Write a shard, which appears when it is whole; gives the size of each image in it on the way.
+
+    Raises:
+        OSError: reading or writing failed.
+        UserError: an image has changed since it was listed.
+    """
+    part = file.with_name(f'.{file.name}.part')
+    try:
+        with part.open('wb') as stream:
+            # The time would make each writing another file.
+            with TarWriter(stream, encoder=False, mtime=0) as tar:
+                for number, image in enumerate(images, first):
+                    content = (image_folder / image.path).read_bytes()
+                    if len(content) != image.size:
+                        raise UserError(
+                            f'{image_folder / image.path} had {image.size:,} bytes when this began and has '
+                            f'{len(content):,} now; leave the images alone while shards are made'
+                        )
+                    suffix = Path(image.path).suffix[1:].lower()
+                    key = key_of(number, image.path)
+                    tar.write({'__key__': key, 'cls': str(image.label).encode(), suffix: content})
+                    yield image.size_in_tar
+            # Else a power cut could keep the new name and lose what is behind it.
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.rename(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def key_of(number: int, path: str) -> str:
+    """A number of its own, and what is needed to find the image in the folder again."""
+    return f'{number:09d}-{re.sub("[^A-Za-z0-9_-]", "_", Path(path).stem)[:60]}'
+
+
+def replace_file(file: Path, text: str) -> None:
+    part = file.with_name(f'.{file.name}.part')
+    part.write_text(text)
+    part.replace(file)

@@ -1,0 +1,379 @@
+"""Images out of tar shards, from a disk, over HTTP or out of object storage."""
+
+import logging
+import random
+import tarfile
+import time
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from itertools import accumulate, chain, count, groupby
+from typing import NamedTuple
+
+from mmengine.dataset import Compose
+from mmengine.dist import get_dist_info
+from mmengine.logging import print_log
+from mmpretrain.datasets import ImageNet
+from mmpretrain.registry import TRANSFORMS
+from torch.utils.data import IterableDataset, get_worker_info
+from webdataset.gopen import gopen, set_options
+from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_expander
+
+from ..errors import UserError
+from ..registry import DATASETS
+from .replay import draws_put_back, is_broken_image, mark_replaced, mixed, seed_draws
+from .shard_index import Shard, is_url, read_index, url_of
+from .transforms import LoadImageFromBytes
+
+IMAGE_SUFFIXES = tuple(extension[1:] for extension in ImageNet.IMG_EXTENSIONS)
+# Seconds before a shard behind a URL is opened again.
+WAITS = (1, 5, 25)
+# More broken images in a row than this mean that something else is wrong.
+MOST_BROKEN = 100
+
+
+class Raw(NamedTuple):
+    """A sample as it lies in a shard.
+
+    Attributes:
+        sample: its place in the order of the index, the same in every epoch and run.
+        path: of the shard, then the key.
+        image: the bytes of the image file.
+        label: from 0.
+    """
+
+    sample: int
+    path: str
+    image: bytes
+    label: int
+
+
+class Part(NamedTuple):
+    """What one worker of one process gives in an epoch.
+
+    Attributes:
+        start: place of its first sample in the epoch's order.
+        samples: from there on, each is given once.
+        slots: how many it gives: ``samples``, and perhaps the one behind them to make processes equal.
+    """
+
+    start: int
+    samples: int
+    slots: int
+
+
+def split(
+    total: int, *, rank: int, world_size: int, workers: int, worker: int, batch_size: int, training: bool
+) -> Part:
+    """The part of a worker, such that no sample is given twice and every process gives as many.
+
+    A process has one range of the epoch's order. Of its batches 0, 1, ... worker w serves w, w +
+    workers, ..., as DataLoader asks in turn, from a range of its own.
+
+    In training, a process gives whole batches; what is left over is left out of this epoch. In
+    evaluation every sample is given; where processes differ by one, the shorter ones add a sample
+    as their very last, where mmengine, which takes results from the processes in turn, cuts it off.
+    """
+    each, left = divmod(total, world_size)
+    if training:
+        start, samples = rank * each, each - each % batch_size
+        slots = samples
+    else:
+        start, samples = rank * each + min(rank, left), each + (rank < left)
+        slots = each + (left > 0)
+    batches = -(-slots // batch_size)
+    last = (batches - 1) % workers
+    for w in range(worker + 1):
+        served = len(range(w, batches, workers)) * batch_size
+        if w == last:
+            served -= batches * batch_size - slots
+        real = served - (slots - samples if w == last else 0)
+        if w == worker:
+            return Part(start, real, served)
+        start += real
+    raise AssertionError(f'worker {worker} of {workers}')
+
+
+class ShuffleBuffer:
+    """Offsets 0, 1, ... ``count - 1`` in a random order, each at most ``size`` places ahead of its turn.
+
+    The order depends on the generator alone, so going on in its middle needs no data.
+    """
+
+    def __init__(self, count: int, size: int, draw: random.Random):
+        self.count, self.draw = count, draw
+        self.held = list(range(min(size, count)))
+        self.ahead = len(self.held)  # the first offset that is not in the buffer yet
+
+    def pop(self) -> int:
+        place = self.draw.randrange(len(self.held))
+        leaving, newcomer = self.held[place], self.ahead
+        if newcomer < self.count:
+            self.ahead += 1
+        else:
+            newcomer = self.held.pop()
+        if place < len(self.held):
+            self.held[place] = newcomer
+        return leaving
+
+
+@DATASETS.register_module()
+class Shards(IterableDataset):
+    """Images out of the tar shards that ``tools/make_shards.py`` writes, for data past one disk.
+
+    A sample is never given twice in an epoch, and every process takes as many steps. In training
+    those that do not fill a batch in each process are left out, others in every epoch. A sample's
+    augmentation depends on ``seed``, the epoch and the sample alone. An image that cannot be
+    decoded is replaced by the next one that can, with a warning; in evaluation it is an error.
+
+    A worker has one shard open at a time. It needs memory for ``shuffle_buffer`` encoded images: at
+    the 90 kB of a mean image of ImageNet-22K, 1,000 are 90 MB a worker. Where there are fewer
+    shards than workers of all processes, workers read through shards of which they use a part.
+
+    Its DataLoader takes ``sampler=None`` and ``persistent_workers=False``, which ``build_runner``
+    sees to. The training loop calls ``set_position`` before each ``iter(dataloader)``.
+
+    ``len()`` in training is the number of samples that this process gives in an epoch. In evaluation
+    it is that of all processes, since mmengine cuts the gathered results to it.
+
+    Args:
+        data_root: folder, or URL of one for webdataset: ``https://HOST/PATH``, ``gs://``, ``hf://``;
+            or a command with ``{}`` for the name of a file, as
+            ``pipe:aws s3 cp s3://BUCKET/PATH/{} -``.
+        pipeline: as of an image dataset; its ``LoadImageFromFile``, if it has one, decodes the bytes.
+        batch_size: of one process; ``build_runner`` takes it from the dataloader.
+        training: see above; ``build_runner`` sets it.
+        seed: of the order and of the augmentation.
+        shuffle: permute the shards in every epoch, and the samples inside a buffer.
+        shuffle_buffer: samples among which a worker chooses the next one.
+
+    Raises:
+        UserError: ``index.json`` is missing or wrong, a file of the folder is, or there are too few
+            samples for one batch.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        pipeline: list[dict],
+        batch_size: int,
+        training: bool = True,
+        seed: int = 0,
+        shuffle: bool = True,
+        shuffle_buffer: int = 1000,
+    ):
+        self.data_root, self.index = data_root, read_index(data_root)
+        self.batch_size, self.training = batch_size, training
+        self.seed, self.shuffle_buffer = seed, shuffle_buffer if shuffle else 1
+        self.shuffle = shuffle
+        if self.shuffle_buffer < 1:
+            raise UserError(f'shuffle_buffer is {shuffle_buffer}; it should be at least 1')
+        self.rank, self.world_size = get_dist_info()
+        self.pipeline = Compose([TRANSFORMS.build(step) for step in reading_bytes(pipeline)])
+        self.metainfo = dict(classes=self.index.classes)
+        self.firsts = [0, *accumulate(shard.samples for shard in self.index.shards)]
+        self.epoch = self.batches = 0
+        if len(self) == 0:
+            raise UserError(
+                f'{data_root} has {self.index.samples:,} samples, too few for one batch of {batch_size} in '
+                f'each of {self.world_size} processes; lower batch_size'
+            )
+
+    def __len__(self) -> int:
+        if not self.training:
+            return self.index.samples
+        each = self.index.samples // self.world_size
+        return each - each % self.batch_size
+
+    def set_position(self, epoch: int, batches: int) -> None:
+        """Where the next iterator begins.
+
+        Args:
+            epoch: from 0.
+            batches: of this process that the epoch has given already; their images are not decoded.
+        """
+        self.epoch, self.batches = epoch, batches
+
+    def layout(self, num_workers: int) -> dict:
+        """On what the order inside an epoch depends; a checkpoint in its middle has to keep it."""
+        return dict(
+            images=self.index.images,
+            shards=len(self.index.shards),
+            seed=self.seed,
+            shuffle=self.shuffle,
+            shuffle_buffer=self.shuffle_buffer,
+            processes=self.world_size,
+            batch_size=self.batch_size,
+            num_workers=max(num_workers, 1),  # the process itself works as one
+        )
+
+    def check_layout(self, saved: dict, num_workers: int) -> None:
+        """Raise UserError unless the epoch that stopped with this layout can go on exactly."""
+        now = self.layout(num_workers)
+        changed = [f'{key} was {saved.get(key)}, is {now[key]}' for key in now if saved.get(key) != now[key]]
+        if changed:
+            raise UserError(
+                f'the checkpoint is from the middle of an epoch over {self.data_root}, which cannot go on '
+                f'exactly: {"; ".join(changed)}. Set it back, or resume from the end of an epoch'
+            )
+
+    def __iter__(self) -> Iterator[dict]:
+        worker = get_worker_info()
+        workers, mine = (worker.num_workers, worker.id) if worker else (1, 0)
+        # DataLoader asks its first worker for the first batch, whichever worker had its turn.
+        mine = (mine + self.batches) % workers
+        given = len(range(mine, self.batches, workers)) * self.batch_size
+        part = split(
+            self.index.samples,
+            rank=self.rank,
+            world_size=self.world_size,
+            workers=workers,
+            worker=mine,
+            batch_size=self.batch_size,
+            training=self.training,
+        )
+        draw = random.Random(mixed(self.seed, self.epoch, self.rank, mine))
+        buffer = ShuffleBuffer(part.samples, self.shuffle_buffer, draw)
+        for _ in range(min(given, part.samples)):
+            buffer.pop()
+        return self.packed(self.epoch, self.in_order(self.epoch, part.start, buffer), part.slots - given)
+
+    def first(self) -> dict:
+        """A sample through the pipeline, for a look at it; it needs no buffer filled."""
+        return next(self.packed(0, self.read(0, count()), 1))
+
+    def packed(self, epoch: int, raws: Iterator[Raw], slots: int) -> Iterator[dict]:
+        """So many samples through the pipeline, broken ones replaced."""
+        ahead = deque()  # read, but not given yet
+        for _ in range(slots):
+            raw = ahead.popleft() if ahead else next(raws)
+            try:
+                sample = self.pack(raw, epoch)
+            except Exception as error:
+                if not is_broken_image(error):
+                    raise
+                problem = f'{raw.path} cannot be read as an image ({error})'
+                if not self.training:
+                    raise UserError(f'{problem}; replace it and make the shards anew') from error
+                print_log(f'{problem}; the next one stands in', logger='current', level=logging.WARNING)
+                sample = mark_replaced(self.stand_in(epoch, raws, ahead), raw.path)
+            yield sample
+
+    def stand_in(self, epoch: int, raws: Iterator[Raw], ahead: deque[Raw]) -> dict:
+        """The next sample that can be decoded; it is given in its own turn all the same."""
+        for i in range(MOST_BROKEN):
+            if i == len(ahead):
+                ahead.append(next(raws))
+            try:
+                return self.pack(ahead[i], epoch)
+            except Exception as error:
+                if not is_broken_image(error):
+                    raise
+                last = error
+        raise UserError(f'{MOST_BROKEN} images in a row cannot be read, the last is {ahead[-1].path}: {last}')
+
+    def pack(self, raw: Raw, epoch: int) -> dict:
+        results = dict(img_bytes=raw.image, img_path=raw.path, gt_label=raw.label, sample_idx=raw.sample)
+        # A loader process draws nothing else; putting back takes a quarter of a millisecond.
+        with nullcontext() if get_worker_info() else draws_put_back():
+            seed_draws(self.seed, epoch, raw.sample)
+            return self.pipeline(results)
+
+    def in_order(self, epoch: int, start: int, buffer: ShuffleBuffer) -> Iterator[Raw]:
+        """Samples in the buffer's order, its offsets counted from ``start``; then those behind them."""
+        held, ahead = sorted(buffer.held), buffer.ahead
+        offsets = chain(held, count(ahead))
+        raws = self.read(epoch, (start + offset for offset in chain(held, count(ahead))))
+        loaded = {}
+        while buffer.held:
+            wanted = buffer.pop()
+            while wanted not in loaded:
+                loaded[next(offsets)] = next(raws)
+            yield loaded.pop(wanted)
+        yield from raws
+
+    def read(self, epoch: int, places: Iterable[int]) -> Iterator[Raw]:
+        """Samples at ascending places of the epoch's order, which begins again behind its end."""
+        order = list(range(len(self.index.shards)))
+        if self.shuffle:
+            random.Random(mixed(self.seed, epoch)).shuffle(order)
+        ends = list(accumulate(self.index.shards[number].samples for number in order))
+
+        def locate(place: int) -> tuple[int, int, int]:
+            laps, place = divmod(place, ends[-1])
+            turn = bisect_right(ends, place)
+            return laps, turn, place - (ends[turn - 1] if turn else 0)
+
+        for (_, turn), located in groupby(map(locate, places), key=lambda found: found[:2]):
+            yield from self.read_shard(order[turn], [inside for _, _, inside in located])
+
+    def read_shard(self, number: int, places: list[int]) -> Iterator[Raw]:
+        """Samples at ascending places of a shard; behind a URL it is opened again if it breaks off."""
+        shard, url = self.index.shards[number], url_of(self.data_root, self.index.shards[number].name)
+        waits = iter(WAITS if is_url(self.data_root) else ())
+        done = 0
+        while done < len(places):
+            try:
+                for place, sample in read_tar(url, shard, places[done:]):
+                    yield self.checked(self.firsts[number] + place, sample)
+                    done += 1
+            except (OSError, tarfile.TarError) as error:
+                problem = f'{url} cannot be read: {error.args[0] if error.args else error}'
+                wait = next(waits, None)
+                if wait is None:
+                    raise UserError(f'{problem}; copy or make it again, then resume') from error
+                print_log(f'{problem}; again in {wait} s', logger='current', level=logging.WARNING)
+                time.sleep(wait)
+
+    def checked(self, number: int, sample: dict) -> Raw:
+        path = f'{sample["__url__"]}/{sample["__key__"]}'
+        images = [suffix for suffix in sample if suffix in IMAGE_SUFFIXES]
+        label = sample.get('cls', b'').strip()
+        if len(images) != 1 or not label.isdigit() or int(label) >= len(self.index.classes):
+            members = ', '.join(name for name in sample if not name.startswith('__'))
+            raise UserError(
+                f'{path} has {members}, with the label {label.decode(errors="replace")!r}; a sample needs '
+                f'one image ({", ".join(IMAGE_SUFFIXES)}) and in cls a label below {len(self.index.classes)}'
+            )
+        return Raw(number, path, sample[images[0]], int(label))
+
+
+def reading_bytes(pipeline: list[dict]) -> list[dict]:
+    """The pipeline, decoding what a shard gives in place of a file."""
+    files = [str(step['type']).endswith('LoadImageFromFile') for step in pipeline]
+    steps = [
+        {**step, 'type': LoadImageFromBytes} if is_file else step
+        for step, is_file in zip(pipeline, files, strict=True)
+    ]
+    return steps if any(files) else [dict(type=LoadImageFromBytes), *steps]
+
+
+def read_tar(url: str, shard: Shard, places: list[int]) -> Iterator[tuple[int, dict]]:
+    """Samples at ascending places of a tar file: the members of each by their suffix, and the key.
+
+    Raises:
+        OSError, tarfile.TarError: it cannot be read, or ends before the last place.
+    """
+    wanted, place, last = set(places), -1, None
+
+    def select(name: str) -> bool:
+        nonlocal place, last
+        key, _ = base_plus_ext(name)
+        if key is not None and key != last:
+            place, last = place + 1, key
+        return key is not None and place in wanted
+
+    stream = gopen(url)
+    try:
+        files = tar_file_expander([dict(url=url, stream=stream)], select_files=select)
+        samples = group_by_keys(files)
+        for number in places:
+            sample = next(samples, None)
+            if sample is None:
+                raise OSError(f'it ends after {place + 1} samples, {shard.samples} were expected')
+            yield number, sample
+    finally:
+        # What was not wanted to the end may complain of that.
+        set_options(stream, ignore_errors=True)
+        stream.close()
