@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.dist import init_dist, is_distributed
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
@@ -26,9 +26,10 @@ MOST_LABELS_READ = 100_000
 def init_distributed(cfg: Config, launcher: str) -> None:
     """Join the other processes of the launcher; over gloo where there are no GPUs."""
     cfg.launcher = launcher
-    if launcher == 'pytorch' and not torch.cuda.is_available():
+    if launcher != 'none' and not torch.cuda.is_available():
         # mmengine takes for granted that there are GPUs.
-        cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None))
+        wrapper = cfg.setdefault('model_wrapper_cfg', ConfigDict(type='MMDistributedDataParallel'))
+        wrapper.setdefault('device_ids', None)
         if not is_distributed():
             torch.distributed.init_process_group('gloo')
     elif launcher != 'none' and not is_distributed():
@@ -62,11 +63,16 @@ def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: boo
         weights = load_weights(cfg.load_from, trust=trust_checkpoint, mmap=True)
         check_fit(weights.tensors, model, str(cfg.load_from), new_head=training and not cfg.get('resume'))
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
-    runner = Runner.from_cfg(cfg)
+    runner = runner_class(cfg).from_cfg(cfg)
     for field, dataset in datasets.items():
         # As a function, since the Runner copies the settings of a dataloader, and would copy the data.
         getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)
     return runner
+
+
+def runner_class(cfg: Config) -> type[Runner]:
+    """mmengine's Runner, or the one that the config of a distributed engine names."""
+    return RUNNERS.get(cfg.get('runner_type', 'Runner'))
 
 
 def set_class_count(cfg: Config) -> None:

@@ -1,3 +1,4 @@
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .sharding import ShardedRunner
 
-__all__ = ['LayerDecayOptimWrapperConstructor']
+__all__ = ['LayerDecayOptimWrapperConstructor', 'ShardedRunner']
