@@ -1,6 +1,8 @@
 """Build a Runner once everything it needs has been looked at."""
 
+import os
 import re
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,9 +33,21 @@ def init_distributed(cfg: Config, launcher: str) -> None:
         wrapper = cfg.setdefault('model_wrapper_cfg', ConfigDict(type='MMDistributedDataParallel'))
         wrapper.setdefault('device_ids', None)
         if not is_distributed():
+            if launcher == 'slurm':
+                name_slurm_processes()
             torch.distributed.init_process_group('gloo')
     elif launcher != 'none' and not is_distributed():
         init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
+
+
+def name_slurm_processes() -> None:
+    """Set the variables by which torch's processes find each other from those of a Slurm step."""
+    numbers = dict(RANK='SLURM_PROCID', LOCAL_RANK='SLURM_LOCALID', WORLD_SIZE='SLURM_NTASKS')
+    os.environ.update({name: os.environ[theirs] for name, theirs in numbers.items()})
+    if 'MASTER_ADDR' not in os.environ:
+        command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+        os.environ['MASTER_ADDR'] = subprocess.check_output(command, text=True).split()[0]
+    os.environ.setdefault('MASTER_PORT', '29500')
 
 
 def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: bool = False) -> Runner:
