@@ -79,7 +79,7 @@ def test_the_warning_before_the_end_leads_to_a_requeue_though_shells_get_it_too(
 
 def test_a_job_that_fails_ends_all_its_processes_and_is_not_requeued(tmp_path):
     # The first process fails while the second would go on for a minute.
-    slow = CALLED.replace("time.sleep(0.5 * int(rank))", "time.sleep(60 * int(rank))")
+    slow = CALLED.replace('time.sleep(0.5 * int(rank))', 'time.sleep(60 * int(rank))')
     commands = slurm.install(tmp_path / 'bin', python=slow)
     start = time.monotonic()
     result = submit(commands, 'part', 'job', 'config.py', cwd=tmp_path, CODES='[1, 0]')
@@ -92,7 +92,14 @@ def test_a_job_that_fails_ends_all_its_processes_and_is_not_requeued(tmp_path):
 def test_two_processes_of_a_job_train_together_without_gpus(tiny_config, tmp_path):
     commands = slurm.install(tmp_path / 'bin')
     result = submit(
-        commands, 'part', 'job', tiny_config, tmp_path / 'work', '--no-validate', cwd=tmp_path, CPUS_PER_TASK='1'
+        commands,
+        'part',
+        'job',
+        tiny_config,
+        tmp_path / 'work',
+        '--no-validate',
+        cwd=tmp_path,
+        CPUS_PER_TASK='1',
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert 'Distributed launcher: slurm' in next((tmp_path / 'work').glob('*/*.log')).read_text()

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 
 from ..errors import UserError
 from .config import load_config
+from .distributed import prepare_engine
 from .runner import build_runner, init_distributed, naming_broken_images
 from .smoke import make_smoke_test
 
@@ -26,6 +27,7 @@ def train(
     cfg_options: dict | None = None,
     trust_checkpoint: bool = False,
     launcher: str = 'none',
+    distributed: str | None = None,
 ) -> Runner:
     """Train a config.
 
@@ -41,11 +43,12 @@ def train(
         cfg_options: dotted key to value.
         trust_checkpoint: unpickle whatever the checkpoint to start from holds, which runs any code in it.
         launcher: ``none``, ``pytorch`` or ``slurm``.
+        distributed: how to spread the training over processes: ``ddp``, ``fsdp`` or ``deepspeed``.
 
     Raises:
         UserError: what was found, what was expected and what to do.
     """
-    cfg = load_config(config, cfg_options)
+    cfg = load_config(config, cfg_options, distributed=distributed)
     default_dir = Path('work_dirs', 'smoke' if smoke else '', Path(config).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(default_dir)
     if no_validate:
@@ -56,6 +59,7 @@ def train(
         enable_auto_scale_lr(cfg)
     average_by_optimizer_step(cfg)
     choose_start(cfg, resume)
+    prepare_engine(cfg, launcher)
     init_distributed(cfg, launcher)
     if smoke:
         cfg = make_smoke_test(cfg)
@@ -95,7 +99,7 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
     pointer = Path(work_dir, 'last_checkpoint')
     if pointer.is_file():
         named = Path(work_dir, Path(pointer.read_text().strip()).name)
-        if named.is_file():
+        if named.exists():  # DeepSpeed's is a folder
             return named
     saved = [file for kind in ('epoch', 'iter') for file in Path(work_dir).glob(f'{kind}_*.pth')]
     return max(saved, key=lambda file: file.stat().st_mtime, default=None)

@@ -1,8 +1,8 @@
-"""Weights, gradients, moments and averages spread over the processes, in torch's fully sharded data parallelism.
+"""Weights, gradients, moments and averages spread over the processes: fully sharded data parallelism.
 
-mmengine has a strategy for torch's first version of it. That version flattens the parameters: rules
-of weight decay that look at names or at dimensions then do something else, in silence, and every
-process clips by the norm of its own part. Here the second version, ``fully_shard``, keeps each
+mmengine has a strategy for the first version that torch had of it. That version flattens the
+parameters: rules of weight decay that look at names or at dimensions then do something else, in
+silence, and every process clips by the norm of its own part. Here the second version, ``fully_shard``, keeps each
 parameter as a ``DTensor`` with its name and shape, so that optimizer constructors, clipping and
 averaging hooks work as they are.
 """
