@@ -2,9 +2,9 @@
 
 mmengine has a strategy for the first version that torch had of it. That version flattens the
 parameters: rules of weight decay that look at names or at dimensions then do something else, in
-silence, and every process clips by the norm of its own part. Here the second version, ``fully_shard``, keeps each
-parameter as a ``DTensor`` with its name and shape, so that optimizer constructors, clipping and
-averaging hooks work as they are.
+silence, and every process clips by the norm of its own part. Here the second version,
+``fully_shard``, keeps each parameter as a ``DTensor`` with its name and shape, so that optimizer
+constructors, clipping and averaging hooks work as they are.
 """
 
 from copy import deepcopy
