@@ -55,9 +55,8 @@ def check_deepspeed(cfg: Config) -> None:
         ),
         'clip_grad: pass --cfg-options strategy.gradient_clipping=NORM': 'clip_grad' in wrapper,
         '--auto-scale-lr: set optim_wrapper.optimizer.lr': (cfg.get('auto_scale_lr') or {}).get('enable'),
-        'load_from: it reads its own checkpoints only, with --resume': (
-            cfg.get('load_from') and not cfg.get('resume')
-        ),
+        # mmengine would take up a resumed run one epoch too late.
+        'load_from or --resume: start anew from nothing': cfg.get('load_from'),
     }
     for problem, found in ignored.items():
         if found:

@@ -73,8 +73,7 @@ def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: boo
     training = 'train_dataloader' in loaders
     if training and 'constructor' in cfg.optim_wrapper:  # mmengine's own writes a log line a parameter
         check_optimizer(cfg, model)
-    # DeepSpeed's are folders of its own.
-    if cfg.get('load_from') is not None and 'strategy' not in cfg:
+    if cfg.get('load_from') is not None:
         weights = load_weights(cfg.load_from, trust=trust_checkpoint, mmap=True)
         check_fit(weights.tensors, model, str(cfg.load_from), new_head=training and not cfg.get('resume'))
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}

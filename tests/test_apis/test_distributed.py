@@ -70,6 +70,7 @@ def test_the_strategy_of_mmengine_takes_the_settings_of_deepspeed(monkeypatch):
         ({'optim_wrapper.clip_grad': dict(max_norm=1)}, 'gradient_clipping'),
         ({'auto_scale_lr.enable': True}, '--auto-scale-lr'),
         ({'load_from': 'a.pth'}, 'load_from'),
+        ({'load_from': 'a.pth', 'resume': True}, '--resume'),
     ],
 )
 def test_deepspeed_refuses_what_mmengine_would_leave_out(monkeypatch, options, message):
