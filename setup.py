@@ -50,6 +50,8 @@ setup(
         'original': ORIGINAL,
         'detection': [*MAINTAINED, 'onedl-mmdetection>=3.5.1'],
         'segmentation': [*MAINTAINED, 'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],
+        # mmengine's strategy needs the optimizers that 0.19.7 no longer has.
+        'deepspeed': ['deepspeed>=0.14,<0.19.6'],
         'dev': ['pytest', 'pytest-xdist', 'ruff', 'setuptools>=70.1', 'transformers'],
     },
     classifiers=[

@@ -53,10 +53,10 @@ RUNS = {
         'configs/convnext/convnext-tiny_32xb128_in1k.py 1 --smoke --work-dir work_dirs/nodes"; '
         'NODE_RANK=1 $run & NODE_RANK=0 $run && wait $!'
     ),
-    # An srun that checks what it is asked for: there is no cluster here.
+    # An sbatch that checks what it is asked for: there is no cluster here.
     'GPUS=32 tools/slurm_train.sh my_partition my_job configs/convnext/convnext-tiny_32xb128_in1k.py': (
-        'printf \'#!/bin/sh\\n[ "$1 $3" = "--partition=my_partition --ntasks=32" ]\' > srun; '
-        'chmod +x srun; PATH=.:$PATH {}'
+        'printf \'#!/bin/sh\\n[ "$1 $3" = "--partition=my_partition --ntasks=32" ]\' > sbatch; '
+        'chmod +x sbatch; PATH=.:$PATH {}'
     ),
     "tools/reproduce.py '*_atto.*' --data-root data/imagenet": (
         'tools/reproduce.py convnext_atto.d2_in1k --data-root data/imagenet --num-workers 0'

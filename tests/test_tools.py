@@ -114,12 +114,6 @@ def test_two_processes_download_a_checkpoint_once(tiny_config, tmp_path):
 @pytest.mark.parametrize(
     ('script', 'arguments', 'expected'),
     [
-        ('slurm_train.sh', ['config.py'], 'tools/train.py config.py --launcher slurm'),
-        (
-            'slurm_train.sh',
-            ['config.py', 'runs/a', '--amp'],
-            'tools/train.py config.py --launcher slurm --work-dir runs/a --amp',
-        ),
         (
             'slurm_test.sh',
             ['config.py', 'net.pth', '--tta'],
@@ -127,7 +121,7 @@ def test_two_processes_download_a_checkpoint_once(tiny_config, tmp_path):
         ),
     ],
 )
-def test_slurm_scripts_hand_over_everything(tmp_path, script, arguments, expected):
+def test_slurm_test_hands_over_everything(tmp_path, script, arguments, expected):
     """With an srun that prints what it is asked to do: there is no cluster here."""
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\necho "$@"\n')

@@ -4,6 +4,7 @@
 import argparse
 
 from mmconvnext.apis import train
+from mmconvnext.apis.distributed import ENGINES
 from mmconvnext.command_line import add_cfg_options, add_trust_checkpoint, run_tool
 
 
@@ -38,6 +39,11 @@ def parse_args() -> argparse.Namespace:
     )
     add_cfg_options(parser, 'model.backbone.drop_path_rate=0.2')
     add_trust_checkpoint(parser)
+    parser.add_argument(
+        '--distributed',
+        choices=ENGINES,
+        help='how to spread the training over processes, see docs/training.md; default ddp as torch has it',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     return parser.parse_args()
 

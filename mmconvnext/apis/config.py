@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import UserError, did_you_mean
 from ..paths import CONFIGS
+from .distributed import use_engine
 
 # Read by mmengine's Runner or by our tools from the whole config, hence not among the Runner's arguments.
 TOP_LEVEL = {
@@ -36,7 +37,9 @@ UNTYPED = {
 }
 
 
-def load_config(name: str | Path, cfg_options: dict | None = None) -> Config:
+def load_config(
+    name: str | Path, cfg_options: dict | None = None, *, distributed: str | None = None
+) -> Config:
     """The config of a file or of a checkpoint of the zoo, with overrides.
 
     Args:
@@ -44,12 +47,15 @@ def load_config(name: str | Path, cfg_options: dict | None = None) -> Config:
             ``convnext-tiny_32xb128_in1k`` or its path from ``configs`` on; or the name of a
             checkpoint, whose config can be tested but not trained.
         cfg_options: dotted key to value, as ``{'model.backbone.drop_path_rate': 0.2}``.
+        distributed: engine whose settings come before the overrides, see ``use_engine``.
 
     Raises:
-        UserError: no such config, or an option that neither the config nor the type it
+        UserError: no such config or engine, or an option that neither the config nor the type it
             configures knows.
     """
     cfg = find_config(name)
+    if distributed is not None:
+        use_engine(cfg, distributed)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     for option in cfg_options or {}:
         check_option(cfg, option)

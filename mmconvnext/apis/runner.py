@@ -1,16 +1,18 @@
 """Build a Runner once everything it needs has been looked at."""
 
+import os
 import re
+import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS, PARAM_SCHEDULERS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, PARAM_SCHEDULERS, RUNNERS, init_default_scope
 from torch import nn
 from torch.utils.data import IterableDataset
 
@@ -31,13 +33,26 @@ MOST_LABELS_READ = 100_000
 def init_distributed(cfg: Config, launcher: str) -> None:
     """Join the other processes of the launcher; over gloo where there are no GPUs."""
     cfg.launcher = launcher
-    if launcher == 'pytorch' and not torch.cuda.is_available():
+    if launcher != 'none' and not torch.cuda.is_available():
         # mmengine takes for granted that there are GPUs.
-        cfg.setdefault('model_wrapper_cfg', dict(type='MMDistributedDataParallel', device_ids=None))
+        wrapper = cfg.setdefault('model_wrapper_cfg', ConfigDict(type='MMDistributedDataParallel'))
+        wrapper.setdefault('device_ids', None)
         if not is_distributed():
+            if launcher == 'slurm':
+                name_slurm_processes()
             torch.distributed.init_process_group('gloo')
     elif launcher != 'none' and not is_distributed():
         init_dist(launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
+
+
+def name_slurm_processes() -> None:
+    """Set the variables by which torch's processes find each other from those of a Slurm step."""
+    numbers = dict(RANK='SLURM_PROCID', LOCAL_RANK='SLURM_LOCALID', WORLD_SIZE='SLURM_NTASKS')
+    os.environ.update({name: os.environ[theirs] for name, theirs in numbers.items()})
+    if 'MASTER_ADDR' not in os.environ:
+        command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+        os.environ['MASTER_ADDR'] = subprocess.check_output(command, text=True).split()[0]
+    os.environ.setdefault('MASTER_PORT', '29500')
 
 
 def build_runner(
@@ -77,13 +92,18 @@ def build_runner(
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
     if training:
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = runner_class(cfg).from_cfg(cfg)
     if told:
         print_log(told, logger='current')
     for field, dataset in datasets.items():
         # As a function, since the Runner copies the settings of a dataloader, and would copy the data.
         getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)
     return runner
+
+
+def runner_class(cfg: Config) -> type[Runner]:
+    """mmengine's Runner, or the one that the config of a distributed engine names."""
+    return RUNNERS.get(cfg.get('runner_type', 'Runner'))
 
 
 def set_class_count(cfg: Config) -> None:

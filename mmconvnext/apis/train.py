@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from ..errors import UserError
 from .accumulation import accumulate_to_recipe
 from .config import load_config
+from .distributed import prepare_engine
 from .protection import protect
 from .resuming import choose_start
 from .runner import build_runner, init_distributed, naming_broken_images
@@ -30,6 +31,7 @@ def train(
     cfg_options: dict | None = None,
     trust_checkpoint: bool = False,
     launcher: str = 'none',
+    distributed: str | None = None,
 ) -> Runner:
     """Train a config.
 
@@ -47,11 +49,12 @@ def train(
         cfg_options: dotted key to value.
         trust_checkpoint: unpickle whatever the checkpoint to start from holds, which runs any code in it.
         launcher: ``none``, ``pytorch`` or ``slurm``.
+        distributed: how to spread the training over processes: ``ddp``, ``fsdp`` or ``deepspeed``.
 
     Raises:
         UserError: what was found, what was expected and what to do.
     """
-    cfg = load_config(config, cfg_options)
+    cfg = load_config(config, cfg_options, distributed=distributed)
     default_dir = Path('work_dirs', 'smoke' if smoke else '', Path(config).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(default_dir)
     if no_validate:
@@ -64,6 +67,7 @@ def train(
     choose_start(cfg, resume)
     if accumulate:
         accumulate_to_recipe(cfg)
+    prepare_engine(cfg, launcher)
     if smoke:
         cfg = make_smoke_test(cfg)
     protect(cfg)

@@ -1,5 +1,6 @@
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import EpochLoop, IterLoop
 from .schedule import WarmupCosineLR
+from .sharding import ShardedRunner
 
-__all__ = ['EpochLoop', 'IterLoop', 'LayerDecayOptimWrapperConstructor', 'WarmupCosineLR']
+__all__ = ['EpochLoop', 'IterLoop', 'LayerDecayOptimWrapperConstructor', 'ShardedRunner', 'WarmupCosineLR']

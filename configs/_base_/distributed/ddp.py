@@ -1,0 +1,7 @@
+# Data parallelism, which every start with several processes is anyway; here without the second copy of
+# the gradients, 4 bytes a parameter, that torch keeps by default to exchange them.
+model_wrapper_cfg = dict(
+    type='MMDistributedDataParallel',
+    broadcast_buffers=False,
+    gradient_as_bucket_view=True,
+)

@@ -1,0 +1,69 @@
+"""Slurm's commands for a machine without a cluster: they do on this machine what they are asked."""
+
+import sys
+from pathlib import Path
+
+SBATCH = """
+import itertools, json, os, pathlib, shutil, subprocess, sys
+here = pathlib.Path(__file__).parent
+first = next(i for i, word in enumerate(sys.argv) if word.endswith('.sh'))
+options = dict(word[2:].split('=', 1) for word in sys.argv[1:first] if '=' in word)
+(here / 'asked.json').write_text(json.dumps(sys.argv[1:first]))
+spool = here / 'spool_script'  # as Slurm does
+shutil.copy(sys.argv[first], spool)
+os.environ.update(
+    SLURM_JOB_ID='7007', SLURM_NTASKS=options['ntasks'], SLURM_CPUS_PER_TASK=options['cpus-per-task'],
+    SLURM_NODELIST='here', SLURM_JOB_NODELIST='here',
+)
+for count in itertools.count():
+    if count:
+        os.environ['SLURM_RESTART_COUNT'] = str(count)
+    code = subprocess.run(['bash', spool, *sys.argv[first + 1 :]]).returncode
+    if not (here / 'requeued').exists():
+        sys.exit(code)
+    (here / 'requeued').unlink()
+"""
+
+# Signals whole process groups, as Slurm does, and kills all after one bad exit if asked to.
+SRUN = """
+import os, signal, subprocess, sys, time
+first = next(i for i, word in enumerate(sys.argv) if i and not word.startswith('-'))
+count = int(os.environ['SLURM_NTASKS'])
+tasks = [
+    subprocess.Popen(
+        sys.argv[first:], start_new_session=True,
+        env=dict(os.environ, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank)),
+    )
+    for rank in range(count)
+]
+if 'USR1_AFTER' in os.environ and 'SLURM_RESTART_COUNT' not in os.environ:
+    time.sleep(float(os.environ['USR1_AFTER']))
+    for task in tasks:
+        os.killpg(task.pid, signal.SIGUSR1)
+while any(task.poll() is None for task in tasks):
+    time.sleep(0.05)
+    if '--kill-on-bad-exit=1' in sys.argv and any(task.poll() for task in tasks):
+        for task in tasks:
+            if task.poll() is None:
+                os.killpg(task.pid, signal.SIGKILL)
+sys.exit(max(task.wait() if task.wait() >= 0 else 128 - task.wait() for task in tasks))
+"""
+
+SCONTROL = """
+import pathlib, sys
+if sys.argv[1:] == ['requeue', '7007']:
+    (pathlib.Path(__file__).parent / 'requeued').touch()
+elif sys.argv[1] == 'show':
+    print('127.0.0.1')
+else:
+    sys.exit(f'scontrol: {sys.argv[1:]}')
+"""
+
+
+def install(folder: Path, **others: str) -> Path:
+    """A folder for the PATH with sbatch, srun and scontrol, and other commands from their Python code."""
+    folder.mkdir()
+    for name, code in dict(sbatch=SBATCH, srun=SRUN, scontrol=SCONTROL, **others).items():
+        (folder / name).write_text(f'#!{sys.executable}{code}')
+        (folder / name).chmod(0o755)
+    return folder
