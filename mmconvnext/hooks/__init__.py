@@ -1,0 +1,4 @@
+from .progress import ProgressHook
+from .throughput import ThroughputHook
+
+__all__ = ['ProgressHook', 'ThroughputHook']
