@@ -49,7 +49,9 @@ setup(
         'original': ORIGINAL,
         'detection': [*MAINTAINED, 'onedl-mmdetection>=3.5.1'],
         'segmentation': [*MAINTAINED, 'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],
-        'dev': ['pytest', 'pytest-xdist', 'ruff', 'setuptools>=70.1', 'transformers'],
+        'tensorboard': ['tensorboard'],
+        'wandb': ['wandb'],
+        'dev': ['pytest', 'pytest-xdist', 'ruff', 'setuptools>=70.1', 'tensorboard', 'transformers'],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

@@ -12,6 +12,7 @@ from ..errors import UserError
 from .config import load_config
 from .runner import build_runner, init_distributed, naming_broken_images
 from .smoke import make_smoke_test
+from .watching import add_loggers
 
 
 def train(
@@ -23,6 +24,7 @@ def train(
     auto_scale_lr: bool = False,
     no_validate: bool = False,
     smoke: bool = False,
+    log: list[str] | None = None,
     cfg_options: dict | None = None,
     trust_checkpoint: bool = False,
     launcher: str = 'none',
@@ -38,6 +40,7 @@ def train(
         auto_scale_lr: scale the learning rate by effective over base batch size.
         no_validate: leave out validation.
         smoke: see ``make_smoke_test``.
+        log: where to record the run beside the log files: ``tensorboard``, ``wandb`` or both.
         cfg_options: dotted key to value.
         trust_checkpoint: unpickle whatever the checkpoint to start from holds, which runs any code in it.
         launcher: ``none``, ``pytorch`` or ``slurm``.
@@ -56,6 +59,7 @@ def train(
         enable_auto_scale_lr(cfg)
     average_by_optimizer_step(cfg)
     choose_start(cfg, resume)
+    add_loggers(cfg, log or [])
     init_distributed(cfg, launcher)
     if smoke:
         cfg = make_smoke_test(cfg)
