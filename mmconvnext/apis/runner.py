@@ -10,11 +10,12 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import init_dist, is_distributed
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import Runner
 from torch import nn
 
 from ..checkpoints import check_fit, load_weights, use_safe_loading
+from ..engine.runner import Runner
 from ..errors import UserError
+from .watching import add_watching
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
 BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
@@ -36,7 +37,7 @@ def init_distributed(cfg: Config, launcher: str) -> None:
 
 
 def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: bool = False) -> Runner:
-    """mmengine's Runner for a config, checked before anything is written.
+    """A Runner for a config, checked before anything is written.
 
     Model, checkpoint, optimizer and datasets are built or read first, so that a wrong arch, a
     checkpoint of another model, missing data or a wrong class count end in one message. The
@@ -62,6 +63,7 @@ def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: boo
         weights = load_weights(cfg.load_from, trust=trust_checkpoint, mmap=True)
         check_fit(weights.tensors, model, str(cfg.load_from), new_head=training and not cfg.get('resume'))
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
+    add_watching(cfg)
     runner = Runner.from_cfg(cfg)
     for field, dataset in datasets.items():
         # As a function, since the Runner copies the settings of a dataloader, and would copy the data.
