@@ -22,8 +22,9 @@ try:
 except ImportError:  # Windows
     resource = None
 
-# Drawing takes about two milliseconds; once a second they are lost in the noise.
-SECONDS_BETWEEN_DRAWINGS = 1.0
+# Drawing takes one or two milliseconds, more on a slow line; training gives it this share of its time.
+SHARE_OF_TIME = 1 / 500
+LEAST_SECONDS_BETWEEN = 0.5
 
 
 @HOOKS.register_module()
@@ -156,8 +157,10 @@ class ProgressHook(Hook):
         self.numbers.plain = '   '.join([*numbers, *peak_memory()])
 
     def _draw(self) -> None:
+        start = time.perf_counter()
         self.live.refresh()
-        self.due = time.perf_counter() + SECONDS_BETWEEN_DRAWINGS
+        now = time.perf_counter()
+        self.due = now + max((now - start) / SHARE_OF_TIME, LEAST_SECONDS_BETWEEN)
 
 
 def is_not_periodic(record: logging.LogRecord) -> bool:

@@ -53,12 +53,12 @@ def plot_runs(runs: list[str | Path], out: str | Path) -> None:
     for number, run in enumerate(read):
         color = f'C{number % 10}'
         unit = run.epoch_length if by_epoch else 1
-        steps, values = series(run.training, 'loss')
-        draw_smoothed(loss, steps / unit, values, color, run.name)
+        for axes, scalar in ((loss, 'loss'), (throughput, 'images_per_s')):
+            steps, values = series(run.training, scalar)
+            if len(values):
+                draw_smoothed(axes, steps / unit, values, color, run.name)
         steps, values = series(run.training, 'lr')
         lr.plot(steps / unit, values, color=color)
-        steps, values = series(run.training, 'images_per_s')
-        throughput.plot(steps / unit, values, color=color)
         scale = 1 if by_epoch or not run.epoch_length else run.epoch_length
         draw_metrics(accuracy, run, scale, color, alone=len(read) == 1)
 
