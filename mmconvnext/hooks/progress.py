@@ -24,7 +24,7 @@ except ImportError:  # Windows
 
 # Drawing takes one or two milliseconds, more on a slow line; training gives it this share of its time.
 SHARE_OF_TIME = 1 / 500
-LEAST_SECONDS_BETWEEN = 0.5
+LEAST_SECONDS_BETWEEN, MOST_SECONDS_BETWEEN = 0.5, 5.0
 
 
 @HOOKS.register_module()
@@ -119,6 +119,9 @@ class ProgressHook(Hook):
             handler.setStream(sys.stdout)  # since start() a stand-in that prints above the bar
             handler.addFilter(is_not_periodic)
         self._draw()
+        self.due = (
+            time.perf_counter()
+        )  # rich imports much at its first drawing; that says nothing of the next
 
     def stop(self) -> None:
         """Take the bar away; a second call does nothing."""
@@ -160,7 +163,8 @@ class ProgressHook(Hook):
         start = time.perf_counter()
         self.live.refresh()
         now = time.perf_counter()
-        self.due = now + max((now - start) / SHARE_OF_TIME, LEAST_SECONDS_BETWEEN)
+        pause = max((now - start) / SHARE_OF_TIME, LEAST_SECONDS_BETWEEN)
+        self.due = now + min(pause, MOST_SECONDS_BETWEEN)
 
 
 def is_not_periodic(record: logging.LogRecord) -> bool:
