@@ -28,7 +28,7 @@ demo: install
 	rm -rf $(DEMO)
 	$(RUN) tools/train.py configs/digits/convnext-atto_1xb48_digits.py --work-dir $(DEMO)
 	$(RUN) tools/plot_predictions.py configs/digits/convnext-atto_1xb48_digits.py $(DEMO)/epoch_12.pth $(DEMO)/predictions.png
-	$(RUN) tools/plot_curves.py $(DEMO) $(DEMO)/curves.png
+	$(RUN) tools/plot_run.py $(DEMO) --out $(DEMO)/curves.png
 	$(RUN) tools/test.py configs/digits/convnext-atto_1xb48_digits.py $(DEMO)/epoch_12.pth --work-dir $(DEMO)/test
 	@echo "Pictures: $(DEMO)/predictions.png and $(DEMO)/curves.png"
 

@@ -52,7 +52,9 @@ setup(
         'segmentation': [*MAINTAINED, 'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],
         # mmengine's strategy needs the optimizers that 0.19.7 no longer has.
         'deepspeed': ['deepspeed>=0.14,<0.19.6'],
-        'dev': ['pytest', 'pytest-xdist', 'ruff', 'setuptools>=70.1', 'transformers'],
+        'tensorboard': ['tensorboard'],
+        'wandb': ['wandb'],
+        'dev': ['pytest', 'pytest-xdist', 'ruff', 'setuptools>=70.1', 'tensorboard', 'transformers'],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

@@ -83,7 +83,7 @@ def small(command: str) -> str:
         return RUNS[command].replace('{}', command)
     if command.startswith(('tools/test.py', 'tools/dist_test.sh', 'tools/plot_predictions.py')):
         return f'{PORT} {command} --cfg-options test_dataloader.dataset.indices=48 {SMALL_NET}'
-    assert command.startswith('tools/plot_curves.py')
+    assert command.startswith('tools/plot_run.py')
     return command
 
 

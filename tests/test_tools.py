@@ -44,7 +44,7 @@ def test_every_tool_explains_itself(tool):
             'data/imagenet is not a folder',
         ),
         (['tools/test.py', DIGITS, 'none.pth'], 'checkpoint none.pth does not exist'),
-        (['tools/plot_curves.py', 'nowhere', 'out.png'], 'nowhere has no training log'),
+        (['tools/plot_run.py', 'nowhere', '--out', 'out.png'], 'nowhere has no training log'),
         (['tools/plot_predictions.py', DIGITS, 'none.pth', 'out.png'], 'none.pth does not exist'),
     ],
 )

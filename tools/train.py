@@ -37,6 +37,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='two iterations on noise at the resolution of the config: does it run here?',
     )
+    parser.add_argument(
+        '--log',
+        nargs='+',
+        choices=['tensorboard', 'wandb'],
+        help='record the run there too; a resumed run goes on where it was',
+    )
     add_cfg_options(parser, 'model.backbone.drop_path_rate=0.2')
     add_trust_checkpoint(parser)
     parser.add_argument(

@@ -7,6 +7,8 @@ default_hooks = dict(
     checkpoint=dict(type='mmconvnext.CheckpointHook', interval=1, max_keep_ckpts=3, save_best='auto'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='VisualizationHook', enable=False),
+    progress=dict(type='mmconvnext.ProgressHook'),
+    throughput=dict(type='mmconvnext.ThroughputHook'),
     replay=dict(type='mmconvnext.ReplayHook'),
     preemption=dict(type='mmconvnext.PreemptionHook'),
     finite=dict(type='mmconvnext.FiniteHook', skip=0),

@@ -19,7 +19,7 @@ from torch.utils.data import IterableDataset
 from ..checkpoints import check_fit, head_changes, load_weights, use_safe_loading
 from ..engine.runner import Runner
 from ..errors import UserError
-from .protection import replayed
+from .protection import protect, replayed
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
 BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
@@ -58,7 +58,7 @@ def name_slurm_processes() -> None:
 def build_runner(
     cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: bool = False, weights: str | None = None
 ) -> Runner:
-    """mmengine's Runner for a config, checked before anything is written.
+    """A Runner for a config, checked before anything is written.
 
     Model, checkpoint, optimizer and datasets are built or read first, so that a wrong arch, a
     checkpoint of another model, missing data or a wrong class count end in one message. The
@@ -79,6 +79,8 @@ def build_runner(
     set_dataloader_defaults(cfg)
     model = build_on_meta(cfg)
     training = 'train_dataloader' in loaders
+    if training:
+        protect(cfg)
     if training and 'constructor' in cfg.optim_wrapper:  # mmengine's own writes a log line a parameter
         check_optimizer(cfg, model)
     if training:
@@ -102,8 +104,8 @@ def build_runner(
 
 
 def runner_class(cfg: Config) -> type[Runner]:
-    """mmengine's Runner, or the one that the config of a distributed engine names."""
-    return RUNNERS.get(cfg.get('runner_type', 'Runner'))
+    """Ours, or the one that the config of a distributed engine names."""
+    return RUNNERS.get(cfg.get('runner_type', 'mmconvnext.Runner'))
 
 
 def set_class_count(cfg: Config) -> None:
@@ -123,6 +125,8 @@ def set_dataloader_defaults(cfg: Config) -> None:
                 loader.update(sampler=None, persistent_workers=False)
                 training = field == 'train_dataloader'
                 loader.dataset.update(batch_size=loader.batch_size, training=training)
+                if training:
+                    loader.dataset.multiple = cfg.optim_wrapper.get('accumulative_counts', 1)
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
             loader.setdefault('pin_memory', torch.cuda.is_available())
 

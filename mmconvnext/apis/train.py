@@ -12,10 +12,10 @@ from ..errors import UserError
 from .accumulation import accumulate_to_recipe
 from .config import load_config
 from .distributed import prepare_engine
-from .protection import protect
 from .resuming import choose_start
 from .runner import build_runner, init_distributed, naming_broken_images
 from .smoke import make_smoke_test
+from .watching import add_loggers
 
 
 def train(
@@ -28,6 +28,7 @@ def train(
     accumulate: bool = False,
     no_validate: bool = False,
     smoke: bool = False,
+    log: list[str] | None = None,
     cfg_options: dict | None = None,
     trust_checkpoint: bool = False,
     launcher: str = 'none',
@@ -46,6 +47,7 @@ def train(
         accumulate: see ``accumulate_to_recipe``.
         no_validate: leave out validation.
         smoke: see ``make_smoke_test``.
+        log: where to record the run beside the log files: ``tensorboard``, ``wandb`` or both.
         cfg_options: dotted key to value.
         trust_checkpoint: unpickle whatever the checkpoint to start from holds, which runs any code in it.
         launcher: ``none``, ``pytorch`` or ``slurm``.
@@ -65,12 +67,12 @@ def train(
         enable_auto_scale_lr(cfg)
     init_distributed(cfg, launcher)
     choose_start(cfg, resume)
+    add_loggers(cfg, log or [])
     if accumulate:
         accumulate_to_recipe(cfg)
     prepare_engine(cfg, launcher)
     if smoke:
         cfg = make_smoke_test(cfg)
-    protect(cfg)
 
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'), trust_checkpoint=trust_checkpoint)
     match_batch_size(cfg, runner)

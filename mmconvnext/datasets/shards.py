@@ -64,20 +64,29 @@ class Part(NamedTuple):
 
 
 def split(
-    total: int, *, rank: int, world_size: int, workers: int, worker: int, batch_size: int, training: bool
+    total: int,
+    *,
+    rank: int,
+    world_size: int,
+    workers: int,
+    worker: int,
+    batch_size: int,
+    multiple: int,
+    training: bool,
 ) -> Part:
     """The part of a worker, such that no sample is given twice and every process gives as many.
 
     A process has one range of the epoch's order. Of its batches 0, 1, ... worker w serves w, w +
     workers, ..., as DataLoader asks in turn, from a range of its own.
 
-    In training, a process gives whole batches; what is left over is left out of this epoch. In
+    In training, a process gives a multiple of so many whole batches; what is left over is left out of this
+    epoch. In
     evaluation every sample is given; where processes differ by one, the shorter ones add a sample
     as their very last, where mmengine, which takes results from the processes in turn, cuts it off.
     """
     each, left = divmod(total, world_size)
     if training:
-        start, samples = rank * each, each - each % batch_size
+        start, samples = rank * each, each - each % (batch_size * multiple)
         slots = samples
     else:
         start, samples = rank * each + min(rank, left), each + (rank < left)
@@ -143,6 +152,7 @@ class Shards(IterableDataset):
             ``pipe:aws s3 cp s3://BUCKET/PATH/{} -``.
         pipeline: as of an image dataset; its ``LoadImageFromFile``, if it has one, decodes the bytes.
         batch_size: of one process; ``build_runner`` takes it from the dataloader.
+        multiple: of batches in a training epoch, see ``ReplayableBatches``.
         training: see above; ``build_runner`` sets it.
         seed: of the order and of the augmentation.
         shuffle: permute the shards in every epoch, and the samples inside a buffer.
@@ -158,13 +168,14 @@ class Shards(IterableDataset):
         data_root: str,
         pipeline: list[dict],
         batch_size: int,
+        multiple: int = 1,
         training: bool = True,
         seed: int = 0,
         shuffle: bool = True,
         shuffle_buffer: int = 1000,
     ):
         self.data_root, self.index = data_root, read_index(data_root)
-        self.batch_size, self.training = batch_size, training
+        self.batch_size, self.multiple, self.training = batch_size, multiple, training
         self.seed, self.shuffle_buffer = seed, shuffle_buffer if shuffle else 1
         self.shuffle = shuffle
         if self.shuffle_buffer < 1:
@@ -176,7 +187,7 @@ class Shards(IterableDataset):
         self.epoch = self.batches = 0
         if len(self) == 0:
             raise UserError(
-                f'{data_root} has {self.index.samples:,} samples, too few for one batch of {batch_size} in '
+                f'{data_root} has {self.index.samples:,} samples, too few for {multiple} x {batch_size} in '
                 f'each of {self.world_size} processes; lower batch_size'
             )
 
@@ -184,7 +195,7 @@ class Shards(IterableDataset):
         if not self.training:
             return self.index.samples
         each = self.index.samples // self.world_size
-        return each - each % self.batch_size
+        return each - each % (self.batch_size * self.multiple)
 
     def set_position(self, epoch: int, batches: int) -> None:
         """Where the next iterator begins.
@@ -205,6 +216,7 @@ class Shards(IterableDataset):
             shuffle_buffer=self.shuffle_buffer,
             processes=self.world_size,
             batch_size=self.batch_size,
+            multiple=self.multiple,
             num_workers=max(num_workers, 1),  # the process itself works as one
         )
 
@@ -231,6 +243,7 @@ class Shards(IterableDataset):
             workers=workers,
             worker=mine,
             batch_size=self.batch_size,
+            multiple=self.multiple,
             training=self.training,
         )
         draw = random.Random(mixed(self.seed, self.epoch, self.rank, mine))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from ..datasets.replay import draws_put_back
 from ..errors import UserError
@@ -25,12 +25,19 @@ class Replayable:
     was_resumed = False  # from a checkpoint that holds progress
     random_state = None  # to go on with, of this process
 
+    @property
+    def stream(self) -> IterableDataset | None:
+        """The dataset, if it has an order of its own."""
+        dataset = self.dataloader.dataset
+        return dataset if isinstance(dataset, IterableDataset) else None
+
     def progress(self) -> dict:
         """What a checkpoint has to hold besides weights; called in every process at once."""
         return dict(
             batches_per_epoch=len(self.dataloader),
             processes=get_world_size(),
-            num_workers=self.dataloader.num_workers,
+            # The order of a stream depends on who reads it.
+            layout=self.stream.layout(self.dataloader.num_workers) if self.stream else None,
             validated=self.validated,
             random_states=all_gather_object(self.random_state or random_state()),
         )
@@ -50,14 +57,8 @@ class Replayable:
                 'would be lost. Keep processes x batch size and the data, or start a new run from its '
                 'weights with --cfg-options load_from=FILE'.format(**here)
             )
-        in_order = getattr(self.dataloader.batch_sampler, 'set_position', None) is not None
-        inside = progress['iter'] % len(self.dataloader)
-        if not in_order and inside and progress['num_workers'] != self.dataloader.num_workers:
-            raise UserError(
-                f'the checkpoint was saved inside an epoch of shards read by {progress["num_workers"]} '
-                f'workers, this run has {self.dataloader.num_workers}; pass --cfg-options '
-                f'train_dataloader.num_workers={progress["num_workers"]}'
-            )
+        if self.stream and progress['iter'] % len(self.dataloader):
+            self.stream.check_layout(progress['layout'], self.dataloader.num_workers)
         self._epoch, self._iter = progress['epoch'], progress['iter']
         self.validated = progress['validated']
         self.was_resumed = True
@@ -155,9 +156,9 @@ class IterLoop(Replayable, IterBasedTrainLoop):
 
 def batches_from(dataloader: DataLoader, epoch: int, done: int) -> Iterator[dict]:
     """The batches of an epoch after the first ``done``, which are not loaded."""
-    # Of a map-style dataset the batch sampler knows the order, an iterable one knows it itself.
-    ordered = dataloader.batch_sampler if hasattr(dataloader.batch_sampler, 'set_position') else None
-    (ordered or dataloader.dataset).set_position(epoch, done)
+    # A stream knows its own order; of other datasets the batch sampler does.
+    is_stream = isinstance(dataloader.dataset, IterableDataset)
+    (dataloader.dataset if is_stream else dataloader.batch_sampler).set_position(epoch, done)
     with draws_put_back():
         iterator = iter(dataloader)
     yield from iterator

@@ -1,16 +1,18 @@
-"""mmengine's Runner, with checkpoints that are whole or absent and hold all that a run needs to go on."""
+"""mmengine's Runners, with checkpoints that are whole or absent and a screen that people can read."""
 
 import shutil
 from pathlib import Path
 
 import mmengine.runner
-from mmengine.dist import is_main_process
+from mmengine.dist import barrier, is_main_process
 
 from ..checkpoints.files import put_in_place
+from ..registry import RUNNERS
+from .screen import ReadableScreen
 
 
-class Runner(mmengine.runner.Runner):
-    """Saves the progress of the loop too; a checkpoint appears under its name once it is on the disk."""
+class WholeCheckpoints:
+    """For a Runner: a checkpoint holds the loop's progress too, and has its name once it is on the disk."""
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs) -> None:
         """As mmengine's; every process has to call it."""
@@ -23,8 +25,19 @@ class Runner(mmengine.runner.Runner):
         unfinished = Path(out_dir, '.unfinished')
         try:
             super().save_checkpoint(str(unfinished), filename, *args, meta=meta, **kwargs)
+            barrier()  # some engines write a part in each process
             if is_main_process():
                 put_in_place(unfinished / filename, Path(out_dir, filename))
         finally:
             if is_main_process():
                 shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@RUNNERS.register_module()
+class Runner(WholeCheckpoints, ReadableScreen, mmengine.runner.Runner):
+    """mmengine's Runner."""
+
+
+@RUNNERS.register_module()
+class FlexibleRunner(WholeCheckpoints, mmengine.runner.FlexibleRunner):
+    """mmengine's Runner for its strategies, of which ``configs/_base_/distributed`` uses DeepSpeed's."""

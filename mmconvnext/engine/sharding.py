@@ -23,15 +23,11 @@ from torch.optim import Optimizer
 
 from ..models.convnext import ConvNeXtBlock
 from ..registry import RUNNERS
+from .runner import Runner
 
 
-@RUNNERS.register_module()
-class ShardedRunner(mmengine.runner.Runner):
-    """mmengine's Runner with a sharded network.
-
-    A block's weights are whole only while it computes. Checkpoints are whole, as those of a run
-    without shards: any tool reads them, and either kind of run goes on from those of the other.
-    """
+class Sharded(mmengine.runner.Runner):
+    """mmengine's Runner with a sharded network."""
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Initialize here and not in ``train``: random numbers for shards are other random numbers."""
@@ -73,6 +69,15 @@ class ShardedRunner(mmengine.runner.Runner):
     def resume(self, filename: str, *args, map_location: str = 'cpu', **kwargs) -> None:
         """As mmengine's, but a checkpoint, which is whole, is not read into the memory of a GPU."""
         super().resume(filename, *args, map_location=map_location, **kwargs)
+
+
+@RUNNERS.register_module()
+class ShardedRunner(Runner, Sharded):
+    """The Runner with a sharded network.
+
+    A block's weights are whole only while it computes. Checkpoints are whole, as those of a run
+    without shards: any tool reads them, and either kind of run goes on from those of the other.
+    """
 
 
 def shard(model: nn.Module) -> nn.Module:

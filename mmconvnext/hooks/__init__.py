@@ -2,6 +2,17 @@ from .checkpoint import CheckpointHook
 from .ema import EMAHook
 from .guards import BrokenImagesHook, FiniteHook
 from .preemption import PreemptionHook
+from .progress import ProgressHook
 from .replay import ReplayHook
+from .throughput import ThroughputHook
 
-__all__ = ['BrokenImagesHook', 'CheckpointHook', 'EMAHook', 'FiniteHook', 'PreemptionHook', 'ReplayHook']
+__all__ = [
+    'BrokenImagesHook',
+    'CheckpointHook',
+    'EMAHook',
+    'FiniteHook',
+    'PreemptionHook',
+    'ProgressHook',
+    'ReplayHook',
+    'ThroughputHook',
+]

@@ -3,12 +3,11 @@
 import logging
 
 import torch
-import torch.distributed as dist
-from mmengine.dist import get_comm_device
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
 from ..errors import UserError
@@ -36,8 +35,6 @@ class FiniteHook(Hook):
     def before_train(self, runner: Runner) -> None:
         if isinstance(runner.optim_wrapper, OptimWrapper):
             self.runner = runner
-            # Of other wrappers every process sees all gradients, hence the same.
-            self.are_sharded = 'FullySharded' in type(runner.model).__name__
             runner.optim_wrapper.optimizer.register_step_pre_hook(self._check_gradients)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -49,7 +46,7 @@ class FiniteHook(Hook):
         gradients = [
             p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None
         ]
-        if all_finite(gradients, are_sharded=self.are_sharded):
+        if all_finite(gradients):
             return
         where = f'the gradients of iteration {self.runner.iter + 1} are not finite'
         skipped = self.runner.message_hub.get_info('steps_skipped', 0) + 1
@@ -69,13 +66,10 @@ class FiniteHook(Hook):
         )
 
 
-def all_finite(gradients: list[torch.Tensor], *, are_sharded: bool) -> bool:
+def all_finite(gradients: list[torch.Tensor]) -> bool:
     """Whether no number is infinite or NaN, in any process if each has its shard of the gradients."""
-    finite = torch.isfinite(get_total_norm(gradients)) if gradients else torch.tensor(True)
-    if are_sharded:
-        finite = finite.to(get_comm_device(), torch.int32)
-        dist.all_reduce(finite, dist.ReduceOp.MIN)
-    return bool(finite)
+    norm = get_total_norm(gradients)
+    return bool(torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm))
 
 
 @HOOKS.register_module()

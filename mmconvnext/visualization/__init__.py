@@ -1,0 +1,3 @@
+from .backends import TensorboardBackend, WandbBackend
+
+__all__ = ['TensorboardBackend', 'WandbBackend']

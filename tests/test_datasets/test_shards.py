@@ -104,9 +104,11 @@ def test_all_splits_into_processes_and_workers_cover_the_data():
             for workers in (1, 2, 5):
                 for training in (False, True):
                     check_split(total, world_size, workers, 3, training)
+                        if training and total >= world_size * 6:
+                            check_split(total, world_size, workers, 3, training, multiple=2)
 
 
-def check_split(total, world_size, workers, batch_size, training):
+def check_split(total, world_size, workers, batch_size, training, multiple=1):
     places, steps = Counter(), set()
     for rank in range(world_size):
         parts = [
@@ -117,6 +119,7 @@ def check_split(total, world_size, workers, batch_size, training):
                 workers=workers,
                 worker=worker,
                 batch_size=batch_size,
+                multiple=multiple,
                 training=training,
             )
             for worker in range(workers)
@@ -127,7 +130,7 @@ def check_split(total, world_size, workers, batch_size, training):
     assert max(places.values()) == 1
     assert len(steps) == 1
     if training:
-        assert len(places) == world_size * (total // world_size // batch_size * batch_size)
+        assert len(places) == world_size * (total // world_size // (batch_size * multiple) * batch_size * multiple)
     else:
         assert sorted(places) == list(range(total))
 

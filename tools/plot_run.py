@@ -1,0 +1,18 @@
+#!/usr/bin/env python
+"""Draw loss, learning rate, accuracy and throughput of one or several runs."""
+
+import argparse
+
+from mmconvnext.command_line import run_tool
+from mmconvnext.visualization.runs import plot_runs
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('runs', nargs='+', metavar='RUN', help='work dir of tools/train.py')
+    parser.add_argument('--out', required=True, help='image file')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    run_tool(plot_runs, parse_args())
