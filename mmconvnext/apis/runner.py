@@ -1,5 +1,6 @@
 """Build a Runner once everything it needs has been looked at."""
 
+import logging
 import os
 import re
 import subprocess
@@ -96,7 +97,7 @@ def build_runner(
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
     runner = runner_class(cfg).from_cfg(cfg)
     if told:
-        print_log(told, logger='current')
+        print_log(told, logger='current', level=logging.WARNING)
     for field, dataset in datasets.items():
         # As a function, since the Runner copies the settings of a dataloader, and would copy the data.
         getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)

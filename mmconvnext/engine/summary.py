@@ -44,7 +44,8 @@ def describe_model(runner: mmengine.runner.Runner) -> str:
 
 
 def describe_data(loader: DataLoader) -> str:
-    name = type(loader.dataset).__name__
+    # Training data is wrapped, see datasets.replay.
+    name = type(getattr(loader.dataset, 'dataset', loader.dataset)).__name__
     return f'{len(loader.dataset):,} images ({name})' if hasattr(loader.dataset, '__len__') else name
 
 

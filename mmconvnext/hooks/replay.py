@@ -3,6 +3,7 @@
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..engine.loops import Replayable
 from ..registry import HOOKS
 
 
@@ -17,6 +18,7 @@ class ReplayHook(Hook):
             self.progress = checkpoint['meta'].get('replay')
 
     def before_train(self, runner: Runner) -> None:
-        if self.progress is not None:
+        # mmengine's own loops begin the epoch again.
+        if self.progress is not None and isinstance(runner.train_loop, Replayable):
             runner.train_loop.go_on(self.progress)
-            self.progress = None
+        self.progress = None

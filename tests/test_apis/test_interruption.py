@@ -171,7 +171,10 @@ def test_workers_outlive_a_signal_until_the_run_is_saved(tiny_config, tmp_path):
 
 
 def test_a_run_without_a_seed_keeps_the_one_it_drew(tiny_config, tmp_path):
-    options = {'randomness': dict(_delete_=True), 'train_dataloader.sampler': dict(type='DefaultSampler')}
+    options = {
+        'randomness': dict(_delete_=True),
+        'train_dataloader.sampler': dict(_delete_=True, type='DefaultSampler'),
+    }
     with pytest.raises(SystemExit):
         train(
             tiny_config,

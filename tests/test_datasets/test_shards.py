@@ -104,8 +104,8 @@ def test_all_splits_into_processes_and_workers_cover_the_data():
             for workers in (1, 2, 5):
                 for training in (False, True):
                     check_split(total, world_size, workers, 3, training)
-                        if training and total >= world_size * 6:
-                            check_split(total, world_size, workers, 3, training, multiple=2)
+                if total >= world_size * 6:
+                    check_split(total, world_size, workers, 3, training=True, multiple=2)
 
 
 def check_split(total, world_size, workers, batch_size, training, multiple=1):
@@ -130,7 +130,8 @@ def check_split(total, world_size, workers, batch_size, training, multiple=1):
     assert max(places.values()) == 1
     assert len(steps) == 1
     if training:
-        assert len(places) == world_size * (total // world_size // (batch_size * multiple) * batch_size * multiple)
+        step = batch_size * multiple
+        assert len(places) == world_size * (total // world_size // step * step)
     else:
         assert sorted(places) == list(range(total))
 
@@ -374,7 +375,7 @@ def test_shard_with_fewer_samples_than_listed(root, tmp_path):
 
 
 def test_more_in_a_batch_than_there_are_samples(root):
-    with pytest.raises(UserError, match='has 53 samples, too few for one batch of 64 in each of 1 processes'):
+    with pytest.raises(UserError, match='has 53 samples, too few for 1 x 64 in each of 1 processes'):
         shards_of(root, batch_size=64)
 
 

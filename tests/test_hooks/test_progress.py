@@ -58,7 +58,6 @@ def test_error_in_the_middle_leaves_a_clean_terminal_and_its_traceback(tiny_conf
         'cfg.train_dataloader.collate_fn = dict(type="default_collate")\n'
         'cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None\n'
         'cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None\n'
-        'cfg.custom_hooks = [dict(type="mmconvnext.ProgressHook")]\n'
         'runner = Runner.from_cfg(cfg)\n'
         'runner.register_hook(Fails())\n'
         'runner.train()\n'
