@@ -1,0 +1,3 @@
+from .class_report import ClassReportHook
+
+__all__ = ['ClassReportHook']
