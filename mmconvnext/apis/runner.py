@@ -15,6 +15,7 @@ from torch import nn
 
 from ..checkpoints import check_fit, load_weights, use_safe_loading
 from ..errors import UserError
+from .classes import NewHead, take_classes_from_data
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
 BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
@@ -52,17 +53,22 @@ def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: boo
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     use_safe_loading(trust=trust_checkpoint)
+    weights = None
+    if cfg.get('load_from') is not None:
+        weights = load_weights(cfg.load_from, trust=trust_checkpoint, mmap=True)
+    other_classes = take_classes_from_data(cfg, loaders, weights)
     set_class_count(cfg)
     set_dataloader_defaults(cfg)
     model = build_on_meta(cfg)
     training = 'train_dataloader' in loaders
     if training and 'constructor' in cfg.optim_wrapper:  # mmengine's own writes a log line a parameter
         check_optimizer(cfg, model)
-    if cfg.get('load_from') is not None:
-        weights = load_weights(cfg.load_from, trust=trust_checkpoint, mmap=True)
+    if weights is not None:
         check_fit(weights.tensors, model, str(cfg.load_from), new_head=training and not cfg.get('resume'))
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
     runner = Runner.from_cfg(cfg)
+    if other_classes:
+        runner.register_hook(NewHead())
     for field, dataset in datasets.items():
         # As a function, since the Runner copies the settings of a dataloader, and would copy the data.
         getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)
@@ -120,7 +126,7 @@ def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
         if not Path(root).expanduser().is_dir():
             raise UserError(
                 f'{field}.dataset.data_root {root} is not a folder. Put the data or a link to it there, '
-                f'or pass --cfg-options {field}.dataset.data_root=FOLDER.'
+                f'or pass --data-root FOLDER; this one alone: --cfg-options {field}.dataset.data_root=FOLDER.'
             )
     place += ')'
     try:
