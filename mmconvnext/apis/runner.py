@@ -53,6 +53,7 @@ def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: boo
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     use_safe_loading(trust=trust_checkpoint)
+    check_data_roots(cfg, loaders)  # before a long download
     weights = None
     if cfg.get('load_from') is not None:
         weights = load_weights(cfg.load_from, trust=trust_checkpoint, mmap=True)
@@ -73,6 +74,16 @@ def build_runner(cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: boo
         # As a function, since the Runner copies the settings of a dataloader, and would copy the data.
         getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)
     return runner
+
+
+def check_data_roots(cfg: Config, loaders: tuple[str, ...]) -> None:
+    for field in loaders:
+        root = cfg[field].dataset.get('data_root') if cfg.get(field) else None
+        if root and not Path(root).expanduser().is_dir():
+            raise UserError(
+                f'{field}.dataset.data_root {root} is not a folder. Put the data or a link to it there, '
+                f'or pass --data-root FOLDER; this one alone: --cfg-options {field}.dataset.data_root=FOLDER.'
+            )
 
 
 def set_class_count(cfg: Config) -> None:
@@ -123,11 +134,6 @@ def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
     root = settings.get('data_root')
     if root:
         place += f', data_root {root}'
-        if not Path(root).expanduser().is_dir():
-            raise UserError(
-                f'{field}.dataset.data_root {root} is not a folder. Put the data or a link to it there, '
-                f'or pass --data-root FOLDER; this one alone: --cfg-options {field}.dataset.data_root=FOLDER.'
-            )
     place += ')'
     try:
         dataset = DATASETS.build(settings)
