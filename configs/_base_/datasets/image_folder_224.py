@@ -37,7 +37,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=32,
-    num_workers=4,  # keep one GPU busy at 224 px; a laptop has them
+    num_workers=4,  # a laptop has them
     dataset=dict(type='mmconvnext.ImageFolder', data_root=data_root, split='train', pipeline=train_pipeline),
     sampler=dict(type='DefaultSampler', shuffle=True, seed=0),
     drop_last=False,  # 20 images are one batch, not none
