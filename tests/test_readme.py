@@ -23,6 +23,7 @@ COMMANDS = [
     if line.strip() and not line.startswith('#')
 ]
 DIGITS = 'tools/train.py configs/digits/convnext-atto_1xb48_digits.py'
+PETS_CONFIG = 'configs/convnext/convnext-tiny_ft_folder.py'
 FEW_IMAGES = 'train_dataloader.dataset.indices=96 val_dataloader.dataset.indices=48'
 SMALL_NET = 'model.backbone.arch=zepto model.head.in_channels=256'
 FEW = f'{FEW_IMAGES} {SMALL_NET}'
@@ -70,10 +71,17 @@ RUNS = {
     'tools/test.py convnext_atto.d2_in1k convnext_atto.d2_in1k': (
         '{} --cfg-options test_dataloader.num_workers=0 test_dataloader.batch_size=2'
     ),
-    'tools/train.py pets.py --auto-scale-lr': (
+    f'tools/train.py {PETS_CONFIG} --data-root data/pets': (
         f'{{}} --cfg-options load_from=None {SMALL_NET} '
         'train_dataloader.batch_size=8 val_dataloader.batch_size=8 train_cfg.max_epochs=1 '
         'train_dataloader.num_workers=0 val_dataloader.num_workers=0'
+    ),
+    f'tools/test.py {PETS_CONFIG} work_dirs/convnext-tiny_ft_folder/epoch_30.pth --data-root data/pets': (
+        f'tools/test.py {PETS_CONFIG} work_dirs/convnext-tiny_ft_folder/epoch_1.pth --data-root data/pets '
+        f'--cfg-options {SMALL_NET} test_dataloader.num_workers=0'
+    ),
+    'tools/infer.py photos --model work_dirs/convnext-tiny_ft_folder/epoch_30.pth': (
+        'tools/infer.py photos --model work_dirs/convnext-tiny_ft_folder/epoch_1.pth'
     ),
 }
 
@@ -108,8 +116,6 @@ def checkout(tmp_path_factory):
     (root / 'photos').mkdir()
     for file in ('cat.jpg', 'photos/dog.jpg'):
         Image.new('RGB', (70, 60), (90, 20, 200)).save(root / file)
-    example = next(block for language, block in BLOCKS if language == 'python' and 'data/pets' in block)
-    (root / 'pets.py').write_text(example)
     return root
 
 

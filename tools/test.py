@@ -14,6 +14,7 @@ def parse_args() -> argparse.Namespace:
         help='path of a config, or the name of one in this package or of a checkpoint in model_zoo.md',
     )
     parser.add_argument('checkpoint', help='file or URL of weights in any format, or a name of model_zoo.md')
+    parser.add_argument('--data-root', help="folder of the data, in place of the config's")
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/NAME')
     parser.add_argument('--out', help='file for the results: .pkl, or .json or .yml for metrics')
     parser.add_argument(

@@ -10,6 +10,7 @@ from mmengine.evaluator import DumpResults
 from ..errors import UserError
 from ..zoo.entries import source_of
 from .config import load_config
+from .data_root import use_data_root
 from .runner import build_runner, init_distributed, naming_broken_images
 
 
@@ -17,6 +18,7 @@ def evaluate(
     config: str | Path,
     checkpoint: str | Path,
     *,
+    data_root: str | None = None,
     work_dir: str | None = None,
     out: str | None = None,
     out_item: str | None = None,
@@ -34,6 +36,7 @@ def evaluate(
         config: see ``load_config``.
         checkpoint: weights in any format, see ``load_weights``, or the name of a checkpoint of the zoo;
             they have to fit the model exactly.
+        data_root: folder of the data, in place of the config's.
         work_dir: folder for logs; default ``work_dirs/NAME``.
         out: file for the results: .pkl, or .json or .yml for metrics.
         out_item: ``pred`` (every prediction, the default) or ``metrics``.
@@ -55,6 +58,8 @@ def evaluate(
     cfg = load_config(config, cfg_options)
     if cfg.get('test_dataloader') is None:
         raise UserError(f'{config} has no test_dataloader, so there is nothing to test on')
+    if data_root is not None:
+        use_data_root(cfg, data_root)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(config).stem))
     cfg.load_from, cfg.resume = source_of(checkpoint), False
     if amp:

@@ -1,9 +1,7 @@
 """Which images were named, and their pixels."""
 
 import glob
-import os
 import re
-import warnings
 from collections.abc import Iterable
 from io import BytesIO
 from itertools import takewhile
@@ -17,12 +15,10 @@ import mmcv
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..datasets.walking import IMAGE_SUFFIXES, images_below, is_hidden
 from ..errors import UserError
 from ..version import __version__
 
-# What is taken from a folder; a file that is named is tried whatever its suffix.
-IMAGE_SUFFIXES = {'.avif', '.bmp', '.gif', '.jpeg', '.jpg', '.jp2', '.pgm', '.png', '.ppm', '.tif', '.tiff'}
-IMAGE_SUFFIXES |= {'.webp'}
 # By which a whole file is told without decoding it twice.
 END_MARKS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
 MOST_BYTES = 1 << 30
@@ -93,34 +89,14 @@ def file_below(root: Path, path: Path) -> Given:
     return Given(str(path), str(path), str(path.relative_to(root)))
 
 
-def is_hidden(path: str | Path) -> bool:
-    return any(part.startswith('.') for part in Path(path).parts)
-
-
 def find_in_folder(folder: Path) -> list[Given]:
     """Images in a folder and below, also behind links; hidden ones are none."""
-    found, seen = [], set()
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=note_left_out):
-        real = os.path.realpath(place)
-        if real in seen:  # a link to a folder above
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        found += [
-            file_below(folder, Path(place, name))
-            for name in sorted(files)
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name)
-        ]
+    found = [file_below(folder, path) for path in images_below(folder)]
     if not found:
         raise UserError(
             f'{folder} holds no images, nor what is below; expected {", ".join(sorted(IMAGE_SUFFIXES))}'
         )
     return found
-
-
-def note_left_out(error: OSError) -> None:
-    warnings.warn(f'{error.filename} is left out: {error.strerror}', stacklevel=2)
 
 
 def check_array(image: np.ndarray, number: int) -> None:

@@ -20,6 +20,7 @@ from torch.utils.data import IterableDataset
 from ..checkpoints import check_fit, head_changes, load_weights, use_safe_loading
 from ..engine.runner import Runner
 from ..errors import UserError
+from .classes import NewHead, take_classes_from_data
 from .protection import protect, replayed
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
@@ -76,10 +77,15 @@ def build_runner(
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     use_safe_loading(trust=trust_checkpoint, weights=weights)
+    check_data_roots(cfg, loaders)  # before a long download
+    training = 'train_dataloader' in loaders
+    loaded = None
+    if cfg.get('load_from') is not None:
+        loaded = load_weights(cfg.load_from, weights=weights, trust=trust_checkpoint, mmap=True)
+    other_classes = take_classes_from_data(cfg, loaders, loaded)
     set_class_count(cfg)
     set_dataloader_defaults(cfg)
     model = build_on_meta(cfg)
-    training = 'train_dataloader' in loaders
     if training:
         protect(cfg)
     if training and 'constructor' in cfg.optim_wrapper:  # mmengine's own writes a log line a parameter
@@ -87,15 +93,18 @@ def build_runner(
     if training:
         check_schedule(cfg)
     told = None
-    if cfg.get('load_from') is not None:
-        loaded = load_weights(cfg.load_from, weights=weights, trust=trust_checkpoint, mmap=True)
+    if loaded is not None:
         starting = training and not cfg.get('resume')
         check_fit(loaded.tensors, model, str(cfg.load_from), new_head=starting)
-        told = head_changes(loaded.tensors, model, str(cfg.load_from)) if starting else None
+        if starting:
+            kept = {n: w for n, w in loaded.tensors.items() if not (other_classes and n.startswith('head.'))}
+            told = head_changes(kept, model, str(cfg.load_from))
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
     if training:
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
     runner = runner_class(cfg).from_cfg(cfg)
+    if other_classes:
+        runner.register_hook(NewHead())
     if told:
         print_log(told, logger='current', level=logging.WARNING)
     for field, dataset in datasets.items():
@@ -107,6 +116,17 @@ def build_runner(
 def runner_class(cfg: Config) -> type[Runner]:
     """Ours, or the one that the config of a distributed engine names."""
     return RUNNERS.get(cfg.get('runner_type', 'mmconvnext.Runner'))
+
+
+def check_data_roots(cfg: Config, loaders: tuple[str, ...]) -> None:
+    for field in loaders:
+        settings = cfg[field].dataset if cfg.get(field) else {}
+        root = settings.get('data_root')
+        if root and settings.type != SHARDS and not Path(root).expanduser().is_dir():
+            raise UserError(
+                f'{field}.dataset.data_root {root} is not a folder. Put the data or a link to it there, '
+                f'or pass --data-root FOLDER; this one alone: --cfg-options {field}.dataset.data_root=FOLDER.'
+            )
 
 
 def set_class_count(cfg: Config) -> None:
@@ -174,11 +194,6 @@ def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
     root = settings.get('data_root')
     if root:
         place += f', data_root {root}'
-        if settings.type != SHARDS and not Path(root).expanduser().is_dir():
-            raise UserError(
-                f'{field}.dataset.data_root {root} is not a folder. Put the data or a link to it there, '
-                f'or pass --cfg-options {field}.dataset.data_root=FOLDER.'
-            )
     place += ')'
     try:
         dataset = DATASETS.build(settings)

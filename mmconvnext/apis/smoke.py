@@ -13,6 +13,8 @@ def make_smoke_test(cfg: Config) -> Config:
     else, the augmentation, optimizer, schedule and hooks, stays as it is.
     """
     cfg = copy.deepcopy(cfg)
+    if cfg.model.head.num_classes is None:  # left to the data, which there is none of
+        cfg.model.head.num_classes = 2
     for field, batches in (('train_dataloader', 2), ('val_dataloader', 1), ('test_dataloader', 1)):
         loader = cfg.get(field)
         if loader is None:

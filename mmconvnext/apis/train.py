@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from ..errors import UserError
 from .accumulation import accumulate_to_recipe
 from .config import load_config
+from .data_root import use_data_root
 from .distributed import prepare_engine
 from .resuming import choose_start
 from .runner import build_runner, init_distributed, naming_broken_images
@@ -21,6 +22,7 @@ from .watching import add_loggers
 def train(
     config: str | Path,
     *,
+    data_root: str | None = None,
     work_dir: str | None = None,
     resume: str | None = None,
     amp: bool = False,
@@ -38,6 +40,7 @@ def train(
 
     Args:
         config: path or name, see ``load_config``.
+        data_root: folder of the training, validation and test data, in place of the config's.
         work_dir: folder for checkpoints and logs; default ``work_dirs/NAME``, or
             ``work_dirs/smoke/NAME`` of a smoke test.
         resume: ``latest`` for the newest checkpoint in ``work_dir`` that can be read, ``auto`` for the same
@@ -57,6 +60,8 @@ def train(
         UserError: what was found, what was expected and what to do.
     """
     cfg = load_config(config, cfg_options, distributed=distributed)
+    if data_root is not None:
+        use_data_root(cfg, data_root)
     default_dir = Path('work_dirs', 'smoke' if smoke else '', Path(config).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(default_dir)
     if no_validate:

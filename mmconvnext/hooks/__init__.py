@@ -1,4 +1,5 @@
 from .checkpoint import CheckpointHook
+from .class_report import ClassReportHook
 from .ema import EMAHook
 from .guards import BrokenImagesHook, FiniteHook
 from .preemption import PreemptionHook
@@ -9,6 +10,7 @@ from .throughput import ThroughputHook
 __all__ = [
     'BrokenImagesHook',
     'CheckpointHook',
+    'ClassReportHook',
     'EMAHook',
     'FiniteHook',
     'PreemptionHook',

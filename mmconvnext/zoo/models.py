@@ -53,6 +53,7 @@ def get_model(
     cfg, preprocessing = configure(str(name), described)
     override(cfg, overrides)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    set_class_count(cfg, loaded)
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(cfg.model)
@@ -113,6 +114,19 @@ def override(cfg: Config, overrides: dict) -> None:
         else:
             check_option(cfg, f'model.{key}')
             cfg.model[key] = value
+
+
+def set_class_count(cfg: Config, loaded: Weights | None) -> None:
+    """As many classes as the weights have, where the config leaves that to the data."""
+    head = cfg.model.get('head') or {}
+    if head.get('num_classes', 0) is None:
+        arguments = head_arguments(loaded.tensors) if loaded else None
+        if arguments is None:
+            raise UserError(
+                'the config takes the number of classes from its data or from trained weights; pass weights '
+                'that have a head, or head=dict(num_classes=N)'
+            )
+        head.num_classes = arguments['num_classes']
 
 
 def fill(model: nn.Module, loaded: Weights, *, new_head: bool) -> None:

@@ -1,0 +1,33 @@
+"""Another folder for the data of a config."""
+
+from mmengine.config import Config
+
+from ..errors import UserError
+from .classes import innermost
+
+
+def use_data_root(cfg: Config, data_root: str) -> None:
+    """Set the folder of the training, validation and test data.
+
+    Raises:
+        UserError: a dataset of the config takes no folder, or they have different ones.
+    """
+    datasets = {
+        field: innermost(cfg[field].dataset)
+        for field in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+        if cfg.get(field)
+    }
+    for field, dataset in datasets.items():
+        if 'data_root' not in dataset:
+            raise UserError(
+                f'--data-root: {field}.dataset ({dataset.type}) has no data_root in the config; leave '
+                '--data-root out, or give it one there'
+            )
+    if len({str(dataset.data_root) for dataset in datasets.values()}) > 1:
+        each = ', '.join(f'{field}.dataset.data_root={d.data_root}' for field, d in datasets.items())
+        raise UserError(
+            f'--data-root sets one folder for all data, but the config has different ones ({each}); '
+            'set each of them with --cfg-options'
+        )
+    for dataset in datasets.values():
+        dataset.data_root = data_root

@@ -1,0 +1,98 @@
+"""Which classes are taken for which, in one picture."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+MOST_NUMBERS = 40  # classes up to which every cell tells its images
+MOST_NAMES = 100  # classes up to which every row has its name
+LONGEST_NAME = 24  # letters
+
+
+def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path) -> None:
+    """Draw true classes from top to bottom, predicted ones from left to right.
+
+    A colour is the part of the true class's images, so that large and small classes compare; the scale
+    bends so that rare confusions show. Numbers are images.
+
+    Args:
+        matrix: (classes, classes), images by true and predicted class.
+        classes: their names.
+        out: image file.
+    """
+    size = len(matrix)
+    side = float(np.clip(2.5 + 0.32 * size, 5, 14))  # inches, of which the names take some
+    figure = Figure(figsize=(side + 1.2, side), layout='constrained')
+    axes = figure.subplots()
+    parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    how = dict(cmap='Blues', norm=PowerNorm(0.5 if size <= MOST_NAMES else 0.35, vmin=0, vmax=1))
+    drawn = axes.imshow(parts, **how) if size <= MOST_NAMES else draw_dots(axes, parts, **how)
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.7, ticks=[0, 0.05, 0.2, 0.5, 1])
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bar.set_label('of the true class')
+    right = np.trace(matrix)
+    total = int(matrix.sum())
+    axes.set_title(f'{right:,} of {total:,} images right ({right / max(total, 1):.1%})', fontsize=11)
+    axes.set(xlabel='predicted class', ylabel='true class')
+    if size <= MOST_NAMES:
+        name_axes(axes, [shortened(name) for name in classes], points=points_for(size))
+    else:
+        axes.set(xlabel='label of the predicted class', ylabel='label of the true class')
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(10, integer=True))
+    if size <= MOST_NUMBERS:
+        write_numbers(axes, matrix, parts, points=points_for(size))
+    with warnings.catch_warnings():
+        # Names may have letters that no font here has; boxes stand for them.
+        warnings.filterwarnings('ignore', message='Glyph .* missing from')
+        figure.savefig(out, dpi=120)
+
+
+def draw_dots(axes: Axes, parts: np.ndarray, **how) -> PathCollection:
+    """A dot a cell, larger than the cell, which would be about a pixel; the frequent above the rare."""
+    rows, columns = np.nonzero(parts)
+    values = parts[rows, columns]
+    order = np.argsort(values)
+    dots = axes.scatter(
+        columns[order],
+        rows[order],
+        c=values[order],
+        s=5 + 10 * values[order],
+        marker='s',
+        linewidths=0,
+        **how,
+    )
+    axes.set(xlim=(-0.5, len(parts) - 0.5), ylim=(len(parts) - 0.5, -0.5), aspect='equal')
+    return dots
+
+
+def points_for(size: int) -> float:
+    """Size of letters that fit a cell."""
+    return float(np.clip(320 / size, 4.5, 11))
+
+
+def name_axes(axes: Axes, names: list[str], points: float) -> None:
+    places = range(len(names))
+    for axis, rotation in ((axes.xaxis, 90 if len(names) > 5 else 0), (axes.yaxis, 0)):
+        axis.set_ticks(places, names, fontsize=points, rotation=rotation)
+        for tick in axis.get_ticklabels():
+            tick.set_parse_math(False)  # a dollar in a name is a dollar
+
+
+def write_numbers(axes: Axes, matrix: np.ndarray, parts: np.ndarray, points: float) -> None:
+    for row, column in zip(*np.nonzero(matrix), strict=True):
+        shade = 'white' if parts[row, column] > 0.3 else 'black'
+        axes.text(
+            column, row, f'{matrix[row, column]}', ha='center', va='center', color=shade, fontsize=points
+        )
+
+
+def shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f'{name[: LONGEST_NAME - 1]}…'

@@ -1,0 +1,188 @@
+"""Folders as people have them."""
+
+import unicodedata
+
+import pytest
+from PIL import Image
+
+from mmconvnext.datasets import ImageFolder
+from mmconvnext.datasets.image_folder import held_out_of
+from mmconvnext.errors import UserError
+
+
+def put(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (8, 8)).save(root / name, 'PNG')
+    return root
+
+
+def many(*classes, count=40):
+    return [f'{name}/{i}.png' for name in classes for i in range(count)]
+
+
+def read(root, split, **kwargs):
+    """Path below the root -> class."""
+    dataset = ImageFolder(data_root=str(root), split=split, **kwargs)
+    classes = dataset.metainfo['classes']
+    samples = [dataset.get_data_info(i) for i in range(len(dataset))]
+    return {s['img_path'].removeprefix(f'{root}/'): classes[s['gt_label']] for s in samples}
+
+
+def test_folders_for_training_and_validation(tmp_path):
+    put(tmp_path, *many('train/dog', 'train/cat', 'train/eel', count=3), *many('val/dog', 'val/eel', count=2))
+    training = ImageFolder(data_root=tmp_path, split='train')
+    validation = ImageFolder(data_root=tmp_path, split='val')
+    assert training.metainfo['classes'] == validation.metainfo['classes'] == ('cat', 'dog', 'eel')
+    assert (len(training), len(validation)) == (9, 4)
+    assert validation.get_gt_labels().tolist() == [1, 1, 2, 2]  # no cat to validate on
+    assert read(tmp_path, 'test') == read(tmp_path, 'val')
+
+
+@pytest.mark.parametrize('name', ['valid', 'validation'])
+def test_other_names_for_validation(tmp_path, name):
+    put(tmp_path, *many('train/a', 'train/b', count=3), f'{name}/a/x.png')
+    assert read(tmp_path, 'val') == {f'{name}/a/x.png': 'a'}
+    assert len(read(tmp_path, 'train')) == 6
+
+
+def test_test_folder_is_for_tests_only(tmp_path):
+    put(tmp_path, *many('train/a', 'train/b'), 'test/b/x.png')
+    assert read(tmp_path, 'test') == {'test/b/x.png': 'b'}
+    training, validation = read(tmp_path, 'train'), read(tmp_path, 'val')
+    assert all(path.startswith('train/') for path in validation)
+    assert len(training) + len(validation) == 80
+    assert not training.keys() & validation.keys()
+
+
+def test_a_part_of_every_class_is_held_out(tmp_path):
+    put(tmp_path, *many('cat', 'dog', count=200))
+    for part in (0.2, 0.5):
+        training, validation = (read(tmp_path, split, held_out=part) for split in ('train', 'val'))
+        assert len(training.keys() | validation.keys()) == len(training) + len(validation) == 400
+        for name in ('cat', 'dog'):
+            share = list(validation.values()).count(name) / 200
+            assert share == pytest.approx(part, abs=0.1)
+
+
+def test_new_images_and_another_place_leave_the_split_as_it_is(tmp_path):
+    put(tmp_path / 'a', *many('cat', 'dog'))
+    before = read(tmp_path / 'a', 'val')
+    put(tmp_path / 'b', *many('cat', 'dog', 'eel', count=60))
+    after = read(tmp_path / 'b', 'val')
+    assert {path for path in after if path in set(many('cat', 'dog'))} == set(before)
+    (tmp_path / 'c').mkdir()
+    (tmp_path / 'a').rename(tmp_path / 'c/train')
+    assert {f'train/{path}' for path in before} == set(read(tmp_path / 'c', 'val'))
+
+
+def test_two_images_are_one_for_each_side_and_a_single_one_is_trained_on(tmp_path):
+    for i in range(20):
+        assert len(held_out_of([f'{i}/a', f'{i}/b'], 0.2)) == len(held_out_of([f'{i}/a', f'{i}/b'], 0.9)) == 1
+        assert not held_out_of([f'{i}/only'], 0.9)
+    put(tmp_path, *many('cat', count=2), 'dog/only.png')
+    assert list(read(tmp_path, 'val').values()) == ['cat']
+    assert sorted(read(tmp_path, 'train').values()) == ['cat', 'dog']
+
+
+def test_the_letters_of_macos_are_the_same_letters():
+    names = [f'übung/{i}.png' for i in range(50)]
+    apart = [unicodedata.normalize('NFD', name) for name in names]
+    assert apart != names
+    assert [n in held_out_of(names, 0.3) for n in names] == [n in held_out_of(apart, 0.3) for n in apart]
+
+
+def test_a_folder_as_a_whole_can_be_tested_on(tmp_path):
+    put(tmp_path, *many('cat', 'dog', count=5))
+    assert len(read(tmp_path, 'test', held_out=1)) == 10
+    with pytest.raises(UserError, match='has no images for the split train'):
+        len(ImageFolder(data_root=tmp_path, split='train', held_out=1))
+
+
+def test_nested_folders_and_capitals_count_and_clutter_does_not(tmp_path):
+    put(tmp_path, 'train/a/x/y/1.PNG', 'train/b/2.JPeG', 'train/b/.hidden/3.png', 'train/b/._2.png')
+    put(tmp_path, '__MACOSX/train/a/1.png', 'train/__MACOSX/a/1.png', 'train/.cache/1.png', 'val/a/1.png')
+    (tmp_path / 'train/a/notes.txt').write_text('no image')
+    (tmp_path / 'train/Thumbs.db').write_text('no image')
+    assert read(tmp_path, 'train') == {'train/a/x/y/1.PNG': 'a', 'train/b/2.JPeG': 'b'}
+
+
+def test_links_are_followed_and_circles_end(tmp_path):
+    put(tmp_path / 'store', 'a/1.png', 'b/1.png', 'b/2.png')
+    for split in ('train', 'val'):
+        (tmp_path / 'data' / split).mkdir(parents=True)
+        for name in ('a', 'b'):
+            (tmp_path / 'data' / split / name).symlink_to(tmp_path / 'store' / name)
+    (tmp_path / 'store/a/again').symlink_to(tmp_path / 'store/a')
+    assert sorted(read(tmp_path / 'data', 'train')) == [f'train/{n}.png' for n in ('a/1', 'b/1', 'b/2')]
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    put(tmp_path, *many('bus', 'train', count=5))
+    assert set(read(tmp_path, 'train').values()) == {'bus', 'train'}
+
+
+def test_other_folders_beside_the_splits_are_no_classes(tmp_path):
+    put(tmp_path, 'train/a/1.png', 'train/b/1.png', 'val/a/1.png', 'originals/1.png')
+    assert set(read(tmp_path, 'train').values()) == {'a', 'b'}
+
+
+def test_classes_of_a_trained_model_set_the_labels(tmp_path):
+    put(tmp_path, 'val/b/1.png', 'val/c/1.png')
+    dataset = ImageFolder(data_root=tmp_path, split='val', classes=['c', 'a', 'b'])
+    assert dataset.get_gt_labels().tolist() == [2, 0]
+
+
+def test_images_of_no_class_are_left_out_aloud(tmp_path):
+    put(tmp_path, 'stray.png', *many('a', 'b', count=5))
+    with pytest.warns(UserWarning, match='1 images directly in .* are left out'):
+        assert len(read(tmp_path, 'train')) < 10
+
+
+@pytest.mark.parametrize(
+    ('files', 'message'),
+    [
+        ([], 'has no class folders; expected two or more'),
+        (['a/1.png'], r'has 1 class folder \(a\); expected two or more'),
+        (['1.png', '2.png'], 'has images but not two folders of classes; sort them'),
+        (['train/1.png', 'val/2.png'], 'has images but not two folders of classes; sort them'),
+        (['val/a/1.png', 'val/b/1.png'], 'has val, but no folder for train'),
+    ],
+)
+def test_folders_that_cannot_be_trained_on(tmp_path, files, message):
+    put(tmp_path, *files)
+    with pytest.raises(UserError, match=message):
+        ImageFolder(data_root=tmp_path, split='train')
+
+
+def test_an_empty_class_is_named(tmp_path):
+    put(tmp_path, *many('a', 'b'))
+    (tmp_path / 'c').mkdir()
+    with pytest.raises(UserError, match='the class folder .*/c is empty'):
+        len(ImageFolder(data_root=tmp_path, split='train'))
+
+
+def test_a_class_that_is_not_trained_is_named(tmp_path):
+    put(tmp_path, *many('train/a', 'train/b'), 'val/a/1.png', 'val/fox/1.png')
+    with pytest.raises(UserError, match='val has 1 class folder .*: fox; its 2 classes are a, b'):
+        len(ImageFolder(data_root=tmp_path, split='val'))
+
+
+def test_nothing_to_validate_on(tmp_path):
+    put(tmp_path, *many('train/a', 'train/b'))
+    (tmp_path / 'val').mkdir()
+    with pytest.raises(UserError, match='has no images for the split val; expected .*/val/CLASS/'):
+        len(ImageFolder(data_root=tmp_path, split='val'))
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (dict(split='training'), 'choose train, val or test'),
+        (dict(split='val', held_out=0), 'held_out is 0; it should be above 0'),
+        (dict(split='val', data_root='nowhere'), 'nowhere is not a folder; name .* --data-root'),
+    ],
+)
+def test_wrong_arguments(tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        ImageFolder(**{'data_root': tmp_path, **arguments})

@@ -1,0 +1,92 @@
+"""What a training and a test tell about every class."""
+
+import csv
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from mmconvnext.apis import evaluate, train
+from mmconvnext.hooks.class_report import class_results, csv_of, table_of
+from mmconvnext.visualization.confusion import save_confusion
+
+REPORT = {'custom_hooks': [dict(type='mmconvnext.ClassReportHook')]}
+
+
+def rows_of(folder):
+    with (folder / 'classes.csv').open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_and_test_report_the_accuracy_that_is_logged(tiny_config, tmp_path):
+    work_dir = tmp_path / 'work'
+    options = {**REPORT, 'train_cfg.val_interval': 2, 'train_cfg.max_epochs': 3}
+    runner = train(tiny_config, work_dir=str(work_dir), cfg_options=options)
+    rows = rows_of(work_dir)
+    assert [row['class'] for row in rows] == [str(digit) for digit in range(10)]
+    right, images = (sum(int(row[field]) for row in rows) for field in ('correct', 'images'))
+    assert images == 32
+    assert 100 * right / images == pytest.approx(runner.message_hub.get_scalar('val/accuracy/top1').current())
+    assert min(Image.open(work_dir / 'confusion_matrix.png').size) > 300
+
+    metrics = evaluate(
+        tiny_config, work_dir / 'epoch_3.pth', work_dir=str(tmp_path / 'test'), cfg_options=REPORT
+    )
+    right = sum(int(row['correct']) for row in rows_of(tmp_path / 'test'))
+    assert list(metrics) == ['accuracy/top1', 'accuracy/top5']
+    assert 100 * right / 32 == pytest.approx(metrics['accuracy/top1'])
+
+
+def test_matrix_stays_out_of_logs_and_checkpoints(tiny_config, tmp_path):
+    train(tiny_config, work_dir=str(tmp_path), cfg_options={**REPORT, 'train_cfg.max_epochs': 1})
+    scalars = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    assert set(json.loads(scalars[-1])) <= {'accuracy/top1', 'accuracy/top5', 'data_time', 'time', 'step'}
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert log.count('Classes of the last validation') == 1
+    assert 'tensor(' not in log
+    hub = torch.load(tmp_path / 'epoch_1.pth', weights_only=False)['message_hub']
+    assert not any('confusion' in key for part in hub.values() for key in part)
+
+
+def test_without_validation_there_is_nothing_to_report(tiny_config, tmp_path):
+    options = {**REPORT, 'train_cfg.max_epochs': 1}
+    train(tiny_config, work_dir=str(tmp_path), no_validate=True, cfg_options=options)
+    assert not (tmp_path / 'classes.csv').exists()
+
+
+def test_rows_say_what_a_class_is_taken_for():
+    matrix = torch.tensor([[8, 0, 2], [1, 4, 5], [0, 0, 0]])
+    cat, dog, eel = class_results(matrix, ('cat', 'dog', 'eel'))
+    assert (cat.images, cat.correct, cat.accuracy, cat.confused_with, cat.confused_images) == (
+        *(10, 8, 80.0),
+        *('eel', 2),
+    )
+    assert (dog.accuracy, dog.confused_with) == (40.0, 'eel')
+    assert (eel.accuracy, eel.confused_with) == (None, '')
+    assert csv_of([cat, eel]).splitlines()[1:] == ['0,cat,10,8,80.00,eel,2', '2,eel,0,0,,,']
+    assert matrix[0, 0] == 8  # the matrix is left as it was
+
+
+def test_table_has_the_worst_twenty_first():
+    matrix = torch.diag(torch.arange(30)) + torch.eye(30).long().roll(1, dims=1)
+    lines = table_of(class_results(matrix, tuple(f'[red]kind_{i:02}' for i in range(30)))).splitlines()
+    listed = [line.split()[0] for line in lines if 'kind' in line]
+    assert listed == [f'[red]kind_{i:02}' for i in range(20)]
+    assert lines[-1] == 'These are the 20 worst of 30 classes.'
+
+
+def test_classes_without_images_are_counted():
+    text = table_of(class_results(torch.diag(torch.tensor([3, 0])), ('cat', 'dog')))
+    assert 'cat' in text
+    assert 'dog' not in text
+    assert '1 classes had no images here' in text
+
+
+@pytest.mark.parametrize('size', [2, 41, 300])
+def test_picture_of_any_number_of_classes(tmp_path, size):
+    names = [f'${i} 猫 {"long " * i}' for i in range(size)]
+    save_confusion(torch.eye(size).long().numpy(), names, tmp_path / 'matrix.png')
+    assert min(Image.open(tmp_path / 'matrix.png').size) > 400
+    colours = Image.open(tmp_path / 'matrix.png').convert('RGB').getcolors(1 << 20)
+    assert any(blue > red + 60 for _, (red, _, blue) in colours)  # the diagonal is drawn
