@@ -99,6 +99,8 @@ def build_runner(
         if starting:
             kept = {n: w for n, w in loaded.tensors.items() if not (other_classes and n.startswith('head.'))}
             told = head_changes(kept, model, str(cfg.load_from))
+            if other_classes:
+                told += '. The head in the file is for other classes'
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
     if training:
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)

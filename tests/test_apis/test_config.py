@@ -32,7 +32,6 @@ def test_unknown_config_names_the_nearest():
         'train_dataloader.dataset.pipeline.1.scale',
         'default_hooks.checkpoint.save_optimizer',
         'custom_hooks.0.momentum',
-        'custom_hooks.0.interval',  # goes through the **kwargs of EMAHook
         'optim_wrapper.paramwise_cfg.custom_keys',
         'env_cfg.dist_cfg.timeout',
         'default_hooks.early_stopping',
