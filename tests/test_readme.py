@@ -43,6 +43,9 @@ RUNS = {
     f'{DIGITS} --resume': f'{DIGITS} --resume --cfg-options {FEW}',
     'tools/dist_train.sh configs/digits/convnext-atto_1xb48_digits.py 2 --work-dir work_dirs/two '
     '--cfg-options train_dataloader.batch_size=24': f'{PORT} {{}} train_cfg.max_epochs=12 {FEW}',
+    'tools/train.py configs/digits/convnext-v2-atto_1xb48_digits.py --log tensorboard': (
+        f'{{}} --cfg-options train_cfg.max_epochs=1 {FEW}'
+    ),
     'tools/train.py configs/convnext_v2/convnext-v2-atto_32xb32_in1k.py --smoke': '{}',
     'tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k.py 8 --accumulate': (
         f'{PORT} tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k.py 2 --accumulate --smoke '
