@@ -49,7 +49,10 @@ def use_own_hooks(cfg: Config) -> None:
     for name, hook in ours.items():
         if hook.type.startswith('mmconvnext.'):
             hooks.setdefault(name, hook)
-    if hooks.checkpoint is not None and hooks.checkpoint.get('type') == 'CheckpointHook':
+            # mmengine knows how to leave out hooks of its own only.
+            if hooks[name] is None and name != 'checkpoint':
+                del hooks[name]
+    if hooks.get('checkpoint') is not None and hooks.checkpoint.get('type') == 'CheckpointHook':
         hooks.checkpoint.type = 'mmconvnext.CheckpointHook'
 
 
