@@ -1,5 +1,9 @@
 #!/usr/bin/env python
-"""Time the digits run with and without what protects it: resumption, safe files, guards, watching."""
+"""What protects the digits run (resumption, safe files, guards, watching): its share of the time.
+
+Two measures: the run with and without, in turn, and the time spent inside the functions that
+protection adds, which a noisy machine blurs less.
+"""
 
 import argparse
 import json
@@ -7,6 +11,9 @@ import platform
 import statistics
 import tempfile
 import time
+from collections import defaultdict
+from contextlib import ExitStack
+from pkgutil import resolve_name
 from unittest import mock
 
 import mmengine
@@ -16,32 +23,44 @@ from mmconvnext.apis import runner as building
 from mmconvnext.apis import train
 
 CONFIG = 'convnext-atto_1xb48_digits'
+ADDED = (
+    'mmconvnext.hooks.FiniteHook._check_gradients',
+    'mmconvnext.hooks.FiniteHook.after_train_iter',
+    'mmconvnext.hooks.BrokenImagesHook.before_train_iter',
+    'mmconvnext.hooks.PreemptionHook.after_train_iter',
+    'mmconvnext.hooks.ThroughputHook.after_train_iter',
+    'mmconvnext.hooks.ProgressHook.after_train_iter',
+    'mmconvnext.engine.loops.Replayable.progress',
+    'mmconvnext.engine.runner.put_in_place',
+    'mmconvnext.checkpoints.files.put_in_place',
+    'mmconvnext.datasets.replay.seed_draws',
+)
 
 
-def seconds(work_dir: str, epochs: int, *, protected: bool) -> float:
+class Marks(mmengine.hooks.Hook):
     """From the first iteration to the end of the run, checkpoints and validations included."""
-    marks = {}
 
-    class Marks(mmengine.hooks.Hook):
-        priority = 'LOWEST'
+    priority = 'LOWEST'
+    seconds = None
 
-        def before_train_epoch(self, runner):
-            marks.setdefault('start', time.perf_counter())
+    def before_train(self, runner):
+        self.start = time.perf_counter()
 
-        def after_run(self, runner):
-            marks['end'] = time.perf_counter()
+    def after_run(self, runner):
+        Marks.seconds = time.perf_counter() - self.start
 
+
+def run(epochs: int, *, protected: bool) -> float:
     mmengine.registry.HOOKS.register_module('Marks', force=True, module=Marks)
     options = {'train_cfg.max_epochs': epochs, 'custom_hooks': [dict(type='Marks')]}
-    if protected:
+    plain = mmengine.runner.Runner
+    bare = dict(protect=drop_own_hooks, replayed=lambda data, _: data, runner_class=lambda _: plain)
+    with tempfile.TemporaryDirectory() as work_dir, ExitStack() as stack:
+        if not protected:
+            options['default_hooks.checkpoint.type'] = 'CheckpointHook'
+            stack.enter_context(mock.patch.multiple(building, **bare))
         train(CONFIG, work_dir=work_dir, cfg_options=options)
-    else:
-        options['default_hooks.checkpoint.type'] = 'CheckpointHook'
-        plain = mmengine.runner.Runner
-        bare = dict(protect=drop_own_hooks, replayed=lambda data, _: data, runner_class=lambda _: plain)
-        with mock.patch.multiple(building, **bare):
-            train(CONFIG, work_dir=work_dir, cfg_options=options)
-    return marks['end'] - marks['start']
+    return Marks.seconds
 
 
 def drop_own_hooks(cfg: mmengine.Config) -> None:
@@ -49,26 +68,47 @@ def drop_own_hooks(cfg: mmengine.Config) -> None:
         del cfg.default_hooks[name]
 
 
+def timed_shares(epochs: int) -> dict[str, float]:
+    """Percent of a protected run inside each added function."""
+    inside = defaultdict(float)
+
+    def timed(name: str, function):
+        def call(*args, **kwargs):
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                inside[name] += time.perf_counter() - start
+
+        return call
+
+    with ExitStack() as stack:
+        for name in ADDED:
+            stack.enter_context(mock.patch(name, timed(name, resolve_name(name))))
+        total = run(epochs, protected=True)
+    return {name: round(100 * inside[name] / total, 3) for name in ADDED}
+
+
 def main(pairs: int, epochs: int, threads: int) -> None:
     torch.set_num_threads(threads)
     times = {True: [], False: []}
     for i in range(pairs + 1):
         for protected in (True, False) if i % 2 else (False, True):  # either comes first equally often
-            with tempfile.TemporaryDirectory() as work_dir:
-                took = seconds(work_dir, epochs, protected=protected)
+            seconds = run(epochs, protected=protected)
             if i > 0:  # the first pair warms up
-                times[protected].append(took)
+                times[protected].append(seconds)
+    shares = timed_shares(epochs)
     ratios = [a / b for a, b in zip(times[True], times[False], strict=True)]
     row = dict(
         config=CONFIG,
         epochs=epochs,
         pairs=pairs,
         threads=threads,
-        median_ratio=round(statistics.median(ratios), 4),
+        ratio_with_to_without=round(statistics.median(ratios), 4),
         ratios=[round(ratio, 4) for ratio in sorted(ratios)],
-        ratio_of_minima=round(min(times[True]) / min(times[False]), 4),
-        seconds_without=round(statistics.median(times[False]), 2),
-        processor=platform.processor() or platform.machine(),
+        percent_inside=round(sum(shares.values()), 3),
+        percents=shares,
+        machine=platform.machine(),
         torch=torch.__version__,
         mmengine=mmengine.__version__,
     )
