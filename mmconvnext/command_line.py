@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from mmengine.config import DictAction
 
-from .errors import UserError
+from .errors import RunError, UserError
 
 
 def run_tool(function: Callable, args: Namespace) -> None:
@@ -17,7 +17,8 @@ def run_tool(function: Callable, args: Namespace) -> None:
         function(**vars(args))
     except UserError as error:
         local_rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
-        sys.exit(f'Error: {error}' if local_rank == '0' else 1)
+        # What went wrong in one process alone, that one says.
+        sys.exit(f'Error: {error}' if local_rank == '0' or isinstance(error, RunError) else 1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -11,6 +11,10 @@ class UserError(ValueError):
     """What was found, what was expected and what to do; the tools print it alone and exit with 1."""
 
 
+class RunError(UserError):
+    """Ends a run that was well begun, perhaps in one of its processes only."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown word: the nearest known ones, or all if they are few."""
     known = sorted(known)

@@ -13,32 +13,31 @@ LOOPS = {True: 'mmconvnext.EpochLoop', False: 'mmconvnext.IterLoop'}
 STOCK_LOOPS = {'EpochBasedTrainLoop': True, 'IterBasedTrainLoop': False}
 
 
-def protect(cfg: Config) -> None:
+def protect(cfg: Config, *, trust_checkpoint: bool = False) -> None:
     """Let a run go on exactly after an interruption, save safely, and stop before it goes astray.
 
     It takes mmengine's loops, its checkpoint hook and any sampler and replaces or wraps them by ours,
     which do the same and can be resumed at any iteration. Settings stay as they are.
     """
-    fix_seed(cfg)
+    fix_seed(cfg, trust=trust_checkpoint)
     use_own_loop(cfg)
     use_own_hooks(cfg)
     use_own_batches(cfg)
 
 
-def fix_seed(cfg: Config) -> None:
-    """A run without a seed draws one; when it goes on it takes the one it began with."""
-    if cfg.get('randomness', {}).get('seed') is not None:
-        return
-    seed = None
+def fix_seed(cfg: Config, *, trust: bool) -> None:
+    """A run that goes on takes the seed it began with; one that begins without a seed draws one."""
+    seed = cfg.get('randomness', {}).get('seed')
     if cfg.get('resume') and Path(cfg.load_from).is_file():
-        seed = load_checkpoint(cfg.load_from, mmap=True).get('meta', {}).get('seed')
+        seed = load_checkpoint(cfg.load_from, mmap=True, trust=trust).get('meta', {}).get('seed', seed)
     cfg.merge_from_dict({'randomness.seed': sync_random_seed() if seed is None else seed})
 
 
 def use_own_loop(cfg: Config) -> None:
     loop = cfg.train_cfg
-    by_epoch = STOCK_LOOPS.get(loop.get('type'), loop.get('by_epoch', True))
-    if loop.get('type') is None or loop.type in STOCK_LOOPS:
+    name = bare_name(loop.get('type'))
+    by_epoch = STOCK_LOOPS.get(name, loop.get('by_epoch', True))
+    if name is None or name in STOCK_LOOPS:
         loop.pop('by_epoch', None)
         loop.type = LOOPS[by_epoch]
 
@@ -52,8 +51,15 @@ def use_own_hooks(cfg: Config) -> None:
             # mmengine knows how to leave out hooks of its own only.
             if hooks[name] is None and name != 'checkpoint':
                 del hooks[name]
-    if hooks.get('checkpoint') is not None and hooks.checkpoint.get('type') == 'CheckpointHook':
+    if hooks.get('checkpoint') is not None and bare_name(hooks.checkpoint.get('type')) == 'CheckpointHook':
         hooks.checkpoint.type = 'mmconvnext.CheckpointHook'
+
+
+def bare_name(configured: str | type | None) -> str | None:
+    """Of a type in a config: a name, a name with its library in front, or a class."""
+    if isinstance(configured, type):
+        return configured.__name__
+    return configured.removeprefix('mmengine.') if configured else None
 
 
 def use_own_batches(cfg: Config) -> None:

@@ -5,15 +5,20 @@ import zipfile
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from ..checkpoints import load_checkpoint
 from ..errors import UserError
 
 
-def choose_start(cfg: Config, resume: str | None) -> None:
+def choose_start(cfg: Config, resume: str | None, *, trust: bool = False) -> None:
     """Set ``load_from`` and ``resume``, and protect the checkpoints of an earlier run.
+
+    Args:
+        cfg: with ``work_dir``, after ``init_distributed``.
+        resume: see ``train``.
+        trust: see ``load_checkpoint``.
 
     Raises:
         UserError: nothing to go on from, or a new run where an earlier one has left checkpoints.
@@ -22,7 +27,7 @@ def choose_start(cfg: Config, resume: str | None) -> None:
         resume = cfg.get('load_from') or 'latest'
     if resume in ('auto', 'latest'):
         # One process looks: on a network disk two might see different files.
-        found = [newest_checkpoint(cfg.work_dir)]
+        found = [newest_checkpoint(cfg.work_dir, trust=trust) if is_main_process() else None]
         broadcast_object_list(found)
         if found[0] is None and resume == 'latest':
             raise UserError(
@@ -37,17 +42,37 @@ def choose_start(cfg: Config, resume: str | None) -> None:
                 f'{cfg.work_dir} holds {saved[-1].name} of an earlier run, which this one would write over; '
                 'go on with --resume, choose another folder with --work-dir, or delete this one'
             )
+        if saved and Path(resume).is_file():
+            check_newest(Path(resume), saved, trust=trust)
     if resume is not None:
         cfg.load_from, cfg.resume = resume, True
 
 
+def check_newest(chosen: Path, saved: list[Path], *, trust: bool) -> None:
+    """Raise if a run going on from this checkpoint would leave later ones of another past beside its own."""
+    place = place_of(chosen, trust=trust)
+    for file in saved:
+        try:
+            is_newer = place_of(file, trust=trust) > place
+        except UserError:  # a damaged one is taken by nobody
+            continue
+        if is_newer:
+            raise UserError(
+                f'--resume {chosen}: {file.name} beside it is newer, and a later --resume would take it for '
+                'the end of this run; delete what is newer, or choose another folder with --work-dir'
+            )
+
+
 def saved_in(work_dir: str | Path) -> list[Path]:
     """The checkpoints of a run, oldest first by their time of writing."""
-    saved = [file for kind in ('epoch', 'iter') for file in Path(work_dir).glob(f'{kind}_*.pth')]
+    folder, pointer = Path(work_dir), Path(work_dir, 'last_checkpoint')
+    if pointer.is_file() and not list(folder.glob('*.pth')):  # the hook's out_dir is another folder
+        folder = Path(pointer.read_text().strip()).parent
+    saved = [file for kind in ('epoch', 'iter') for file in folder.glob(f'{kind}_*.pth')]
     return sorted(saved, key=lambda file: file.stat().st_mtime)
 
 
-def newest_checkpoint(work_dir: str | Path) -> str | None:
+def newest_checkpoint(work_dir: str | Path, *, trust: bool = False) -> str | None:
     """The checkpoint with most iterations that can be read whole; a warning names newer ones that cannot.
 
     Raises:
@@ -56,7 +81,7 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
     places, broken = {}, {}
     for file in saved_in(work_dir):
         try:
-            places[file] = place_of(file)
+            places[file] = place_of(file, trust=trust)
         except UserError as error:
             broken[file] = error
     for file in sorted(places, key=places.get, reverse=True):
@@ -73,11 +98,11 @@ def newest_checkpoint(work_dir: str | Path) -> str | None:
     return None
 
 
-def place_of(file: Path) -> tuple[int, int]:
+def place_of(file: Path, *, trust: bool) -> tuple[int, int]:
     """Iterations and epochs done, to compare checkpoints by."""
     if file.is_dir():  # of DeepSpeed; epoch_3.pth
         return 0, int(file.stem.split('_')[-1])
-    meta = load_checkpoint(file, mmap=True).get('meta', {})
+    meta = load_checkpoint(file, mmap=True, trust=trust).get('meta', {})
     return meta.get('iter', 0), meta.get('epoch', 0)
 
 

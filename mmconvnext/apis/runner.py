@@ -87,7 +87,7 @@ def build_runner(
     set_dataloader_defaults(cfg)
     model = build_on_meta(cfg)
     if training:
-        protect(cfg)
+        protect(cfg, trust_checkpoint=trust_checkpoint)
     if training and 'constructor' in cfg.optim_wrapper:  # mmengine's own writes a log line a parameter
         check_optimizer(cfg, model)
     if training:

@@ -71,7 +71,7 @@ def train(
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
     init_distributed(cfg, launcher)
-    choose_start(cfg, resume)
+    choose_start(cfg, resume, trust=trust_checkpoint)
     add_loggers(cfg, log or [])
     if accumulate:
         accumulate_to_recipe(cfg)

@@ -1,12 +1,15 @@
 """Batches that can begin anywhere in an epoch, from workers that do not die too early."""
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from itertools import islice
 
 from mmengine.dataset import InfiniteSampler
 from torch.utils.data import BatchSampler, Sampler
 
+from ..errors import UserError
 from ..registry import DATA_SAMPLERS, FUNCTIONS
 from .replay import Draw, Draws
 
@@ -41,6 +44,12 @@ class ReplayableBatches:
             else DATA_SAMPLERS.build(inner, default_args=dict(sampler=self.sampler, batch_size=batch_size))
         )
         self.start = 0
+        if not self.is_endless and len(self.batches) < multiple:
+            raise UserError(
+                f'an epoch has {len(self.batches)} batches in each process, fewer than the {multiple} '
+                'whose gradients are accumulated for a step; lower optim_wrapper.accumulative_counts or '
+                'the batch size'
+            )
 
     def set_position(self, epoch: int, batches: int) -> None:
         """Let the next iteration begin after this many batches of an epoch; for that iteration only."""
@@ -52,8 +61,7 @@ class ReplayableBatches:
         return isinstance(self.sampler.sampler, InfiniteSampler)
 
     def __len__(self) -> int:
-        whole = len(self.batches) // self.multiple * self.multiple
-        return whole or len(self.batches)
+        return len(self.batches) // self.multiple * self.multiple
 
     def __iter__(self) -> Iterator[list[Draw]]:
         start, self.start = self.start, 0
@@ -64,7 +72,16 @@ class ReplayableBatches:
 def leave_signals_to_parent(worker_id: int) -> None:
     """Let a dataloader's worker live on when all processes are asked to stop, so that the run can save.
 
-    Its loader ends it by a message, and it ends by itself when the training process is gone.
+    Only the training process itself may end it by SIGTERM, as it does with what is left at its own end.
     """
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in (signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, 'sigwaitinfo'):  # which alone tells who sent a signal; macOS has none
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=end_when_parent_asks, daemon=True).start()
+
+
+def end_when_parent_asks() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)

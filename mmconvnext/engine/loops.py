@@ -92,6 +92,7 @@ class EpochLoop(Replayable, EpochBasedTrainLoop):
         self.runner.call_hook('before_train')
         self.restore_draws()
         # An earlier run saved this epoch and did not live to validate it.
+        self._decide_current_val_interval()
         if self.was_resumed and self.batches_done == 0:
             self._validate_if_due()
         while self._epoch < self._max_epochs and not self.stop_training:
@@ -122,10 +123,15 @@ class EpochLoop(Replayable, EpochBasedTrainLoop):
 class IterLoop(Replayable, IterBasedTrainLoop):
     """Iteration by iteration; takes what mmengine's ``IterBasedTrainLoop`` takes."""
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.dataloader_iterator = None  # mmengine 0.10 has started its workers already
+
     def run(self) -> torch.nn.Module:
         self.runner.call_hook('before_train')
         self.restore_draws()
         self.runner.call_hook('before_train_epoch')
+        self._decide_current_val_interval()
         if self.was_resumed:
             self._validate_if_due()
         batches = self._batches()

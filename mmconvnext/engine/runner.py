@@ -8,6 +8,7 @@ from mmengine.dist import barrier, is_main_process
 
 from ..checkpoints.files import put_in_place
 from ..registry import RUNNERS
+from .loops import Replayable
 from .screen import ReadableScreen
 
 
@@ -16,9 +17,11 @@ class WholeCheckpoints:
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs) -> None:
         """As mmengine's; every process has to call it."""
-        # mmengine's FlexibleRunner writes over the epoch in meta.
-        meta = dict(meta or {})
-        meta['replay'] = self.train_loop.progress() | {key: meta[key] for key in ('epoch', 'iter')}
+        if isinstance(self.train_loop, Replayable):
+            # mmengine's FlexibleRunner writes over the place in meta, and fills it in if there is none.
+            by_epoch = kwargs.get('by_epoch', True)
+            place = dict(epoch=self.epoch + by_epoch, iter=self.iter + (not by_epoch)) | (meta or {})
+            meta = place | dict(replay=self.train_loop.progress() | {k: place[k] for k in ('epoch', 'iter')})
         if '://' in out_dir:  # such storage shows an object when it is whole
             super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
             return

@@ -60,6 +60,9 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
         return True
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        if not self.by_epoch and step % accumulation(runner) and step != runner.max_iters:
+            self.is_due = True  # mmengine calls this for a new best score, too
+            return
         kept = list(runner.message_hub.get_info('keep_ckpt_ids', []))
         if self.max_keep_ckpts > 0 and step not in kept:
             kept.append(step)
@@ -90,13 +93,26 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         # mmengine removes the former best file before it writes the new one: hide it until then.
-        former = self.best_ckpt_path if self.save_best else None
-        self.best_ckpt_path = None
+        former = self._best_paths()
+        self._set_best_paths(dict.fromkeys(former))
         super()._save_best_checkpoint(runner, metrics)
-        if self.best_ckpt_path is None:
-            self.best_ckpt_path = former
-        elif former is not None and former != self.best_ckpt_path:
-            self._remove(Path(former).name)
+        found = self._best_paths()
+        self._set_best_paths({key: found[key] or former.get(key) for key in found})
+        for key, path in former.items():
+            if path and found[key] and path != found[key]:
+                self._remove(Path(path).name)
+
+    def _best_paths(self) -> dict[str, str | None]:
+        """Of each metric; mmengine keeps a single one in another place."""
+        if not self.save_best:
+            return {}
+        return {'': self.best_ckpt_path} if len(self.key_indicators) == 1 else dict(self.best_ckpt_path_dict)
+
+    def _set_best_paths(self, paths: dict[str, str | None]) -> None:
+        if '' in paths:
+            self.best_ckpt_path = paths['']
+        elif paths:
+            self.best_ckpt_path_dict = paths
 
     def _remove(self, name: str) -> None:
         if is_main_process():

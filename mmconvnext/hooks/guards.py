@@ -1,16 +1,17 @@
 """Stop a run that has gone wrong while its last checkpoint is good."""
 
 import logging
+from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
 
-from ..errors import UserError
+from ..errors import RunError
 from ..registry import HOOKS
 
 MOST_PATHS_TOLD = 5
@@ -39,8 +40,10 @@ class FiniteHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         loss = (outputs or {}).get('loss')
-        if self.skip == 0 and isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss).all()):
-            raise UserError(self._message(f'the loss of iteration {runner.iter + 1} is {loss.item()}'))
+        # A step left out for its gradients is counted there; the loss scaler leaves out by itself.
+        uncounted = self.skip == 0 or isinstance(runner.optim_wrapper, AmpOptimWrapper)
+        if uncounted and isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss).all()):
+            self._skip_or_stop(f'the loss of iteration {runner.iter + 1} is {loss.item()}')
 
     def _check_gradients(self, optimizer: torch.optim.Optimizer, *_) -> None:
         gradients = [
@@ -48,21 +51,23 @@ class FiniteHook(Hook):
         ]
         if all_finite(gradients):
             return
-        where = f'the gradients of iteration {self.runner.iter + 1} are not finite'
+        self._skip_or_stop(f'the gradients of iteration {self.runner.iter + 1} are not finite')
+        optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
+
+    def _skip_or_stop(self, where: str) -> None:
         skipped = self.runner.message_hub.get_info('steps_skipped', 0) + 1
         if skipped > self.skip:
-            raise UserError(self._message(where))
+            raise RunError(self._message(where))
         self.runner.message_hub.update_info('steps_skipped', skipped)
         print_log(f'{where}: step left out, {skipped} of at most {self.skip}', 'current', logging.WARNING)
-        optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
 
     def _message(self, where: str) -> str:
         saved = self.runner.message_hub.get_info('last_ckpt', None)
         kept = f'the last checkpoint, {saved}, is from before' if saved else 'nothing was saved yet'
         return (
-            f'{where}; the run stops, {kept}. Go on with --resume and a lower learning rate or gradient '
-            'clipping (--cfg-options optim_wrapper.clip_grad.max_norm=1), or leave out a few such steps: '
-            '--cfg-options default_hooks.finite.skip=10'
+            f'{where}; the run stops, {kept}. Go on with --resume and gradient clipping (--cfg-options '
+            'optim_wrapper.clip_grad.max_norm=1) or leaving out a few such steps (--cfg-options '
+            'default_hooks.finite.skip=10), or begin another run with a lower learning rate'
         )
 
 
@@ -74,7 +79,7 @@ def all_finite(gradients: list[torch.Tensor]) -> bool:
 
 @HOOKS.register_module()
 class BrokenImagesHook(Hook):
-    """Log images that could not be read and were replaced; stop when there are too many.
+    """List images that could not be read and were replaced; stop when there are too many.
 
     Args:
         max_fraction: of the images of an epoch, in each process.
@@ -93,14 +98,18 @@ class BrokenImagesHook(Hook):
         for path in broken:
             if path not in self.paths:
                 print_log(f'{path} cannot be read; another image takes its place', 'current', logging.WARNING)
+                # The log has what the first process met.
+                with Path(runner.work_dir, 'broken_images.txt').open('a', encoding='utf-8') as file:
+                    file.write(f'{path}\n')
             self.paths[path] = None
         self.count += len(broken)
         images = len(runner.train_dataloader) * runner.cfg.train_dataloader.batch_size
         if self.count > self.max_fraction * images:
             paths = list(self.paths)
-            raise UserError(
+            raise RunError(
                 f'{self.count} images of this epoch cannot be read, more than {self.max_fraction:.1%} of '
                 f'{images}: {", ".join(paths[:MOST_PATHS_TOLD])}'
-                f'{", ..." if len(paths) > MOST_PATHS_TOLD else ""}. All of them are in the log; replace '
-                'them, or allow more with --cfg-options default_hooks.broken_images.max_fraction=0.1'
+                f'{", ..." if len(paths) > MOST_PATHS_TOLD else ""}. All of them are in broken_images.txt '
+                'of the work dir; replace them, or allow more with --cfg-options '
+                'default_hooks.broken_images.max_fraction=0.1'
             )

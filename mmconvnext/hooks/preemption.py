@@ -33,7 +33,7 @@ class PreemptionHook(Hook):
         self.agreement = None
         self.former = {}
 
-    def before_train(self, runner: Runner) -> None:
+    def before_run(self, runner: Runner) -> None:
         if threading.current_thread() is threading.main_thread():  # others may not set handlers
             self.former = {number: signal.signal(number, self._note) for number in SIGNALS}
 
@@ -65,6 +65,10 @@ class PreemptionHook(Hook):
         saving = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if saving is not None and not saving.save_now(runner):
             return  # and try again after the next iteration
+        if saving is None:
+            runner.logger.warning('Asked to stop; nothing is saved, since the config has no CheckpointHook')
+            self.after_train(runner)
+            raise SystemExit(1)
         # Slurm ends the others as soon as the first one leaves.
         barrier()
         self.after_train(runner)

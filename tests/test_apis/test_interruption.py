@@ -7,6 +7,8 @@ import random
 import re
 import resource
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from mmconvnext.apis.resuming import newest_checkpoint
 from mmconvnext.errors import UserError
 from mmconvnext.hooks.preemption import REQUEUE
 from mmconvnext.registry import HOOKS
+from tests.conftest import REPO
 from tests.processes import run
 
 # Where a run dies, and at most at which call: before a checkpoint is in place, between it and the pointer to
@@ -260,6 +263,69 @@ def test_old_checkpoints_go_when_newer_ones_are_whole(tiny_config, tmp_path):
         train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options | signalled(signal.SIGUSR1, 19))
     left = {file.name for file in (tmp_path / 'w').glob('[ei]*.pth')}
     assert left == {'epoch_2.pth', 'epoch_3.pth', 'iter_18.pth', 'iter_19.pth'}
+
+
+def test_best_of_several_metrics_and_plain_saves_of_a_hook(tiny_config, tmp_path):
+    options = {'default_hooks.checkpoint.save_best': ['accuracy/top1', 'accuracy/top5']}
+    options |= {'custom_hooks': [dict(type='mmconvnext.PlainSaveHook')]}
+    train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
+    assert len(list((tmp_path / 'w').glob('best_accuracy_top1_*.pth'))) == 1
+    assert len(list((tmp_path / 'w').glob('best_accuracy_top5_*.pth'))) == 1
+    assert torch.load(tmp_path / 'w/plain.pth', weights_only=False)['meta']['iter'] == 8
+
+
+@HOOKS.register_module()
+class PlainSaveHook(Hook):
+    def after_train_epoch(self, runner):
+        runner.save_checkpoint(runner.work_dir, 'plain.pth')
+
+
+def test_a_loop_of_another_library_trains_and_saves(tiny_config, tmp_path):
+    from mmengine.registry import LOOPS
+    from mmengine.runner import EpochBasedTrainLoop
+
+    @LOOPS.register_module(force=True)
+    class OtherLoop(EpochBasedTrainLoop):
+        pass
+
+    options = {'train_cfg': dict(_delete_=True, type='OtherLoop', max_epochs=1)}
+    assert train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options).epoch == 1
+    # mmengine's checkpoint of a whole epoch, here of other batches.
+    runner = train(
+        tiny_config,
+        work_dir=str(tmp_path / 'w'),
+        resume='latest',
+        cfg_options={'train_dataloader.batch_size': 32},
+    )
+    assert (runner.epoch, runner.iter) == (2, 4)
+
+
+def test_checkpoints_in_another_folder_are_found(tiny_config, tmp_path):
+    options = {'default_hooks.checkpoint.out_dir': str(tmp_path / 'out'), 'train_cfg.max_epochs': 1}
+    train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
+    assert newest_checkpoint(tmp_path / 'w') == str(tmp_path / 'out/w/epoch_1.pth')
+
+
+def test_going_on_from_an_earlier_checkpoint_beside_later_ones_is_refused(tiny_config, finished, tmp_path):
+    work_dir = copied(finished, tmp_path)
+    with pytest.raises(UserError, match='epoch_2.pth beside it is newer'):
+        train(tiny_config, work_dir=str(work_dir), resume=str(work_dir / 'epoch_1.pth'))
+
+
+@pytest.mark.parametrize(('extra', 'code'), [({}, 0), (signalled(signal.SIGTERM, 3), REQUEUE)])
+def test_the_tool_ends_though_its_workers_leave_signals_to_it(tiny_config, tmp_path, extra, code):
+    options = {'train_dataloader.num_workers': 2, 'val_dataloader.num_workers': 1, **extra}
+    script = (
+        'import sys; from mmconvnext.apis import train; from mmconvnext.command_line import run_tool\n'
+        'import tests.test_apis.test_interruption\n'
+        'from argparse import Namespace\n'
+        f'run_tool(train, Namespace(config={str(tiny_config)!r}, work_dir={str(tmp_path / "w")!r}, '
+        f'cfg_options={options!r}))\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', script], cwd=REPO, timeout=200, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr[-2000:]
 
 
 def test_another_number_of_batches_cannot_go_on(tiny_config, finished, tmp_path):

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from mmconvnext.datasets import Digits
 from mmconvnext.datasets.batches import ReplayableBatches
 from mmconvnext.datasets.replay import Draw, Draws, Replayed, draws_put_back, mixed, seed_draws
+from mmconvnext.errors import UserError
 
 PIPELINE = [
     dict(type='mmpretrain.Resize', scale=(32, 32)),
@@ -137,4 +138,6 @@ def test_sampler_that_repeats_a_sample_gets_it_augmented_differently(digits):
 
 def test_an_epoch_has_whole_accumulated_steps():
     assert [len(ReplayableBatches(range(n), 2, multiple=4)) for n in (7, 16, 21)] == [4, 8, 8]
+    with pytest.raises(UserError, match='3 batches in each process, fewer than the 4'):
+        ReplayableBatches(range(6), 2, multiple=4)
     assert len(list(ReplayableBatches(DefaultSampler(range(21), seed=0), 2, multiple=4))) == 8
