@@ -187,14 +187,6 @@ def check_schedule(cfg: Config) -> None:
             PARAM_SCHEDULERS.build(each, default_args=dict(optimizer=optimizer, epoch_length=1))
         except BUILD_ERRORS as error:
             raise UserError(f'the param_scheduler of the config cannot be built: {error}') from error
-        curve, run = each.get('epochs'), cfg.train_cfg.get('max_epochs')
-        if None not in (curve, run) and curve != run:
-            print_log(
-                f'The learning rate falls over {curve} epochs, and the run has {run}; '
-                f'pass --cfg-options param_scheduler.epochs={run}, too.',
-                logger='current',
-                level=logging.WARNING,
-            )
 
 
 def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:

@@ -81,6 +81,7 @@ def train(
 
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'), trust_checkpoint=trust_checkpoint)
     match_batch_size(cfg, runner)
+    compare_lengths(cfg)
     with naming_broken_images():
         runner.train()
     if smoke:
@@ -102,6 +103,19 @@ def enable_auto_scale_lr(cfg: Config) -> None:
             'add auto_scale_lr = dict(base_batch_size=...)'
         )
     cfg.auto_scale_lr.enable = True
+
+
+def compare_lengths(cfg: Config) -> None:
+    """Tell if the run is longer or shorter than the curve of its learning rate."""
+    curve = cfg.param_scheduler.get('epochs') if isinstance(cfg.get('param_scheduler'), dict) else None
+    epochs = cfg.train_cfg.get('max_epochs')
+    if None not in (curve, epochs) and curve != epochs:
+        print_log(
+            f'The learning rate falls over {curve} epochs, and the run has {epochs}; '
+            f'pass --cfg-options param_scheduler.epochs={epochs}, too.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def match_batch_size(cfg: Config, runner: Runner) -> None:
