@@ -22,7 +22,7 @@ def run_tool(function: Callable, args: Namespace) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.exit(f'Error: {error}. What was saved before is whole; make room and go on with --resume')
+        sys.exit(f'Error: {error}. What was saved before is whole; make room and try again')
     except KeyboardInterrupt:
         print('Interrupted; what was saved before is kept', file=sys.stderr)
         sys.exit(130)

@@ -36,11 +36,13 @@ export stopped=$PWD/slurm-$SLURM_JOB_ID.stopped
 rm -f "$stopped"
 # Slurm also signals the shells; with a trap they wait for the training, which saves.
 trap : TERM USR1
-# 75, saved and to be continued, is no bad exit, after which Slurm would kill the other processes.
+# 75, saved and to be continued, is no bad exit, after which Slurm would kill the other processes. TERM comes
+# from scancel, or with a pre-emption after which Slurm requeues by itself: only USR1 is for us to requeue.
 # shellcheck disable=SC2016,SC2086
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 ${SRUN_ARGS:-} bash -c '
-    trap : TERM USR1
-    "$@" || { code=$?; ((code == 75)) || exit "$code"; touch "$stopped"; }
+    trap : USR1
+    trap ended=1 TERM
+    "$@" || { code=$?; ((code == 75)) || exit "$code"; [[ ${ended-} ]] || touch "$stopped"; }
 ' task python -u "$train" "$config" --launcher slurm "$@"
 if [[ -e $stopped ]]; then
     rm "$stopped"

@@ -7,7 +7,10 @@ from mmengine.runner import Runner
 
 from ..checkpoints.matching import listed
 from ..checkpoints.reading import Weights
+from ..datasets.shard_index import read_index
 from ..errors import UserError
+
+SHARDS = 'mmconvnext.Shards'
 
 
 def take_classes_from_data(cfg: Config, loaders: tuple[str, ...], weights: Weights | None) -> bool:
@@ -45,13 +48,19 @@ def take_classes_from_data(cfg: Config, loaders: tuple[str, ...], weights: Weigh
         )
     head.num_classes = len(classes)
     for field in loaders:
-        if cfg.get(field):
-            innermost(cfg[field].dataset).classes = list(classes)
+        settings = innermost(cfg[field].dataset) if cfg.get(field) else {}
+        if settings.get('type') != SHARDS:
+            settings['classes'] = list(classes)
+        elif (found := classes_of_data(settings, field)) != classes:
+            changed = sorted({*found} ^ {*classes})
+            raise UserError(f'{field}.dataset has other classes: they differ in {listed(changed)}')
     return weights is not None and training and not cfg.get('resume') and known != classes
 
 
 def classes_of_data(settings: ConfigDict, field: str) -> tuple[str, ...]:
     """Names of the classes of a dataset, of which no image is read."""
+    if settings.type == SHARDS:
+        return tuple(read_index(settings.data_root).classes)
     try:
         dataset = DATASETS.build({**settings, 'lazy_init': True})
         if not dataset.metainfo.get('classes'):

@@ -31,7 +31,7 @@ def prepare_engine(cfg: Config, launcher: str) -> None:
     runner = cfg.get('runner_type', 'Runner')
     if runner != 'Runner' and launcher == 'none':
         raise UserError(
-            f'{runner} spreads a network over several processes, and this is one; '
+            f'--distributed ({runner}) spreads a network over several processes, and this is one; '
             'start them with tools/dist_train.sh or tools/slurm_train.sh'
         )
     if 'strategy' in cfg:

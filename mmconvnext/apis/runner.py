@@ -20,13 +20,11 @@ from torch.utils.data import IterableDataset
 from ..checkpoints import check_fit, head_changes, load_weights, use_safe_loading
 from ..engine.runner import Runner
 from ..errors import UserError
-from .classes import NewHead, take_classes_from_data
+from .classes import SHARDS, NewHead, take_classes_from_data
 from .protection import protect, replayed
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
 BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
-
-SHARDS = 'mmconvnext.Shards'
 
 # Counting the labels of more samples than this takes longer than a wrong label would cost.
 MOST_LABELS_READ = 100_000

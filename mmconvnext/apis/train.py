@@ -74,6 +74,8 @@ def train(
     choose_start(cfg, resume, trust=trust_checkpoint)
     add_loggers(cfg, log or [])
     if accumulate:
+        if 'auto_scale_lr' in cfg and not auto_scale_lr:
+            cfg.auto_scale_lr.enable = False  # of a config that scales by itself
         accumulate_to_recipe(cfg)
     prepare_engine(cfg, launcher)
     if smoke:

@@ -24,7 +24,8 @@ def use_safe_loading(*, trust: bool = False, weights: str | None = None) -> None
         weights: see ``load_weights``.
     """
 
-    def load(filename: str, map_location=None, **_) -> dict:
+    # mmengine names the function, from its eleventh letter on, in its log.
+    def load_from_mmconvnext(filename: str, map_location=None, **_) -> dict:
         from ..zoo.entries import source_of  # the zoo is built on this package
 
         if source_of(filename).startswith('mmconvnext://') or Path(filename).expanduser().is_dir():
@@ -41,7 +42,7 @@ def use_safe_loading(*, trust: bool = False, weights: str | None = None) -> None
         return dict(checkpoint if 'state_dict' in checkpoint else {}, state_dict=tensors)
 
     sources = ('', 'http://', 'https://', 'mmconvnext://')
-    CheckpointLoader.register_scheme(sources, load, force=True)
+    CheckpointLoader.register_scheme(sources, load_from_mmconvnext, force=True)
     CheckpointLoader.register_scheme(UNSAFE_SCHEMES, _refuse, force=True)
 
 

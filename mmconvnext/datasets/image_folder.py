@@ -11,7 +11,7 @@ from mmpretrain.datasets import BaseDataset
 from ..checkpoints.matching import listed
 from ..errors import UserError
 from ..registry import DATASETS
-from .walking import IMAGE_SUFFIXES, images_below, is_hidden, is_image
+from .walking import IMAGE_SUFFIXES, folders_in, images_below, is_hidden, is_image
 
 VALIDATION = ('val', 'valid', 'validation')
 SPLITS = {'train', *VALIDATION, 'test'}
@@ -167,10 +167,6 @@ def training_classes(root: Path, training: Path | None) -> tuple[str, ...]:
         f'{training} has {count(classes, "class folder")}{f" ({classes[0]})" if classes else ""}; expected '
         'two or more, each with the images of one class'
     )
-
-
-def folders_in(place: Path) -> list[str]:
-    return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not is_hidden(entry.name))
 
 
 def held_out_of(paths: Iterable[str], part: float) -> set[str]:

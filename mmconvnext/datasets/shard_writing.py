@@ -12,14 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
-from mmpretrain.datasets import ImageNet
-from mmpretrain.datasets.custom import find_folders, get_samples
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from webdataset import TarWriter
 
 from ..errors import UserError
 from .shard_index import INDEX, UNFINISHED, Shard, ShardIndex
+from .walking import IMAGE_SUFFIXES, folders_in, images_below
 
 UNITS = {'': 1, 'KB': 10**3, 'MB': 10**6, 'GB': 10**9, 'TB': 10**12}
 # Of the tar format: a header or a piece of data fills blocks, and a file records; two blocks are its end.
@@ -116,19 +115,19 @@ def rounded_up(size: int, unit: int) -> int:
 
 
 def list_images(folder: Path) -> tuple[list[str], list[Image]]:
-    """The classes, and the images in mmpretrain's order."""
-    classes, labels = find_folders(str(folder))
-    samples, _ = get_samples(str(folder), labels, is_image)
-    if not samples:
+    """The classes and the images that ``ImageFolder`` finds there, in its order."""
+    classes = folders_in(folder)
+    images = [
+        Image(str(path.relative_to(folder)), label, path.stat().st_size)
+        for label, name in enumerate(classes)
+        for path in sorted(images_below(folder / name))
+    ]
+    if not images:
         raise UserError(
             f'{folder} has no images in {len(classes)} folders; it should hold one folder a class, '
-            f'with files that end in {", ".join(ImageNet.IMG_EXTENSIONS)}'
+            f'with files that end in {", ".join(sorted(IMAGE_SUFFIXES))}'
         )
-    return classes, [Image(path, label, (folder / path).stat().st_size) for path, label in samples]
-
-
-def is_image(name: str) -> bool:
-    return name.lower().endswith(ImageNet.IMG_EXTENSIONS)
+    return classes, images
 
 
 def plan_shards(classes: list[str], images: list[Image], *, limit: int, per_shard: int | None) -> Plan:

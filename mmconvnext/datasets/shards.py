@@ -14,7 +14,6 @@ from typing import NamedTuple
 from mmengine.dataset import Compose
 from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
-from mmpretrain.datasets import ImageNet
 from mmpretrain.registry import TRANSFORMS
 from torch.utils.data import IterableDataset, get_worker_info
 from webdataset.gopen import gopen, set_options
@@ -25,8 +24,10 @@ from ..registry import DATASETS
 from .replay import draws_put_back, is_broken_image, mark_replaced, mixed, seed_draws
 from .shard_index import Shard, is_url, read_index, url_of
 from .transforms import LoadImageFromBytes
+from .walking import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = tuple(extension[1:] for extension in ImageNet.IMG_EXTENSIONS)
+# As the members of a sample are named.
+SUFFIXES = tuple(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
 # Seconds before a shard behind a URL is opened again.
 WAITS = (1, 5, 25)
 # More broken images in a row than this mean that something else is wrong.
@@ -80,9 +81,8 @@ def split(
     workers, ..., as DataLoader asks in turn, from a range of its own.
 
     In training, a process gives a multiple of so many whole batches; what is left over is left out of this
-    epoch. In
-    evaluation every sample is given; where processes differ by one, the shorter ones add a sample
-    as their very last, where mmengine, which takes results from the processes in turn, cuts it off.
+    epoch. In evaluation every sample is given; where processes differ by one, the shorter ones add a
+    sample as their very last, where mmengine, which takes results from the processes in turn, cuts it off.
     """
     each, left = divmod(total, world_size)
     if training:
@@ -266,10 +266,10 @@ class Shards(IterableDataset):
             except Exception as error:
                 if not is_broken_image(error):
                     raise
-                problem = f'{raw.path} cannot be read as an image ({error})'
                 if not self.training:
-                    raise UserError(f'{problem}; replace it and make the shards anew') from error
-                print_log(f'{problem}; the next one stands in', logger='current', level=logging.WARNING)
+                    raise UserError(
+                        f'{raw.path} cannot be read as an image ({error}); replace it, make the shards anew'
+                    ) from error
                 sample = mark_replaced(self.stand_in(epoch, raws, ahead), raw.path)
             yield sample
 
@@ -341,13 +341,13 @@ class Shards(IterableDataset):
 
     def checked(self, number: int, sample: dict) -> Raw:
         path = f'{sample["__url__"]}/{sample["__key__"]}'
-        images = [suffix for suffix in sample if suffix in IMAGE_SUFFIXES]
+        images = [suffix for suffix in sample if suffix in SUFFIXES]
         label = sample.get('cls', b'').strip()
         if len(images) != 1 or not label.isdigit() or int(label) >= len(self.index.classes):
             members = ', '.join(name for name in sample if not name.startswith('__'))
             raise UserError(
                 f'{path} has {members}, with the label {label.decode(errors="replace")!r}; a sample needs '
-                f'one image ({", ".join(IMAGE_SUFFIXES)}) and in cls a label below {len(self.index.classes)}'
+                f'one image ({", ".join(SUFFIXES)}) and in cls a label below {len(self.index.classes)}'
             )
         return Raw(number, path, sample[images[0]], int(label))
 

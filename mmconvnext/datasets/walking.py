@@ -12,6 +12,10 @@ IMAGE_SUFFIXES |= {'.webp'}
 CLUTTER = {'__MACOSX', '@eaDir'}
 
 
+def folders_in(place: Path) -> list[str]:
+    return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+
+
 def images_below(folder: Path) -> Iterator[Path]:
     """Images in a folder and below, also behind links, in an order of their own; hidden ones are none."""
     seen = set()

@@ -42,12 +42,17 @@ class Replayable:
             random_states=all_gather_object(self.random_state or random_state()),
         )
 
-    def go_on(self, progress: dict) -> None:
+    def go_on(self, progress: dict | None) -> None:
         """Take up what ``progress`` gave, with the epoch and iteration it was saved at.
+
+        Without it, from a checkpoint of mmengine's own loops, the next epoch begins.
 
         Raises:
             UserError: the batches of this run are not those of the saved one.
         """
+        if progress is None:
+            self._iter = self._epoch * len(self.dataloader) if isinstance(self, EpochLoop) else self._iter
+            return
         here = dict(batches_per_epoch=len(self.dataloader), processes=get_world_size())
         if progress['batches_per_epoch'] != here['batches_per_epoch']:
             raise UserError(

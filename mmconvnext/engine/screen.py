@@ -4,7 +4,7 @@ import logging
 
 from mmengine.logging import MMLogger
 
-from ..hooks import ProgressHook
+from ..hooks import PreemptionHook, ProgressHook
 from .summary import summarize
 
 # Said at every epoch, or by the summary; the log file has it.
@@ -42,17 +42,18 @@ class ReadableScreen:
         try:
             return super().train()
         finally:
-            self._stop_bars()
+            self._stop_hooks()
 
     def test(self):
         try:
             return super().test()
         finally:
-            self._stop_bars()
+            self._stop_hooks()
 
-    def _stop_bars(self) -> None:
+    def _stop_hooks(self) -> None:
+        """Give back terminal and signals, however it ends."""
         for hook in self.hooks:
-            if isinstance(hook, ProgressHook):
+            if isinstance(hook, (PreemptionHook, ProgressHook)):
                 hook.stop()
 
 

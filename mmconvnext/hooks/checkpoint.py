@@ -29,6 +29,10 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
 
     def __init__(self, *, every_iters: int | None = None, **kwargs):
         super().__init__(**kwargs)
+        if every_iters is not None and not self.by_epoch:
+            raise ValueError(
+                f'every_iters={every_iters} is for by_epoch=True; by iterations, interval says it'
+            )
         self.every_iters = every_iters
         self.is_due = False  # as soon as no gradients are half accumulated
         self.saved_iter = None  # number of iterations in the newest checkpoint

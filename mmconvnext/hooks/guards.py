@@ -82,7 +82,7 @@ class BrokenImagesHook(Hook):
     """List images that could not be read and were replaced; stop when there are too many.
 
     Args:
-        max_fraction: of the images of an epoch, in each process.
+        max_fraction: of the images of an epoch, in each process; a single one is always borne.
     """
 
     def __init__(self, max_fraction: float = 0.01):
@@ -104,7 +104,7 @@ class BrokenImagesHook(Hook):
             self.paths[path] = None
         self.count += len(broken)
         images = len(runner.train_dataloader) * runner.cfg.train_dataloader.batch_size
-        if self.count > self.max_fraction * images:
+        if self.count > max(1, self.max_fraction * images):
             paths = list(self.paths)
             raise RunError(
                 f'{self.count} images of this epoch cannot be read, more than {self.max_fraction:.1%} of '

@@ -42,6 +42,10 @@ class PreemptionHook(Hook):
             self._leave(runner)
 
     def after_train(self, runner: Runner) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Give the signals back to whom they belonged."""
         for number, handler in self.former.items():
             signal.signal(number, handler)
         self.former = {}
@@ -67,11 +71,11 @@ class PreemptionHook(Hook):
             return  # and try again after the next iteration
         if saving is None:
             runner.logger.warning('Asked to stop; nothing is saved, since the config has no CheckpointHook')
-            self.after_train(runner)
+            self.stop()
             raise SystemExit(1)
         # Slurm ends the others as soon as the first one leaves.
         barrier()
-        self.after_train(runner)
+        self.stop()
         name = f' ({signal.Signals(self.received).name})' if self.received else ''
         runner.logger.warning(
             f'Asked to stop{name}; iteration {runner.iter + 1} is saved. Go on with --resume. '

@@ -3,7 +3,6 @@
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..engine.loops import EpochLoop, Replayable
 from ..registry import HOOKS
 
 
@@ -19,11 +18,6 @@ class ReplayHook(Hook):
             self.progress = checkpoint['meta'].get('replay')
 
     def before_train(self, runner: Runner) -> None:
-        loop = runner.train_loop
-        # mmengine's own loops begin the epoch again.
-        if self.progress is not None and isinstance(loop, Replayable):
-            loop.go_on(self.progress)
-        elif runner._resume and isinstance(loop, EpochLoop):
-            # mmengine saves whole epochs, perhaps of other batches.
-            loop._iter = loop._epoch * len(loop.dataloader)
+        if runner._resume and hasattr(runner.train_loop, 'go_on'):  # loops of others begin the epoch again
+            runner.train_loop.go_on(self.progress)
         self.progress = None

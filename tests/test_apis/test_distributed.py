@@ -9,13 +9,14 @@ from mmconvnext.apis import distributed, load_config, train
 from mmconvnext.apis.distributed import FRAGMENTS, prepare_engine
 from mmconvnext.apis.runner import runner_class
 from mmconvnext.engine import ShardedRunner
+from mmconvnext.engine.runner import FlexibleRunner, Runner
 from mmconvnext.errors import UserError
 
 RECIPE = 'convnext-large_64xb64_in1k'
 
 
 def test_without_an_engine_the_runner_is_as_ever():
-    assert runner_class(load_config(RECIPE)).__name__ == 'Runner'
+    assert runner_class(load_config(RECIPE)) is Runner
 
 
 def test_an_engine_can_be_named_or_be_a_base_of_a_config(tiny_config):
@@ -29,7 +30,7 @@ def test_an_engine_can_be_named_or_be_a_base_of_a_config(tiny_config):
 def test_options_of_the_command_line_go_over_the_engine():
     options = {'strategy.zero_optimization.stage': 2}
     assert load_config(RECIPE, options, distributed='deepspeed').strategy.zero_optimization.stage == 2
-    with pytest.raises(UserError, match='strategy.zero_optimisation|zero_optimisation'):
+    with pytest.raises(UserError, match='strategy has no .zero_optimisation.'):
         load_config(RECIPE, {'strategy.zero_optimisation': {}}, distributed='deepspeed')
 
 
@@ -57,7 +58,7 @@ def test_the_strategy_of_mmengine_takes_the_settings_of_deepspeed(monkeypatch):
     cfg = deepspeed_config(monkeypatch)
     prepare_engine(cfg, 'pytorch')
     assert cfg.optim_wrapper.type == 'DeepSpeedOptimWrapper'
-    assert runner_class(cfg).__name__ == 'FlexibleRunner'
+    assert runner_class(cfg) is FlexibleRunner
     assert set(cfg.strategy) - {'type'} <= set(inspect.signature(DeepSpeedStrategy).parameters)
 
 

@@ -26,7 +26,7 @@ optim_wrapper = dict(
     optimizer=dict(lr=1e-2),
     clip_grad=dict(max_norm=0.5),
 )
-custom_hooks = [dict(type='EMAHook', momentum=0.3, priority='ABOVE_NORMAL')]
+custom_hooks = [dict(type='mmconvnext.EMAHook', momentum=0.3, priority='ABOVE_NORMAL')]
 train_dataloader = dict(batch_size=8, dataset=dict(indices=64))
 val_dataloader = dict(batch_size=16, dataset=dict(indices=64))
 test_dataloader = dict(batch_size=16, dataset=dict(indices=64))

@@ -122,6 +122,6 @@ def test_broken_images_are_logged_with_their_path_and_replaced(tiny_config, fold
 
 def test_too_many_broken_images_stop_the_run(tiny_config, folder, tmp_path):
     with pytest.raises(
-        UserError, match=r'1 images of this epoch cannot be read, more than 1.0% of 40: .*7.jpg'
+        UserError, match=r'2 images of this epoch cannot be read, more than 1.0% of 40: .*7.jpg'
     ):
         train(tiny_config, work_dir=str(tmp_path), cfg_options=broken_options(folder), no_validate=True)
