@@ -63,7 +63,7 @@ def kill_and_resume(config, work_dir, options, kills, *, ranks=1, seed=0):
     assert run(config, work_dir, options, ranks=ranks, resume='auto') == [0] * ranks
 
 
-@pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize('workers', [0, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 3))])
 def test_killed_and_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(tiny_config, tmp_path, workers):
     options = OPTIONS | {'train_dataloader.num_workers': workers}
     assert run(tiny_config, tmp_path / 'whole', options) == [0]

@@ -147,7 +147,7 @@ def test_order_differs_between_epochs_and_ranks_shuffle_inside_shards(root):
     assert plain == list(range(52))
 
 
-@pytest.mark.parametrize('num_workers', [0, 1, 3])
+@pytest.mark.parametrize('num_workers', [0, 1, pytest.param(3, marks=pytest.mark.slow)])
 def test_resumed_epoch_goes_on_as_if_uninterrupted(root, num_workers):
     options = dict(epoch=2, batch_size=8)
     whole = batches_of(shards_of(root, **options), num_workers)

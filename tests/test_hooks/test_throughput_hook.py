@@ -58,6 +58,7 @@ def test_time_between_epochs_and_in_validation_is_left_out():
     assert 8 / 0.04 < rate <= 8 / 0.02
 
 
+@pytest.mark.slow
 def test_images_of_all_processes_count(tiny_config, tmp_path):
     """Two real processes: images per second times seconds is the batch of both."""
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
