@@ -22,7 +22,8 @@ setup(
     # Spelt out, since ** stops at links before setuptools 82.
     package_data={
         'mmconvnext': [
-            *('.mim/*.yml', '.mim/configs/*/*.yml', '.mim/tools/*', '.mim/tools/benchmarks/results/*.json'),
+            *('.mim/*.yml', '.mim/configs/*/*.yml', '.mim/tools/*', '.mim/tools/benchmarks/*.py'),
+            '.mim/tools/benchmarks/results/*.json',
             *('.mim/configs/*/*.py', '.mim/configs/*/*/*.py'),
         ]
     },
