@@ -268,7 +268,8 @@ class Shards(IterableDataset):
                     raise
                 if not self.training:
                     raise UserError(
-                        f'{raw.path} cannot be read as an image ({error}); replace it, make the shards anew'
+                        f'{raw.path} cannot be read as an image ({error}); '
+                        'replace it and make the shards anew'
                     ) from error
                 sample = mark_replaced(self.stand_in(epoch, raws, ahead), raw.path)
             yield sample
