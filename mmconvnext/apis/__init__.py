@@ -1,4 +1,4 @@
-from . import _quiet  # noqa: F401, before all that imports mmpretrain
+from .. import _quiet  # noqa: F401, before all that imports mmpretrain
 from .config import load_config
 from .evaluate import evaluate
 from .runner import build_runner

@@ -6,6 +6,11 @@ from mmengine.dist import get_world_size
 from ..errors import UserError
 
 
+def accumulation_of(cfg: Config) -> int:
+    """Batches whose gradients make a step."""
+    return cfg.optim_wrapper.get('accumulative_counts', 1)
+
+
 def accumulate_to_recipe(cfg: Config) -> None:
     """Set ``accumulative_counts`` so that processes x batch x accumulation is the base batch size.
 
@@ -17,11 +22,6 @@ def accumulate_to_recipe(cfg: Config) -> None:
         raise UserError(
             '--accumulate: the config does not say for which batch it is made; '
             'add auto_scale_lr = dict(base_batch_size=...)'
-        )
-    if cfg.auto_scale_lr.get('enable'):
-        raise UserError(
-            "--accumulate keeps the recipe's batch and its learning rate, --auto-scale-lr scales the rate to "
-            'the batch; choose one of them'
         )
     if 'accumulative_counts' in cfg.optim_wrapper:
         raise UserError(
@@ -35,6 +35,7 @@ def accumulate_to_recipe(cfg: Config) -> None:
             f'batch) do not divide the batch of the recipe, {base}; {cure(base, processes, batch)}'
         )
     cfg.optim_wrapper.accumulative_counts = base // (processes * batch)
+    cfg.auto_scale_lr.enable = False  # of a config that scales by itself
 
 
 def cure(base: int, processes: int, batch: int) -> str:

@@ -8,6 +8,7 @@ from mmengine.dist import sync_random_seed
 from ..checkpoints import load_checkpoint
 from ..datasets.replay import Replayed
 from ..paths import CONFIGS
+from .accumulation import accumulation_of
 
 LOOPS = {True: 'mmconvnext.EpochLoop', False: 'mmconvnext.IterLoop'}
 STOCK_LOOPS = {'EpochBasedTrainLoop': True, 'IterBasedTrainLoop': False}
@@ -75,7 +76,7 @@ def use_own_batches(cfg: Config) -> None:
     loader.batch_sampler = ConfigDict(
         type='mmconvnext.ReplayableBatches',
         drop_last=loader.pop('drop_last', False),
-        multiple=cfg.optim_wrapper.get('accumulative_counts', 1),
+        multiple=accumulation_of(cfg),
         inner=loader.get('batch_sampler'),
     )
 

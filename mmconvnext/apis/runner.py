@@ -20,6 +20,7 @@ from torch.utils.data import IterableDataset
 from ..checkpoints import check_fit, head_changes, load_weights, use_safe_loading
 from ..engine.runner import Runner
 from ..errors import UserError
+from .accumulation import accumulation_of
 from .classes import SHARDS, NewHead, take_classes_from_data
 from .protection import protect, replayed
 
@@ -147,7 +148,7 @@ def set_dataloader_defaults(cfg: Config) -> None:
                 training = field == 'train_dataloader'
                 loader.dataset.update(batch_size=loader.batch_size, training=training)
                 if training:
-                    loader.dataset.multiple = cfg.optim_wrapper.get('accumulative_counts', 1)
+                    loader.dataset.multiple = accumulation_of(cfg)
             loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
             loader.setdefault('pin_memory', torch.cuda.is_available())
 

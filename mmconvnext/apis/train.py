@@ -9,14 +9,14 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..errors import UserError
-from .accumulation import accumulate_to_recipe
+from .accumulation import accumulate_to_recipe, accumulation_of
 from .config import load_config
 from .data_root import use_data_root
 from .distributed import prepare_engine
+from .recording import add_loggers
 from .resuming import choose_start
 from .runner import build_runner, init_distributed, naming_broken_images
 from .smoke import make_smoke_test
-from .watching import add_loggers
 
 
 def train(
@@ -68,14 +68,17 @@ def train(
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if amp:
         use_amp(cfg)
+    if accumulate and auto_scale_lr:
+        raise UserError(
+            "--accumulate keeps the recipe's batch and its learning rate, --auto-scale-lr scales the rate to "
+            'the batch; choose one of them'
+        )
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
     init_distributed(cfg, launcher)
     choose_start(cfg, resume, trust=trust_checkpoint)
     add_loggers(cfg, log or [])
     if accumulate:
-        if 'auto_scale_lr' in cfg and not auto_scale_lr:
-            cfg.auto_scale_lr.enable = False  # of a config that scales by itself
         accumulate_to_recipe(cfg)
     prepare_engine(cfg, launcher)
     if smoke:
@@ -99,7 +102,7 @@ def use_amp(cfg: Config) -> None:
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:
-    if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise UserError(
             '--auto-scale-lr: the config does not say for which batch its learning rate is; '
             'add auto_scale_lr = dict(base_batch_size=...)'
@@ -127,7 +130,7 @@ def match_batch_size(cfg: Config, runner: Runner) -> None:
     if base is None:
         return
     per_process = cfg.train_dataloader.batch_size
-    accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
+    accumulation = accumulation_of(cfg)
     effective = runner.world_size * per_process * accumulation
     if scaling.get('enable'):
         # mmengine compares processes x batch with the base and leaves accumulation out.

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError
+from ..files import written_whole
 from ..models.archs import ARCHS, resolve_arch
 from ..models.network import Network
-from .files import written_whole
 from .formats import DIRECTORIES, find_format
 from .inspecting import network_of
 from .matching import listed

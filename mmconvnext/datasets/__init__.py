@@ -1,3 +1,4 @@
+from .. import _quiet  # noqa: F401, before all that imports mmpretrain
 from .batches import ReplayableBatches
 from .digits import Digits
 from .image_folder import ImageFolder

@@ -37,13 +37,14 @@ class ReplayableBatches:
         inner: dict | None = None,
     ):
         self.sampler = Draws(sampler)
-        self.batch_size, self.drop_last, self.multiple = batch_size, drop_last, multiple
+        self.batch_size, self.drop_last = batch_size, drop_last
         self.batches = (
             BatchSampler(self.sampler, batch_size, drop_last)
             if inner is None
             else DATA_SAMPLERS.build(inner, default_args=dict(sampler=self.sampler, batch_size=batch_size))
         )
         self.start = 0
+        self.multiple = 1 if self.is_endless else multiple
         if not self.is_endless and len(self.batches) < multiple:
             raise UserError(
                 f'an epoch has {len(self.batches)} batches in each process, fewer than the {multiple} '

@@ -67,12 +67,13 @@ class Replayed(Dataset):
         except Exception as error:  # transforms raise what they like
             if not is_broken_image(error):
                 raise
+            reason = error
             path = str(self.dataset.get_data_info(index).get('img_path', f'sample {index}'))
         for attempt in range(MOST_REPLACEMENTS):
             other = mixed(self.seed, turn, index, attempt) % len(self)
             seed_draws(self.seed, turn, other)
             try:
-                return mark_replaced(self.dataset[other], path)
+                return mark_replaced(self.dataset[other], path, reason)
             except Exception as error:
                 if not is_broken_image(error) or attempt == MOST_REPLACEMENTS - 1:
                     raise
@@ -170,7 +171,7 @@ def is_broken_image(error: Exception) -> bool:
     return unreadable or 'failed to load image' in str(error)
 
 
-def mark_replaced(sample: dict, path: str) -> dict:
-    """Tell the training process which image this packed sample stands in for."""
-    sample['data_samples'].set_metainfo(dict(stands_in_for=path))
+def mark_replaced(sample: dict, path: str, reason: Exception) -> dict:
+    """Tell the training process which image this packed sample stands in for, and why."""
+    sample['data_samples'].set_metainfo(dict(stands_in_for=path, stands_in_because=str(reason)))
     return sample

@@ -1,7 +1,6 @@
 """What tools/make_shards.py does: tar shards out of a folder of images."""
 
 import hashlib
-import os
 import re
 import shutil
 import threading
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from webdataset import TarWriter
 
 from ..errors import UserError
+from ..files import put_in_place, written_whole
 from .shard_index import INDEX, UNFINISHED, Shard, ShardIndex
 from .walking import IMAGE_SUFFIXES, folders_in, images_below
 
@@ -92,9 +92,10 @@ def make_shards(
     try:
         with lock.acquire(timeout=0):
             if not done:
-                replace_file(out / UNFINISHED, plan.index.to_json())
+                with written_whole(out / UNFINISHED) as part:
+                    part.write_text(plan.index.to_json())
                 write_missing(plan, image_folder, out, workers)
-                (out / UNFINISHED).rename(out / INDEX)
+                put_in_place(out / UNFINISHED, out / INDEX)
             # A lock file would be copied along with the shards.
             Path(lock.lock_file).unlink()
     except Timeout as error:
@@ -247,10 +248,7 @@ def write_shard(image_folder: Path, images: list[Image], first: int, file: Path)
                     key = key_of(number, image.path)
                     tar.write({'__key__': key, 'cls': str(image.label).encode(), suffix: content})
                     yield image.size_in_tar
-            # Else a power cut could keep the new name and lose what is behind it.
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.rename(file)
+        put_in_place(part, file)
     finally:
         part.unlink(missing_ok=True)
 
@@ -258,9 +256,3 @@ def write_shard(image_folder: Path, images: list[Image], first: int, file: Path)
 def key_of(number: int, path: str) -> str:
     """A number of its own, and what is needed to find the image in the folder again."""
     return f'{number:09d}-{re.sub("[^A-Za-z0-9_-]", "_", Path(path).stem)[:60]}'
-
-
-def replace_file(file: Path, text: str) -> None:
-    part = file.with_name(f'.{file.name}.part')
-    part.write_text(text)
-    part.replace(file)

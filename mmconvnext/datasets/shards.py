@@ -271,7 +271,7 @@ class Shards(IterableDataset):
                         f'{raw.path} cannot be read as an image ({error}); '
                         'replace it and make the shards anew'
                     ) from error
-                sample = mark_replaced(self.stand_in(epoch, raws, ahead), raw.path)
+                sample = mark_replaced(self.stand_in(epoch, raws, ahead), raw.path, error)
             yield sample
 
     def stand_in(self, epoch: int, raws: Iterator[Raw], ahead: deque[Raw]) -> dict:

@@ -42,17 +42,12 @@ class Replayable:
             random_states=all_gather_object(self.random_state or random_state()),
         )
 
-    def go_on(self, progress: dict | None) -> None:
+    def go_on(self, progress: dict) -> None:
         """Take up what ``progress`` gave, with the epoch and iteration it was saved at.
-
-        Without it, from a checkpoint of mmengine's own loops, the next epoch begins.
 
         Raises:
             UserError: the batches of this run are not those of the saved one.
         """
-        if progress is None:
-            self._iter = self._epoch * len(self.dataloader) if isinstance(self, EpochLoop) else self._iter
-            return
         here = dict(batches_per_epoch=len(self.dataloader), processes=get_world_size())
         if progress['batches_per_epoch'] != here['batches_per_epoch']:
             raise UserError(
@@ -75,8 +70,11 @@ class Replayable:
             set_random_state(self.random_state)
             self.random_state = None
 
-    def validate(self, place: int) -> None:
-        """Validate after an epoch or iteration; training draws on as if it had not."""
+    def validate_if_due(self, place: int, last: int) -> None:
+        """Validate after this epoch or iteration of so many; training draws on as if it had not."""
+        due = place >= max(self.val_begin, 1) and (place % self.val_interval == 0 or place == last)
+        if self.runner.val_loop is None or not due or self.validated == place:
+            return
         self.validated = place
         # Kept here, since the best weights are saved behind what validation draws.
         self.random_state = random_state()
@@ -87,6 +85,10 @@ class Replayable:
 @LOOPS.register_module()
 class EpochLoop(Replayable, EpochBasedTrainLoop):
     """Epoch by epoch; takes what mmengine's ``EpochBasedTrainLoop`` takes."""
+
+    def begin_epoch(self) -> None:
+        """Go on from a checkpoint of mmengine's own loop: it holds whole epochs, perhaps of other batches."""
+        self._iter = self._epoch * len(self.dataloader)
 
     @property
     def batches_done(self) -> int:
@@ -99,11 +101,11 @@ class EpochLoop(Replayable, EpochBasedTrainLoop):
         # An earlier run saved this epoch and did not live to validate it.
         self._decide_current_val_interval()
         if self.was_resumed and self.batches_done == 0:
-            self._validate_if_due()
+            self.validate_if_due(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._decide_current_val_interval()
-            self._validate_if_due()
+            self.validate_if_due(self._epoch, self._max_epochs)
         self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -115,13 +117,6 @@ class EpochLoop(Replayable, EpochBasedTrainLoop):
             self.run_iter(i, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
-
-    def _validate_if_due(self) -> None:
-        due = self._epoch >= max(self.val_begin, 1) and (
-            self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
-        )
-        if self.runner.val_loop is not None and due and self.validated != self._epoch:
-            self.validate(self._epoch)
 
 
 @LOOPS.register_module()
@@ -138,13 +133,13 @@ class IterLoop(Replayable, IterBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self._decide_current_val_interval()
         if self.was_resumed:
-            self._validate_if_due()
+            self.validate_if_due(self._iter, self._max_iters)
         batches = self._batches()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
             self.run_iter(next(batches))
             self._decide_current_val_interval()
-            self._validate_if_due()
+            self.validate_if_due(self._iter, self._max_iters)
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
@@ -156,13 +151,6 @@ class IterLoop(Replayable, IterBasedTrainLoop):
         while True:
             yield from batches_from(self.dataloader, epoch, done)
             epoch, done = epoch + 1, 0
-
-    def _validate_if_due(self) -> None:
-        due = self._iter >= max(self.val_begin, 1) and (
-            self._iter % self.val_interval == 0 or self._iter == self._max_iters
-        )
-        if self.runner.val_loop is not None and due and self.validated != self._iter:
-            self.validate(self._iter)
 
 
 def batches_from(dataloader: DataLoader, epoch: int, done: int) -> Iterator[dict]:

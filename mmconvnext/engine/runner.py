@@ -6,7 +6,7 @@ from pathlib import Path
 import mmengine.runner
 from mmengine.dist import barrier, is_main_process
 
-from ..checkpoints.files import put_in_place
+from ..files import put_in_place
 from ..registry import RUNNERS
 from .loops import Replayable
 from .screen import ReadableScreen

@@ -1,3 +1,4 @@
+from .. import _quiet  # noqa: F401, before all that imports mmpretrain
 from .checkpoint import CheckpointHook
 from .class_report import ClassReportHook
 from .ema import EMAHook

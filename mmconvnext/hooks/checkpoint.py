@@ -7,8 +7,8 @@ import mmengine.hooks
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from ..checkpoints.files import written_whole
 from ..errors import UserError
+from ..files import written_whole
 from ..registry import HOOKS
 
 # Beside the newest one, in case it cannot be read later.
@@ -85,8 +85,8 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
             runner.save_checkpoint(self.out_dir, name, meta=meta, by_epoch=by_epoch, **options, **self.args)
         except OSError as error:
             raise UserError(
-                f'{self.last_ckpt} was not written: {error.strerror}. The checkpoints before it are whole; '
-                f'make room on the disk and go on with --resume'
+                f'{self.last_ckpt} was not written: {error.strerror or error}. The checkpoints before it are '
+                'whole; make room, or whatever it lacks, and go on with --resume'
             ) from error
         self.saved_iter = meta['iter']
         if is_main_process():

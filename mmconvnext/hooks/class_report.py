@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from ..checkpoints.writing import written_whole
+from ..files import written_whole
 from ..registry import HOOKS
 from ..visualization.confusion import save_confusion
 

@@ -87,25 +87,25 @@ class BrokenImagesHook(Hook):
 
     def __init__(self, max_fraction: float = 0.01):
         self.max_fraction = max_fraction
-        self.count, self.paths = 0, {}
-
-    def before_train_epoch(self, runner: Runner) -> None:
-        self.count = 0
+        self.count, self.paths = 0, set()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
+        if runner.iter % len(runner.train_dataloader) == 0:  # loops by iterations go through epochs, too
+            self.count = 0
         samples = data_batch.get('data_samples') or () if isinstance(data_batch, dict) else ()
-        broken = [sample.stands_in_for for sample in samples if 'stands_in_for' in sample]
-        for path in broken:
+        for sample in (sample for sample in samples if 'stands_in_for' in sample):
+            self.count += 1
+            path = sample.stands_in_for
             if path not in self.paths:
-                print_log(f'{path} cannot be read; another image takes its place', 'current', logging.WARNING)
+                line = f'{path} cannot be read ({sample.stands_in_because})'
+                print_log(f'{line}; another image takes its place', 'current', logging.WARNING)
                 # The log has what the first process met.
                 with Path(runner.work_dir, 'broken_images.txt').open('a', encoding='utf-8') as file:
-                    file.write(f'{path}\n')
-            self.paths[path] = None
-        self.count += len(broken)
+                    file.write(f'{line}\n')
+                self.paths.add(path)
         images = len(runner.train_dataloader) * runner.cfg.train_dataloader.batch_size
         if self.count > max(1, self.max_fraction * images):
-            paths = list(self.paths)
+            paths = sorted(self.paths)
             raise RunError(
                 f'{self.count} images of this epoch cannot be read, more than {self.max_fraction:.1%} of '
                 f'{images}: {", ".join(paths[:MOST_PATHS_TOLD])}'

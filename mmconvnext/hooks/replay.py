@@ -18,6 +18,9 @@ class ReplayHook(Hook):
             self.progress = checkpoint['meta'].get('replay')
 
     def before_train(self, runner: Runner) -> None:
-        if runner._resume and hasattr(runner.train_loop, 'go_on'):  # loops of others begin the epoch again
-            runner.train_loop.go_on(self.progress)
+        loop = runner.train_loop
+        if self.progress is not None and hasattr(loop, 'go_on'):  # other loops begin the epoch again
+            loop.go_on(self.progress)
+        elif runner._resume and hasattr(loop, 'begin_epoch'):
+            loop.begin_epoch()
         self.progress = None

@@ -1,3 +1,4 @@
+from .. import _quiet  # noqa: F401, before all that imports mmpretrain
 from .archs import ARCHS
 from .convnext import ConvNeXt
 from .linear_head import LinearClsHead

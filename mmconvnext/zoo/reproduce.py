@@ -13,9 +13,9 @@ from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 
 from ..apis.runner import build_runner, init_distributed, naming_broken_images
-from ..checkpoints.files import written_whole
 from ..checkpoints.reading import load_entry
 from ..errors import UserError, did_you_mean
+from ..files import written_whole
 from ..version import __version__
 from .configs import config_of, config_of_network
 from .entries import MODEL_INDEX, Entry, read_model_index

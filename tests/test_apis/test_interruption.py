@@ -15,7 +15,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 
-from mmconvnext.apis import train
+from mmconvnext.apis import evaluate, train
 from mmconvnext.apis.resuming import newest_checkpoint
 from mmconvnext.errors import UserError
 from mmconvnext.hooks.preemption import REQUEUE
@@ -190,6 +190,18 @@ def test_a_run_without_a_seed_keeps_the_one_it_drew(tiny_config, tmp_path):
     runner = train(tiny_config, work_dir=str(tmp_path / 'w'), resume='latest', cfg_options=options)
     dataset = runner.train_dataloader.dataset
     assert dataset.seed == runner.train_dataloader.batch_sampler.sampler.seed == runner.seed == seed
+
+
+@HOOKS.register_module()
+class SignalTestHook(Hook):
+    def before_test_iter(self, runner, batch_idx, data_batch=None):
+        SignalTestHook.handler = signal.getsignal(signal.SIGTERM)
+
+
+def test_a_test_run_has_nothing_to_save_and_ends_when_it_is_told_to(tiny_config, finished, tmp_path):
+    options = {'custom_hooks': [dict(type='mmconvnext.SignalTestHook')]}
+    evaluate(tiny_config, finished / 'epoch_2.pth', work_dir=str(tmp_path / 't'), cfg_options=options)
+    assert SignalTestHook.handler is signal.SIG_DFL
 
 
 def test_without_a_checkpoint_auto_begins_and_a_plain_resume_asks(tiny_config, tmp_path):

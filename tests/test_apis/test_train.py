@@ -278,15 +278,6 @@ def test_missing_checkpoint(tiny_config, tmp_path):
     refuse('none.pth does not exist', tiny_config, tmp_path / 'w', run=evaluate_run, checkpoint='none.pth')
 
 
-def test_nothing_to_resume(tiny_config, tmp_path):
-    refuse(
-        'holds no checkpoint to go on from; start without --resume',
-        tiny_config,
-        tmp_path / 'w',
-        resume='latest',
-    )
-
-
 def test_earlier_run_is_not_written_over(tiny_config, trained):
     refuse('holds epoch_1.pth of an earlier run.*--resume', tiny_config, trained)
 

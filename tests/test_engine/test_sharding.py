@@ -1,9 +1,6 @@
 """Two processes with shards do what two without them do."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ from mmengine.config import Config
 
 from mmconvnext.apis import evaluate
 from tests.conftest import REPO
+from tests.processes import run
 
 # Channels that two processes cannot divide; averaging, layer decay and clipping as in the large recipes.
 CONFIG = f"""
@@ -38,31 +36,30 @@ auto_scale_lr = dict(base_batch_size=16)
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
+    """Each engine from nothing, then on from the first epoch of the other's run."""
     root = tmp_path_factory.mktemp('runs')
-    (root / 'config.py').write_text(CONFIG)
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node=2', '--master-port']
-    command += [
-        str(29600 + os.getpid() % 1000),
-        str(REPO / 'tests/two_processes.py'),
-        root / 'config.py',
-        root,
-    ]
-    env = {**os.environ, 'PYTHONPATH': str(REPO), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    result = subprocess.run(list(map(str, command)), env=env, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
+    starts = {'ddp': None, 'fsdp': None, 'ddp_resumed': 'fsdp', 'fsdp_resumed': 'ddp'}
+    for name, other in starts.items():
+        (root / f'{name}.py').write_text(CONFIG)
+        resume = str(root / other / 'epoch_1.pth') if other else None
+        engine = name.removesuffix('_resumed')
+        codes = run(root / f'{name}.py', root / name, {}, ranks=2, distributed=engine, resume=resume)
+        assert codes == [0, 0]
     return root
 
 
-def scalars(run: Path) -> list[dict]:
-    return [json.loads(line) for line in next(run.glob('*/vis_data/scalars.json')).read_text().splitlines()]
+def scalars(folder: Path) -> list[dict]:
+    return [
+        json.loads(line) for line in next(folder.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    ]
 
 
-def values(run: Path, key: str) -> list[float]:
-    return [line[key] for line in scalars(run) if key in line]
+def values(folder: Path, key: str) -> list[float]:
+    return [line[key] for line in scalars(folder) if key in line]
 
 
-def saved(run: Path) -> dict:
-    return torch.load(run / 'epoch_2.pth', weights_only=False)
+def saved(folder: Path) -> dict:
+    return torch.load(folder / 'epoch_2.pth', weights_only=False)
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ ADDED = (
     'mmconvnext.hooks.ProgressHook.after_train_iter',
     'mmconvnext.engine.loops.Replayable.progress',
     'mmconvnext.engine.runner.put_in_place',
-    'mmconvnext.checkpoints.files.put_in_place',
+    'mmconvnext.files.put_in_place',
     'mmconvnext.datasets.replay.seed_draws',
 )
 

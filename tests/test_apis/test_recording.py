@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mmconvnext.apis import load_config, train
-from mmconvnext.apis.watching import add_loggers
+from mmconvnext.apis.recording import add_loggers
 from mmconvnext.errors import UserError
 
 OPTIONS = {'default_hooks.logger.interval': 2}
