@@ -234,20 +234,19 @@ def write_shard(image_folder: Path, images: list[Image], first: int, file: Path)
     """
     part = file.with_name(f'.{file.name}.part')
     try:
-        with part.open('wb') as stream:
-            # The time would make each writing another file.
-            with TarWriter(stream, encoder=False, mtime=0) as tar:
-                for number, image in enumerate(images, first):
-                    content = (image_folder / image.path).read_bytes()
-                    if len(content) != image.size:
-                        raise UserError(
-                            f'{image_folder / image.path} had {image.size:,} bytes when this began and has '
-                            f'{len(content):,} now; leave the images alone while shards are made'
-                        )
-                    suffix = Path(image.path).suffix[1:].lower()
-                    key = key_of(number, image.path)
-                    tar.write({'__key__': key, 'cls': str(image.label).encode(), suffix: content})
-                    yield image.size_in_tar
+        # The time would make each writing another file.
+        with part.open('wb') as stream, TarWriter(stream, encoder=False, mtime=0) as tar:
+            for number, image in enumerate(images, first):
+                content = (image_folder / image.path).read_bytes()
+                if len(content) != image.size:
+                    raise UserError(
+                        f'{image_folder / image.path} had {image.size:,} bytes when this began and has '
+                        f'{len(content):,} now; leave the images alone while shards are made'
+                    )
+                suffix = Path(image.path).suffix[1:].lower()
+                key = key_of(number, image.path)
+                tar.write({'__key__': key, 'cls': str(image.label).encode(), suffix: content})
+                yield image.size_in_tar
         put_in_place(part, file)
     finally:
         part.unlink(missing_ok=True)
