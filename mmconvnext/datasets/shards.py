@@ -342,7 +342,7 @@ class Shards(IterableDataset):
 
     def checked(self, number: int, sample: dict) -> Raw:
         path = f'{sample["__url__"]}/{sample["__key__"]}'
-        images = [suffix for suffix in sample if suffix in SUFFIXES]
+        images = images_in(sample)
         label = sample.get('cls', b'').strip()
         if len(images) != 1 or not label.isdigit() or int(label) >= len(self.index.classes):
             members = ', '.join(name for name in sample if not name.startswith('__'))
@@ -363,13 +363,24 @@ def reading_bytes(pipeline: list[dict]) -> list[dict]:
     return steps if any(files) else [dict(type=LoadImageFromBytes), *steps]
 
 
+def images_in(sample: dict) -> list[str]:
+    """The suffixes of its images."""
+    return [suffix for suffix in sample if suffix in SUFFIXES]
+
+
 def read_tar(url: str, shard: Shard, places: list[int]) -> Iterator[tuple[int, dict]]:
     """Samples at ascending places of a tar file: the members of each by their suffix, and the key.
 
     Raises:
         OSError, tarfile.TarError: it cannot be read, or ends before the last place.
     """
-    wanted, place, last = set(places), -1, None
+    wanted, place, last, ended = set(places), -1, None, False
+
+    def noting_end(files: Iterator[dict]) -> Iterator[dict]:
+        nonlocal ended
+        for file in files:
+            ended = file == {}  # webdataset's mark
+            yield file
 
     def select(name: str) -> bool:
         nonlocal place, last
@@ -381,11 +392,14 @@ def read_tar(url: str, shard: Shard, places: list[int]) -> Iterator[tuple[int, d
     stream = gopen(url)
     try:
         files = tar_file_expander([dict(url=url, stream=stream)], select_files=select)
-        samples = group_by_keys(files)
+        samples = group_by_keys(noting_end(files))
         for number in places:
             sample = next(samples, None)
             if sample is None:
                 raise OSError(f'it ends after {place + 1} samples, {shard.samples} were expected')
+            # A connection may break off between the members of a sample.
+            if ended and not ('cls' in sample and images_in(sample)):
+                raise OSError(f'it ends inside of {sample["__key__"]}')
             yield number, sample
     finally:
         # What was not wanted to the end may complain of that.

@@ -229,13 +229,19 @@ def test_shards_over_http_and_out_of_a_command(root, monkeypatch):
     assert_same(batches_of(shards_of(f'pipe:cat {root}/{{}}')), expected)
 
 
-def test_a_connection_that_breaks_off_is_opened_again(root, tmp_path, monkeypatch):
+@pytest.mark.parametrize('size', [12000, 'between the members of a sample'])
+def test_a_connection_that_breaks_off_is_opened_again(root, tmp_path, monkeypatch, size):
     monkeypatch.setattr(shards, 'WAITS', (0, 0))
+    if isinstance(size, str):
+        with tarfile.open(root / '000003.tar') as tar:
+            members = tar.getmembers()
+        assert members[6].name.split('.')[0] == members[7].name.split('.')[0]
+        size = members[7].offset
     # The first reading of each shard ends in the middle.
     script = tmp_path / 'cut.sh'
     script.write_text(
         f'if [ -e {tmp_path}/$1 ] || [ $1 = index.json ]; then cat {root}/$1; '
-        f'else touch {tmp_path}/$1; head -c 12000 {root}/$1; exit 18; fi'
+        f'else touch {tmp_path}/$1; head -c {size} {root}/$1; exit 18; fi'
     )
     assert_same(batches_of(shards_of(f'pipe:sh {script} {{}}')), batches_of(shards_of(root)))
     with pytest.raises(UserError, match=r'0000\d\d.tar cannot be read: .*copy or make it again'):
