@@ -4,11 +4,18 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import termios
 
 CONTROL = re.compile(rb'\x1b\[(\??[\d;]*)([A-Za-z])|\r|\n|[^\x1b\r\n]+')
+
+
+def take_terminal():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    # Tests in the background of a script were told to ignore Ctrl-C, and would pass that on.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_in_terminal(command, *, columns=100, interrupt_at=None, **kwargs):
@@ -21,7 +28,7 @@ def run_in_terminal(command, *, columns=100, interrupt_at=None, **kwargs):
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
         **kwargs,
     )
     os.close(theirs)

@@ -2,16 +2,15 @@
 
 import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
 from tests.conftest import REPO
+from tests.processes import call
 from tests.servers import serve
 
 BLOCKS = re.findall(r'```(\w+)\n(.*?)```', (REPO / 'README.md').read_text(), re.DOTALL)
@@ -93,7 +92,8 @@ def small(command: str) -> str:
     if command in RUNS:
         return RUNS[command].replace('{}', command)
     if command.startswith(('tools/test.py', 'tools/dist_test.sh', 'tools/plot_predictions.py')):
-        return f'{PORT} {command} --cfg-options test_dataloader.dataset.indices=48 {SMALL_NET}'
+        port = f'{PORT} ' if command.startswith('tools/dist') else ''
+        return f'{port}{command} --cfg-options test_dataloader.dataset.indices=48 {SMALL_NET}'
     assert command.startswith('tools/plot_run.py')
     return command
 
@@ -138,11 +138,11 @@ def hub(tmp_path_factory):
 
 @pytest.mark.slow
 def test_commands_run_in_their_order(checkout, hub):
-    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    env = {**os.environ, 'PATH': path, 'PYTHONPATH': str(checkout), 'OMP_NUM_THREADS': '1', **hub}
     for command in COMMANDS:
         run = small(command)
-        result = subprocess.run(['bash', '-c', run], cwd=checkout, env=env, capture_output=True, text=True)
+        in_shell = not re.match(r'tools/\w+\.py ', run)
+        words = ['bash', '-c', run] if in_shell else shlex.split(run)
+        result = call(*words, cwd=checkout, PYTHONPATH=str(checkout), **hub)
         assert result.returncode == 0, (
             f'{command}\nas {run}\n{result.stdout[-1500:]}\n{result.stderr[-1500:]}'
         )

@@ -88,6 +88,7 @@ def test_a_job_that_fails_ends_all_its_processes_and_is_not_requeued(tmp_path):
     assert time.monotonic() - start < 30
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='each of the two processes would need its GPU')
 def test_two_processes_of_a_job_train_together_without_gpus(tiny_config, tmp_path):
     commands = slurm.install(tmp_path / 'bin')

@@ -3,31 +3,18 @@
 import http.server
 import os
 import runpy
-import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from mmconvnext.apis import train
 from tests.conftest import REPO
+from tests.processes import call
 
 DIGITS = 'configs/digits/convnext-atto_1xb48_digits.py'
-
-
-def call(*command, cwd=REPO, **env):
-    """Run a command with this Python first on the path and no colours."""
-    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    return subprocess.run(
-        list(map(str, command)),
-        cwd=cwd,
-        env={**os.environ, 'PATH': path, 'PYTHONPATH': str(REPO), 'OMP_NUM_THREADS': '1', **env},
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize('tool', sorted((REPO / 'tools').glob('*.py')), ids=lambda tool: tool.name)
@@ -89,6 +76,7 @@ def test_digits_reach_98_percent_in_two_processes_that_stop_and_resume(tmp_path)
     assert f'accuracy/top1: {top1:.4f}' in both.stdout, both.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_two_processes_download_a_checkpoint_once(tiny_config, tmp_path):
     """From a server that takes its time: the second process has to wait for the first."""
     train(
@@ -143,6 +131,7 @@ def test_scripts_without_arguments_say_how_to_use_them(script):
     assert f'usage: {script.name}' in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the message is for machines without a GPU')
 def test_two_processes_that_cannot_start_say_why(tmp_path):
     port = dict(PORT=str(30500 + os.getpid() % 1000))

@@ -150,6 +150,7 @@ def test_open_clip_tower_is_timms_network_without_the_bias_of_the_projection(tmp
         convert(tmp_path / 'clipNone.bin', tmp_path / 'out.bin', target_format='open_clip')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ARCH_NAMES)
 def test_torchvision_files(name, tmp_path):
     theirs = peers.torchvision_peer(**arch_of(name))
@@ -160,6 +161,7 @@ def test_torchvision_files(name, tmp_path):
     theirs.load_state_dict(torch.load(back, weights_only=True), strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('version', [1, 2])
 @pytest.mark.parametrize('name', ARCH_NAMES)
 def test_official_files(name, version, tmp_path):
@@ -192,6 +194,7 @@ def test_official_isotropic_files(name, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['atto', 'tiny', BASE])
 def test_sparse_files_of_fcmae(name, tmp_path):
     dense = peers.randomize(peers.Official(**arch_of(name), v2=True))
@@ -223,6 +226,7 @@ def test_sparse_files_of_fcmae(name, tmp_path):
     assert all(torch.equal(again[n], encoder[n]) for n in encoder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('version', [1, 2])
 @pytest.mark.parametrize('name', ARCH_NAMES)
 def test_transformers_directories(name, version, tmp_path):

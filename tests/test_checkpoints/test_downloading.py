@@ -1,6 +1,5 @@
 import hashlib
 import http.server
-import multiprocessing
 import os
 import re
 import resource
@@ -16,15 +15,12 @@ from tqdm import tqdm
 
 from mmconvnext.checkpoints.downloading import MissingFileError, cache_dir, fetch
 from mmconvnext.errors import UserError
+from tests.processes import CONTEXT
 
 BODY = bytes(range(256)) * 1024
 HALF = len(BODY) // 2
 OTHER = BODY[::-1]
 DIGEST = hashlib.sha256(BODY).hexdigest()[:8]
-
-# Other processes start as copies of one that has imported torch once.
-PROCESSES = multiprocessing.get_context('forkserver')
-PROCESSES.set_forkserver_preload(['pytest', 'mmconvnext.checkpoints.downloading'])
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -303,7 +299,7 @@ def fetch_into(home, url):
 def test_eight_processes_download_once(site, home):
     site.delay = 0.5
     processes = [
-        PROCESSES.Process(target=fetch_into, args=(home, f'{site.url}/net-{DIGEST}.pth')) for _ in range(8)
+        CONTEXT.Process(target=fetch_into, args=(home, f'{site.url}/net-{DIGEST}.pth')) for _ in range(8)
     ]
     for process in processes:
         process.start()
@@ -315,7 +311,7 @@ def test_eight_processes_download_once(site, home):
 
 def test_part_of_a_killed_process_is_resumed(site, home):
     site.drops, site.lose = 1, lambda connection: time.sleep(5)
-    process = PROCESSES.Process(target=fetch_into, args=(home, f'{site.url}/net-{DIGEST}.pth'))
+    process = CONTEXT.Process(target=fetch_into, args=(home, f'{site.url}/net-{DIGEST}.pth'))
     process.start()
     part = home / f'checkpoints/net-{DIGEST}.pth.part'
     while not part.exists() or not part.stat().st_size:

@@ -46,12 +46,14 @@ def test_all_219_public_checkpoints_are_there():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('entry', ENTRIES, ids=lambda entry: entry.name)
 def test_entry_builds_with_the_stated_parameters_and_operations(entry):
     parameters, macs = cost(entry.architecture, entry.num_classes, entry.resolution)
     assert (entry.parameters, entry.macs) == (parameters, macs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('entry', [e for e in ENTRIES if e.source == 'timm'], ids=lambda entry: entry.name)
 def test_entry_of_timm_is_its_network_and_preprocessing(entry):
     """timm's own table, and its network's names, shapes and stem."""

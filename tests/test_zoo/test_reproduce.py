@@ -15,8 +15,8 @@ from mmconvnext.datasets import Digits
 from mmconvnext.errors import UserError
 from mmconvnext.zoo.reproduce import reproduce
 from tests.conftest import REPO, TINY_ARCH
+from tests.processes import call
 from tests.servers import serve
-from tests.test_tools import call
 
 NETWORKS = {'digits-v1': {}, 'digits-v2': dict(use_grn=True, layer_scale_init_value=0.0)}
 
