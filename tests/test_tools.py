@@ -1,6 +1,7 @@
 """The tools as a user calls them: exit codes, messages, several processes."""
 
 import http.server
+import json
 import os
 import runpy
 import sys
@@ -139,3 +140,9 @@ def test_two_processes_that_cannot_start_say_why(tmp_path):
     assert result.returncode != 0
     assert result.stderr.count('Error: --resume') == 1
     assert 'holds no checkpoint to go on from' in result.stderr
+
+
+def test_cost_of_protection_is_measured(tiny_config):
+    result = call('python', 'tools/benchmarks/cost_of_protection.py', tiny_config, '--pairs', 1)
+    row = json.loads(result.stdout.splitlines()[-1])
+    assert row['percent_inside'] > 0, result.stderr[-2000:]

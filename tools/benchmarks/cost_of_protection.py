@@ -22,7 +22,6 @@ import torch
 from mmconvnext.apis import runner as building
 from mmconvnext.apis import train
 
-CONFIG = 'convnext-atto_1xb48_digits'
 ADDED = (
     'mmconvnext.hooks.FiniteHook._check_gradients',
     'mmconvnext.hooks.FiniteHook.after_train_iter',
@@ -50,7 +49,7 @@ class Marks(mmengine.hooks.Hook):
         Marks.seconds = time.perf_counter() - self.start
 
 
-def run(epochs: int, *, protected: bool) -> float:
+def run(config: str, epochs: int, *, protected: bool) -> float:
     mmengine.registry.HOOKS.register_module('Marks', force=True, module=Marks)
     options = {'train_cfg.max_epochs': epochs, 'custom_hooks': [dict(type='Marks')]}
     plain = mmengine.runner.Runner
@@ -59,16 +58,16 @@ def run(epochs: int, *, protected: bool) -> float:
         if not protected:
             options['default_hooks.checkpoint.type'] = 'CheckpointHook'
             stack.enter_context(mock.patch.multiple(building, **bare))
-        train(CONFIG, work_dir=work_dir, cfg_options=options)
+        train(config, work_dir=work_dir, cfg_options=options)
     return Marks.seconds
 
 
-def drop_own_hooks(cfg: mmengine.Config) -> None:
+def drop_own_hooks(cfg: mmengine.Config, **_) -> None:
     for name in [name for name, hook in cfg.default_hooks.items() if hook.type.startswith('mmconvnext.')]:
         del cfg.default_hooks[name]
 
 
-def timed_shares(epochs: int) -> dict[str, float]:
+def timed_shares(config: str, epochs: int) -> dict[str, float]:
     """Percent of a protected run inside each added function."""
     inside = defaultdict(float)
 
@@ -85,22 +84,22 @@ def timed_shares(epochs: int) -> dict[str, float]:
     with ExitStack() as stack:
         for name in ADDED:
             stack.enter_context(mock.patch(name, timed(name, resolve_name(name))))
-        total = run(epochs, protected=True)
+        total = run(config, epochs, protected=True)
     return {name: round(100 * inside[name] / total, 3) for name in ADDED}
 
 
-def main(pairs: int, epochs: int, threads: int) -> None:
+def main(config: str, pairs: int, epochs: int, threads: int) -> None:
     torch.set_num_threads(threads)
     times = {True: [], False: []}
     for i in range(pairs + 1):
         for protected in (True, False) if i % 2 else (False, True):  # either comes first equally often
-            seconds = run(epochs, protected=protected)
+            seconds = run(config, epochs, protected=protected)
             if i > 0:  # the first pair warms up
                 times[protected].append(seconds)
-    shares = timed_shares(epochs)
+    shares = timed_shares(config, epochs)
     ratios = [a / b for a, b in zip(times[True], times[False], strict=True)]
     row = dict(
-        config=CONFIG,
+        config=config,
         epochs=epochs,
         pairs=pairs,
         threads=threads,
@@ -117,6 +116,7 @@ def main(pairs: int, epochs: int, threads: int) -> None:
 
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', nargs='?', default='convnext-atto_1xb48_digits')
     parser.add_argument('--pairs', type=int, default=8)
     parser.add_argument('--epochs', type=int, default=2)
     parser.add_argument('--threads', type=int, default=1)
