@@ -17,6 +17,7 @@ from .activations import build_activation
 from .archs import LAYER_NORM, resolve_arch
 from .layer_depth import layer_depth
 from .layers import GRN, build_norm
+from .pretrained import check_pretrained
 from .stem import build_stem
 
 INIT_CFG = [
@@ -159,7 +160,9 @@ class ConvNeXt(BaseModule):
         mlp_ratio: hidden over outer width of the MLPs.
         conv_bias: biases in stem, downsampling and depthwise convolutions.
         output_stride: 32, 16 or 8: stages that would pass it dilate instead; None: no limit.
-        init_cfg: weight initialisation; the default is the official one.
+        init_cfg: weight initialisation; the default is the official one. Pre-trained weights:
+            ``dict(type='Pretrained', checkpoint='mmconvnext://NAME', prefix='backbone.')`` with a name
+            of the zoo, a file or a URL.
 
     Raises:
         ValueError: for values outside what is listed here, naming them.
@@ -257,6 +260,18 @@ class ConvNeXt(BaseModule):
         # The overlapping stem pads and rounds up, so that 3 pixels less give the same map.
         self.min_input_size = strides.total - (0 if stem_type == 'patch' else 3)
         self._freeze_stages()
+
+    def init_weights(self) -> None:
+        """As ``init_cfg`` says.
+
+        Raises:
+            UserError: pre-trained weights of another architecture.
+        """
+        check = self.register_load_state_dict_pre_hook(check_pretrained)
+        try:
+            super().init_weights()
+        finally:
+            check.remove()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Features of the stages in ``out_indices``, in the order of the stages.
