@@ -70,7 +70,7 @@ def test_wheel_works_without_the_checkout(wheel_contents, tmp_path):
     )
     result = python(code, tmp_path, PYTHONPATH=str(wheel_contents))
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == f'{wheel_contents}/mmconvnext/__init__.py 219'
+    assert result.stdout.splitlines()[-1] == f'{wheel_contents}/mmconvnext/__init__.py 232'
 
 
 def test_missing_and_old_libraries_are_named_with_the_extras(monkeypatch):

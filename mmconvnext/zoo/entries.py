@@ -28,6 +28,9 @@ METADATA = {
     **dict.fromkeys(('Task', 'Classes', 'Resolution', 'Parameters', 'FLOPs'), True),
     **dict.fromkeys(('Architecture', 'Method', 'Training Data', 'Pre-training'), False),
 }
+# Of MMDetection's and MMSegmentation's configs, whose images have many sizes.
+DENSE_TASKS = ('Object Detection', 'Semantic Segmentation')
+DENSE_METADATA = {key: needed for key, needed in METADATA.items() if key not in ('Resolution', 'FLOPs')}
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,18 @@ class Entry:
         source: official, openmmlab, timm, torchvision or huggingface.
         license: of the weights; None: not stated.
         architecture: a key of ``ARCHITECTURES``; None: that of the config.
-        task: Image Classification, Image Embedding (CLIP) or Feature Extraction.
+        task: Image Classification, Image Embedding (CLIP), Feature Extraction, Object Detection (with
+            masks) or Semantic Segmentation.
         num_classes: outputs of the head; None: no head.
-        method: of a self-supervised training.
+        method: of a self-supervised training, or the detector or segmenter around the backbone.
         training_data: what it was trained on last.
         pretraining: what came before, in order.
-        resolution: side of the images in pixels.
+        resolution: side of the images in pixels; None: many sizes.
         parameters: number of them.
-        macs: multiply-accumulates of one image at this resolution.
+        macs: multiply-accumulates of one image at this resolution, if it has one.
         preprocessing: of the evaluation; None: that of the config.
         top1, top5: accuracies on ImageNet-1k as published, percent.
+        metrics: all published ones, by name.
         config: path of the recipe, relative to the folder of model-index.yml.
         details: the remaining fields as the metafile has them.
         root: folder that ``config`` starts from.
@@ -69,19 +74,23 @@ class Entry:
     method: str | None
     training_data: str | None
     pretraining: str | None
-    resolution: int
+    resolution: int | None
     parameters: int
-    macs: int
+    macs: int | None
     preprocessing: Preprocessing | None
     top1: float | None
     top5: float | None
+    metrics: dict[str, float]
     config: str | None
     details: dict
     root: Path
 
     @property
     def network(self) -> Network:
-        """The network these weights belong to."""
+        """The network these weights belong to; of a detector or segmenter, its backbone."""
+        if self.task in DENSE_TASKS:
+            settings = dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
+            return Network({**ARCHITECTURES[self.architecture], **settings}, None)
         if self.architecture is None:
             model = Config.fromfile(self.root / self.config).model
             backbone = {key: value for key, value in model.backbone.to_dict().items() if key != 'type'}
@@ -146,7 +155,8 @@ def read_entry(fields: dict, root: Path) -> Entry:
     name = fields.get('Name')
     metadata = fields.get('Metadata') or {}
     check_fields(fields, FIELDS, f'entry {name}')
-    check_fields(metadata, METADATA, f'entry {name}, Metadata')
+    known = DENSE_METADATA if metadata.get('Task') in DENSE_TASKS else METADATA
+    check_fields(metadata, known, f'entry {name}, Metadata')
     architecture = metadata.get('Architecture')
     if fields['Format'] not in FORMATS:
         raise UserError(
@@ -164,7 +174,9 @@ def read_entry(fields: dict, root: Path) -> Entry:
     for key in ('mean', 'std'):
         if key in preprocessing:
             preprocessing[key] = tuple(preprocessing[key])
-    metrics = next((result['Metrics'] for result in fields.get('Results') or []), {})
+    metrics = {
+        key: value for result in fields.get('Results') or [] for key, value in result['Metrics'].items()
+    }
     used = ('Name', 'Weights', 'Format', 'In Collection', 'Source', 'License', 'Metadata', 'Preprocessing')
     return Entry(
         name=name,
@@ -179,12 +191,13 @@ def read_entry(fields: dict, root: Path) -> Entry:
         method=metadata.get('Method'),
         training_data=metadata.get('Training Data'),
         pretraining=metadata.get('Pre-training'),
-        resolution=metadata['Resolution'],
+        resolution=metadata.get('Resolution'),
         parameters=metadata['Parameters'],
-        macs=metadata['FLOPs'],
+        macs=metadata.get('FLOPs'),
         preprocessing=Preprocessing(**preprocessing) if preprocessing else None,
         top1=metrics.get('Top 1 Accuracy'),
         top5=metrics.get('Top 5 Accuracy'),
+        metrics=metrics,
         config=fields.get('Config'),
         details={key: value for key, value in fields.items() if key not in (*used, 'Config', 'Results')},
         root=root,
@@ -229,7 +242,8 @@ def list_models(pattern: str = '*', *, source: str | None = None, task: str | No
     Args:
         pattern: as of files, ``*v2-tiny*``; a bare word matches anywhere.
         source: official, openmmlab, timm, torchvision or huggingface.
-        task: Image Classification, Image Embedding or Feature Extraction.
+        task: Image Classification, Image Embedding, Feature Extraction, Object Detection or Semantic
+            Segmentation.
 
     Raises:
         UserError: no entry has this source or task.

@@ -380,6 +380,10 @@ RECIPE = Column('Recipe', config, shared=True)
 NOTES = Column('Notes', lambda e: e.details.get('Notes', '–'))
 
 
+def metric(name: str) -> Column:
+    return Column(name, lambda e: f'{e.metrics[name]:.1f}', number=True)
+
+
 def with_speed(columns: tuple[Column, ...], entries: Iterable[Entry], measured: dict) -> tuple[Column, ...]:
     """With the images per second of classifiers, if any was measured."""
     if TOP1 not in columns or all(speed(entry, measured) == '–' for entry in entries):
@@ -421,6 +425,20 @@ EMBEDDINGS = Section(
     (NAME, WIDTH, DATA, *COST, *ORIGIN),
     lambda e: (e.macs, e.name),
 )
+DETECTION = Section(
+    'Detection and instance segmentation on COCO',
+    'With MMDetection; 3x schedule, one scale.',
+    lambda e: e.task == 'Object Detection',
+    (NAME, METHOD, metric('box AP'), metric('mask AP'), PARAMETERS, PRETRAINING, *ORIGIN, RECIPE),
+    lambda e: (-e.metrics['box AP'], e.name),
+)
+SEGMENTATION = Section(
+    'Semantic segmentation on ADE20K',
+    'With MMSegmentation; 160,000 iterations. The second mIoU is of several scales and mirror images.',
+    lambda e: e.task == 'Semantic Segmentation',
+    (NAME, METHOD, metric('mIoU'), metric('mIoU (ms+flip)'), PARAMETERS, PRETRAINING, *ORIGIN, RECIPE),
+    lambda e: (-e.metrics['mIoU'], e.name),
+)
 OTHERS = Section(
     'Others',
     'The source states neither their classes nor their accuracy.',
@@ -428,4 +446,4 @@ OTHERS = Section(
     (NAME, *COST, *ORIGIN, NOTES),
     lambda e: (e.name,),
 )
-SECTIONS = (IMAGENET_1K, MORE_CLASSES, BACKBONES, EMBEDDINGS, OTHERS)
+SECTIONS = (IMAGENET_1K, MORE_CLASSES, BACKBONES, DETECTION, SEGMENTATION, EMBEDDINGS, OTHERS)
