@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from ..errors import UserError, did_you_mean
 from ..paths import CONFIGS
 from .distributed import use_engine
+from .libraries import check_installed
 
 # Read by mmengine's Runner or by our tools from the whole config, hence not among the Runner's arguments.
 TOP_LEVEL = {
@@ -50,10 +51,15 @@ def load_config(
         distributed: engine whose settings come before the overrides, see ``use_engine``.
 
     Raises:
-        UserError: no such config or engine, or an option that neither the config nor the type it
-            configures knows.
+        UserError: no such config or engine, the library it builds on is missing, or an option that
+            neither the config nor the type it configures knows.
     """
-    cfg = find_config(name)
+    try:
+        cfg = find_config(name)
+    except ModuleNotFoundError as error:  # of a base as mmdet::...
+        check_installed(str(error).split()[0], str(name))
+        raise
+    check_installed(cfg.get('default_scope'), str(name))
     if distributed is not None:
         use_engine(cfg, distributed)
     init_default_scope(cfg.get('default_scope', 'mmengine'))

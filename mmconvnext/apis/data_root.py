@@ -1,5 +1,7 @@
 """Another folder for the data of a config."""
 
+from pathlib import Path
+
 from mmengine.config import Config
 
 from ..errors import UserError
@@ -7,7 +9,7 @@ from .classes import innermost
 
 
 def use_data_root(cfg: Config, data_root: str) -> None:
-    """Set the folder of the training, validation and test data.
+    """Set the folder of the training, validation and test data, and of the annotations to measure with.
 
     Raises:
         UserError: a dataset of the config takes no folder, or they have different ones.
@@ -29,5 +31,12 @@ def use_data_root(cfg: Config, data_root: str) -> None:
             f'--data-root sets one folder for all data, but the config has different ones ({each}); '
             'set each of them with --cfg-options'
         )
+    former = Path(next(iter(datasets.values())).data_root)
     for dataset in datasets.values():
         dataset.data_root = data_root
+    for field in ('val_evaluator', 'test_evaluator'):
+        metrics = cfg.get(field) or []
+        for metric in metrics if isinstance(metrics, list) else [metrics]:
+            file = Path(metric.get('ann_file') or '')  # COCO's metrics read the annotations themselves
+            if file.is_relative_to(former):
+                metric.ann_file = str(Path(data_root, file.relative_to(former)))

@@ -11,6 +11,7 @@ from ..errors import UserError
 from ..zoo.entries import source_of
 from .config import load_config
 from .data_root import use_data_root
+from .libraries import LIBRARIES
 from .runner import build_runner, init_distributed, naming_broken_images
 
 
@@ -41,7 +42,8 @@ def evaluate(
         out: file for the results: .pkl, or .json or .yml for metrics.
         out_item: ``pred`` (every prediction, the default) or ``metrics``.
         show_dir: folder for every test image with its prediction.
-        tta: average the scores of the image and its mirror image.
+        tta: average the scores over the config's ``tta_pipeline``; of a classifier without one, over
+            the image and its mirror image.
         amp: mixed precision.
         weights: see ``load_weights``.
         cfg_options: dotted key to value.
@@ -65,9 +67,7 @@ def evaluate(
     if amp:
         cfg.test_cfg.fp16 = True
     if show_dir is not None:
-        settings = dict(type='VisualizationHook', enable=True, out_dir=show_dir, interval=1)
-        cfg.merge_from_dict({'default_hooks.visualization': settings})
-
+        draw_into(cfg, show_dir)
     if tta:
         use_tta(cfg)
     init_distributed(cfg, launcher)
@@ -96,9 +96,28 @@ def check_out(out: str | None, out_item: str | None) -> None:
         )
 
 
+def draw_into(cfg: Config, folder: str) -> None:
+    """Draw every test image with its prediction, by the hook of the config's library."""
+    scope = cfg.get('default_scope')
+    if scope == 'mmdet':
+        settings = dict(type='DetVisualizationHook', draw=True, interval=1, test_out_dir=folder)
+    elif scope == 'mmseg':
+        settings = dict(type='SegVisualizationHook', draw=True, interval=1)
+        cfg.visualizer.update(save_dir=folder, vis_backends=[dict(type='LocalVisBackend')])
+    else:
+        settings = dict(type='VisualizationHook', enable=True, out_dir=folder, interval=1)
+    cfg.merge_from_dict({'default_hooks.visualization': settings})
+
+
 def use_tta(cfg: Config) -> None:
-    """Average over the config's ``tta_pipeline``, or over the image and its mirror image."""
+    """Average over the config's ``tta_pipeline``, or over the image and its mirror image.
+
+    Raises:
+        UserError: the config of another library names none.
+    """
     if 'tta_pipeline' not in cfg:
+        if cfg.get('default_scope') in LIBRARIES:
+            raise UserError('--tta: the config has no tta_pipeline and tta_model; leave it out, or add them')
         *steps, pack = cfg.test_dataloader.dataset.pipeline
         flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]

@@ -22,6 +22,7 @@ from ..engine.runner import Runner
 from ..errors import UserError
 from .accumulation import accumulation_of
 from .classes import SHARDS, NewHead, take_classes_from_data
+from .libraries import LIBRARIES, class_count
 from .protection import protect, replayed
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
@@ -141,7 +142,8 @@ def set_dataloader_defaults(cfg: Config) -> None:
     for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(field)
         if loader is not None:
-            loader.setdefault('collate_fn', dict(type='default_collate'))
+            if cfg.get('default_scope') not in LIBRARIES:  # they pad images of several sizes themselves
+                loader.setdefault('collate_fn', dict(type='default_collate'))
             if loader.dataset.type == SHARDS:
                 # Shards have an order of their own; each iterator begins where the dataset is told to.
                 loader.update(sampler=None, persistent_workers=False)
@@ -201,9 +203,9 @@ def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
     except UserError:
         raise
     except BUILD_ERRORS as error:
-        raise UserError(
-            f'{place} cannot be read: {error}. Put one folder a class with images there'
-        ) from error
+        library = LIBRARIES.get(cfg.get('default_scope'))
+        cure = library.data if library else 'Put one folder a class with images there'
+        raise UserError(f'{place} cannot be read: {error}. {cure}') from error
     if len(dataset) == 0:
         raise UserError(f'{place} is empty; it needs at least one image')
     check_classes(dataset, model, place)
@@ -229,17 +231,19 @@ def naming_broken_images():
 
 def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
     """Raise unless the labels of the dataset are outputs of the head."""
-    head = getattr(model, 'head', None)
-    outputs = getattr(head, 'num_classes', None)
-    if outputs is None or getattr(head, 'regression', False):
+    outputs = class_count(model)
+    if outputs is None:
         return
+    setting = 'pass --cfg-options model.head.num_classes={}'
+    if not hasattr(model, 'head'):  # a detector has several
+        setting = 'set num_classes of the heads to {}'
     classes = dataset.metainfo.get('classes')
     if classes and len(classes) != outputs:
         raise UserError(
             f'{place} has {len(classes)} classes ({", ".join(map(str, classes[:3]))}, ...), '
             f'but the head has {outputs} outputs; '
             + (
-                f'pass --cfg-options model.head.num_classes={len(classes)} or correct the folder'
+                f'{setting.format(len(classes))} or correct the folder'
                 if place.startswith('train')
                 else 'it needs the classes of the training data, each with its folder'
             )

@@ -5,13 +5,20 @@ import copy
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 
+from ..errors import UserError
+
 
 def make_smoke_test(cfg: Config) -> Config:
     """A copy that trains two iterations and validates one, on noise at the config's own resolution.
 
     It starts from random weights and saves none; each process gets batches of two images. All
     else, the augmentation, optimizer, schedule and hooks, stays as it is.
+
+    Raises:
+        UserError: the model is no classifier.
     """
+    if 'head' not in cfg.model:
+        raise UserError(f'--smoke makes noise for classifiers, and {cfg.model.type} is none; leave it out')
     cfg = copy.deepcopy(cfg)
     if cfg.model.head.num_classes is None:  # left to the data, which there is none of
         cfg.model.head.num_classes = 2

@@ -68,6 +68,7 @@ def train(
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if amp:
         use_amp(cfg)
+    leave_out_amp_without_gpu(cfg)
     if accumulate and auto_scale_lr:
         raise UserError(
             "--accumulate keeps the recipe's batch and its learning rate, --auto-scale-lr scales the rate to "
@@ -99,6 +100,16 @@ def use_amp(cfg: Config) -> None:
         raise UserError('--amp needs a GPU for training, and torch sees none; train without it')
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def leave_out_amp_without_gpu(cfg: Config) -> None:
+    """Train a config of mixed precision in fp32 where mmengine has no other."""
+    settings = cfg.optim_wrapper
+    if str(settings.get('type')).endswith('AmpOptimWrapper') and not torch.cuda.is_available():
+        settings.type = 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            settings.pop(key, None)
+        print_log('Training in fp32: there is no GPU for mixed precision.', 'current', logging.WARNING)
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:

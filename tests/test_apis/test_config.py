@@ -65,3 +65,17 @@ def test_options_that_exist_are_taken(option):
 def test_misspelt_option_names_the_nearest_key(option, message):
     with pytest.raises(UserError, match=message):
         load_config(NAME, {option: 1})
+
+
+@pytest.mark.parametrize(
+    ('name', 'library', 'extra'),
+    [
+        ('mask-rcnn_convnext-tiny_fpn_8xb2-amp-ms-3x_coco', 'MMDetection', 'detection'),
+        ('upernet_convnext-tiny_8xb2-amp-160k_ade20k-512px', 'MMSegmentation', 'segmentation'),
+    ],
+)
+def test_config_of_a_library_that_is_missing_says_what_to_install(name, library, extra):
+    with pytest.raises(
+        UserError, match=rf'{name} is built on {library}, which is not .*mmconvnext\[{extra}\]'
+    ):
+        load_config(name)

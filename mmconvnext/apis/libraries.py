@@ -1,0 +1,62 @@
+"""What differs between the OpenMMLab libraries whose configs the tools run."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from torch import nn
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library that configs build on.
+
+    Attributes:
+        name: for people.
+        extra: of our setup.py, which installs it.
+        data: what its datasets need, the end of a message.
+    """
+
+    name: str
+    extra: str
+    data: str
+
+
+# By default scope.
+LIBRARIES = {
+    'mmdet': Library('MMDetection', 'detection', 'See the paths of ann_file and data_prefix in the config'),
+    'mmseg': Library('MMSegmentation', 'segmentation', 'See the paths of data_prefix in the config'),
+}
+
+
+def check_installed(scope: str | None, config: str) -> None:
+    """Raise UserError if the library of a config is missing, or mmcv lacks the operators it needs."""
+    if scope not in LIBRARIES:
+        return
+    library = LIBRARIES[scope]
+    if find_spec(scope) is None:
+        raise UserError(
+            f'{config} is built on {library.name}, which is not installed. Install it beside the maintained '
+            f'stack: pip install "mmconvnext[{library.extra}]". README.md, "Detection and segmentation", '
+            'tells how to get the compiled operators of mmcv that it needs.'
+        )
+    if find_spec('mmcv._ext') is None:
+        raise UserError(
+            f'{config} is built on {library.name}, which needs the compiled operators of mmcv, and this mmcv '
+            'has none. README.md, "Detection and segmentation", tells how to build it.'
+        )
+
+
+def class_count(model: nn.Module) -> int | None:
+    """Classes that a classifier, a detector or a segmenter tells apart; None if it does not say."""
+    for path in ('head', 'decode_head', 'roi_head.bbox_head', 'bbox_head'):
+        part = model
+        for name in path.split('.'):
+            part = getattr(part, name, None)
+        if isinstance(part, nn.ModuleList):  # of a cascade
+            part = part[-1]
+        count = getattr(part, 'num_classes', None)
+        if count is not None and not getattr(part, 'regression', False):
+            return count
+    return None
