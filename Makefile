@@ -1,4 +1,4 @@
-# make install | demo | test | test-fast | lint
+# make install | demo | test | test-fast | test-downstream | lint
 #
 #   make test PYTHON=python3.12                       the Python of the environment
 #   make test PIP_OPTIONS="--index-url https://..."   a mirror; --extra-index-url for CPU-only builds
@@ -14,7 +14,7 @@ override DEMO = work_dirs/demo
 INSTALLED = $(VENV)/installed-$(STACK)
 RUN = $(VENV)/bin/python
 
-.PHONY: install demo test test-fast lint
+.PHONY: install demo test test-fast test-downstream lint
 
 install: $(INSTALLED)
 
@@ -37,6 +37,18 @@ test: install
 
 test-fast: install
 	$(RUN) -m pytest -n auto -m "not slow"
+
+# With MMDetection, MMSegmentation and the operators they need, in an environment of their own.
+DOWNSTREAM = .venv-downstream
+test-downstream: $(DOWNSTREAM)/installed
+	$(DOWNSTREAM)/bin/python -m pytest -n auto tests/test_downstream
+
+$(DOWNSTREAM)/installed: setup.py tools/compile_mmcv.sh mmconvnext/version.py
+	test -x $(DOWNSTREAM)/bin/python || $(PYTHON) -m venv $(DOWNSTREAM)
+	$(DOWNSTREAM)/bin/python -m pip install $(PIP_OPTIONS) --upgrade pip
+	$(DOWNSTREAM)/bin/python -m pip install $(PIP_OPTIONS) --editable '.[detection,segmentation,test]'
+	tools/compile_mmcv.sh $(DOWNSTREAM)/bin/python
+	touch $@
 
 lint: install
 	$(RUN) -m ruff check

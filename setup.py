@@ -8,6 +8,7 @@ exec((HERE / 'mmconvnext' / 'version.py').read_text(), version)
 
 MAINTAINED = ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmpretrain>=1.3.6']
 ORIGINAL = ['mmengine>=0.10.7', 'mmcv-lite>=2.2.0', 'mmpretrain>=1.2.0']
+TEST = ['pytest', 'pytest-xdist']
 
 setup(
     name='mmconvnext',
@@ -55,7 +56,9 @@ setup(
         'deepspeed': ['deepspeed>=0.14,<0.19.6'],
         'tensorboard': ['tensorboard'],
         'wandb': ['wandb'],
-        'dev': ['pytest', 'pytest-xdist', 'ruff', 'setuptools>=70.1', 'tensorboard', 'transformers'],
+        # MMDetection cannot be imported beside transformers 5.
+        'test': TEST,
+        'dev': [*TEST, 'ruff', 'setuptools>=70.1', 'tensorboard', 'transformers'],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
+from mmconvnext.models import ARCHS
 from tests.conftest import REPO
 from tests.processes import call
 from tests.servers import serve
@@ -26,6 +27,12 @@ PETS_CONFIG = 'configs/convnext/convnext-tiny_ft_folder.py'
 FEW_IMAGES = 'train_dataloader.dataset.indices=96 val_dataloader.dataset.indices=48'
 SMALL_NET = 'model.backbone.arch=zepto model.head.in_channels=256'
 FEW = f'{FEW_IMAGES} {SMALL_NET}'
+DETECTION = 'configs/detection/mask-rcnn_convnext-tiny_fpn_8xb2-amp-ms-3x_coco.py'
+MASK_RCNN = f'tools/test.py {DETECTION} mask_rcnn_convnext_tiny_1k_3x'
+SEGMENTATION = 'configs/segmentation/upernet_convnext-tiny_8xb2-amp-160k_ade20k-512px.py'
+UPERNET = f'tools/test.py {SEGMENTATION} upernet_convnext_tiny_1k_512x512'
+# Where MMDetection and MMSegmentation are missing, which is here; they have tests of their own.
+SAYS_WHAT_TO_INSTALL = '{} 2>&1 | grep -F "mmconvnext["'
 # Stands for any published name in the example of Python: 0.3 million parameters.
 SMALL_NAME = 'test_convnext.r160_in1k'
 PORT = f'PORT={29600 + os.getpid() % 1000}'
@@ -38,6 +45,12 @@ RUNS = {
     'pip install ".[original]"': 'make -n install STACK=original',
     'pip install .': 'make -n install',
     'source .venv/bin/activate': 'true',
+    'pip install ".[detection,segmentation]"': 'make -n test-downstream',
+    'tools/compile_mmcv.sh "$(which python)"': 'bash -n tools/compile_mmcv.sh',
+    f'tools/train.py {DETECTION} --data-root data/coco': SAYS_WHAT_TO_INSTALL,
+    f'{MASK_RCNN} --show-dir work_dirs/boxes': SAYS_WHAT_TO_INSTALL,
+    UPERNET: SAYS_WHAT_TO_INSTALL,
+    f'{UPERNET} --tta --cfg-options model.test_cfg.mode=whole': SAYS_WHAT_TO_INSTALL,
     DIGITS: f'{DIGITS} --cfg-options train_cfg.max_epochs=11 {FEW}',
     f'{DIGITS} --resume': f'{DIGITS} --resume --cfg-options {FEW}',
     'tools/dist_train.sh configs/digits/convnext-atto_1xb48_digits.py 2 --work-dir work_dirs/two '
@@ -140,7 +153,7 @@ def hub(tmp_path_factory):
 def test_commands_run_in_their_order(checkout, hub):
     for command in COMMANDS:
         run = small(command)
-        in_shell = not re.match(r'tools/\w+\.py ', run)
+        in_shell = not re.match(r'tools/\w+\.py [^|]*$', run)
         words = ['bash', '-c', run] if in_shell else shlex.split(run)
         result = call(*words, cwd=checkout, PYTHONPATH=str(checkout), **hub)
         assert result.returncode == 0, (
@@ -166,6 +179,16 @@ def test_python_of_the_zoo_runs(checkout, hub, monkeypatch):
 
 def test_table_of_runs_has_no_command_that_left_the_readme():
     assert set(RUNS) <= set(COMMANDS)
+
+
+def test_channels_of_every_architecture_are_those_of_the_table():
+    rows = re.findall(
+        r'^\| ((?:`[a-z]+`(?:, )?)+) \| ([\d, ]+) \|$', (REPO / 'README.md').read_text(), re.MULTILINE
+    )
+    assert len(rows) == 9
+    for names, channels in rows:
+        for name in re.findall('[a-z]+', names):
+            assert list(ARCHS[name]['channels']) == [int(width) for width in channels.split(',')]
 
 
 def test_backbone_of_the_detection_example_gives_the_channels_of_its_neck():

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Give an environment the compiled operators of mmcv, which MMDetection and MMSegmentation need.
+# They are compiled once for a version of torch and kept in the user's cache:
+#   tools/compile_mmcv.sh PYTHON
+set -euo pipefail
+usage='usage: compile_mmcv.sh PYTHON, the one of an environment with torch and onedl-mmcv'
+python=${1:?$usage}
+version=$("$python" -c 'from importlib.metadata import version; print(version("onedl-mmcv"))')
+built_for=$("$python" -c 'import sys, torch; print(f"torch-{torch.__version__}-{sys.implementation.cache_tag}")')
+wheels=${XDG_CACHE_HOME:-$HOME/.cache}/mmconvnext/mmcv-$version-$built_for
+
+if [ ! -d "$wheels" ]; then
+    "$python" -m pip install ninja setuptools wheel
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    # mmcv asks for C++17; torch's headers need C++20 from 2.15 on. The last option counts.
+    printf '#!/bin/sh\nexec %s "$@" -std=c++20\n' "${CXX:-c++}" > "$work/c++"
+    chmod +x "$work/c++"
+    # ninja comes with the environment. Without a cache: pip may have kept a wheel without operators.
+    PATH=$(dirname "$("$python" -c 'import sys; print(sys.executable)')"):$PATH \
+        CXX=$work/c++ NVCC_APPEND_FLAGS=-std=c++20 MMCV_WITH_OPS=1 \
+        "$python" -m pip wheel --no-build-isolation --no-deps --no-cache-dir --no-binary onedl-mmcv \
+        --wheel-dir "$work/wheels" "onedl-mmcv==$version"
+    mkdir -p "$(dirname "$wheels")"
+    mv "$work/wheels" "$wheels"
+fi
+"$python" -m pip install --no-deps --force-reinstall "$wheels"/*.whl
