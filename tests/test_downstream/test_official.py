@@ -1,5 +1,7 @@
 """The official experiments: their networks, recipes and checkpoints."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -8,6 +10,8 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmconvnext.apis import load_config
 from mmconvnext.checkpoints import load_weights
+from mmconvnext.zoo import get_entry
+from mmconvnext.zoo.entries import DENSE_TASKS, zoo
 from tests.conftest import REPO
 
 # Official READMEs and configs of facebookresearch/ConvNeXt, object_detection and semantic_segmentation:
@@ -132,3 +136,37 @@ def test_official_checkpoints_load_strictly(task, tmp_path):
     assert not loaded.unknown
     assert not loaded.left_out
     model.load_state_dict(loaded.tensors, strict=True)
+
+
+OURS = [
+    'detection/mask-rcnn_convnext-v2-base_fpn_8xb2-amp-ms-3x_coco',
+    'segmentation/upernet_convnext-v2-base_8xb2-amp-160k_ade20k-512px',
+]
+
+
+@pytest.mark.parametrize('name', OURS)
+def test_configs_of_v2_build(name):
+    backbone = on_meta(load_config(REPO / f'configs/{name}.py')).backbone
+    blocks = [block for stage in backbone.stages for block in stage]
+    assert all(block.grn is not None and block.gamma is None for block in blocks)
+
+
+def test_every_config_starts_from_a_published_checkpoint_and_is_tested_here():
+    files = {
+        file.stem: file
+        for task in ('detection', 'segmentation')
+        for file in (REPO / 'configs' / task).glob('*.py')
+    }
+    assert set(files) == {*NAMES, *(Path(name).name for name in OURS)}
+    for file in files.values():
+        start = load_config(file).model.backbone.init_cfg.checkpoint
+        assert get_entry(start.removeprefix('mmconvnext://')).name
+
+
+def test_entries_state_the_parameters_of_their_configs():
+    dense = [entry for entry in zoo().values() if entry.task in DENSE_TASKS]
+    assert {Path(entry.config).stem for entry in dense} == set(NAMES)
+    for entry in dense:
+        assert (
+            sum(p.numel() for p in on_meta(load_config(REPO / entry.config)).parameters()) == entry.parameters
+        )
