@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from PIL import UnidentifiedImageError
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 MASK = (1 << 64) - 1
 # A dataset of nothing but broken images has to end in an error.
@@ -80,7 +80,7 @@ class Replayed(Dataset):
         raise AssertionError('the last attempt raises')
 
 
-class Draws:
+class Draws(Sampler):
     """A sampler that says with each index in which pass over the data it is drawn.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from mmconvnext.datasets import Digits
 from mmconvnext.datasets.batches import ReplayableBatches
@@ -141,3 +141,8 @@ def test_an_epoch_has_whole_accumulated_steps():
     with pytest.raises(UserError, match='3 batches in each process, fewer than the 4'):
         ReplayableBatches(range(6), 2, multiple=4)
     assert len(list(ReplayableBatches(DefaultSampler(range(21), seed=0), 2, multiple=4))) == 8
+
+
+def test_batch_samplers_that_ask_for_a_sampler_of_torch_get_one():
+    """As mmdet's AspectRatioBatchSampler does."""
+    assert isinstance(Draws(DefaultSampler(range(4))), Sampler)

@@ -25,10 +25,10 @@ def test_mask_rcnn_finds_the_shapes_and_their_masks(tmp_path):
 
 @pytest.mark.slow
 def test_upernet_finds_the_shapes(tmp_path):
-    config = segmentation(tmp_path, write_ade(tmp_path / 'ade'), iterations=200)
+    config = segmentation(tmp_path, write_ade(tmp_path / 'ade'), iterations=300)
     train(config, work_dir=str(tmp_path / 'w'))
     metrics = evaluate(
-        config, tmp_path / 'w/iter_200.pth', work_dir=str(tmp_path / 't'), show_dir=str(tmp_path / 'shown')
+        config, tmp_path / 'w/iter_300.pth', work_dir=str(tmp_path / 't'), show_dir=str(tmp_path / 'shown')
     )
     assert metrics['mIoU'] >= 90
     assert len(list((tmp_path / 'shown').rglob('*.png'))) == 16
