@@ -1,37 +1,13 @@
-"""Detectors and segmenters learn drawn shapes, and go on exactly when they were stopped."""
+"""Detectors and segmenters go on exactly when they were stopped."""
 
 import pytest
 import torch
 
-from mmconvnext.apis import evaluate, train
 from tests.processes import run
 from tests.test_downstream.shapes import write_ade, write_coco
 from tests.test_downstream.small import detection, segmentation
 
 TASKS = {'detection': (detection, write_coco), 'segmentation': (segmentation, write_ade)}
-
-
-@pytest.mark.slow
-def test_mask_rcnn_finds_the_shapes_and_their_masks(tmp_path):
-    config = detection(tmp_path, write_coco(tmp_path / 'coco'), iterations=300)
-    train(config, work_dir=str(tmp_path / 'w'))
-    metrics = evaluate(
-        config, tmp_path / 'w/iter_300.pth', work_dir=str(tmp_path / 't'), show_dir=str(tmp_path / 'shown')
-    )
-    assert metrics['coco/bbox_mAP_50'] >= 0.8
-    assert metrics['coco/segm_mAP_50'] >= 0.8
-    assert len(list((tmp_path / 'shown').rglob('*.jpg'))) == 16
-
-
-@pytest.mark.slow
-def test_upernet_finds_the_shapes(tmp_path):
-    config = segmentation(tmp_path, write_ade(tmp_path / 'ade'), iterations=300)
-    train(config, work_dir=str(tmp_path / 'w'))
-    metrics = evaluate(
-        config, tmp_path / 'w/iter_300.pth', work_dir=str(tmp_path / 't'), show_dir=str(tmp_path / 'shown')
-    )
-    assert metrics['mIoU'] >= 90
-    assert len(list((tmp_path / 'shown').rglob('*.png'))) == 16
 
 
 @pytest.mark.parametrize('task', TASKS)
