@@ -1,6 +1,7 @@
 """From a config's name and the overrides of a command line to a checked Config."""
 
 import inspect
+import re
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -54,11 +55,7 @@ def load_config(
         UserError: no such config or engine, the library it builds on is missing, or an option that
             neither the config nor the type it configures knows.
     """
-    try:
-        cfg = find_config(name)
-    except ModuleNotFoundError as error:  # of a base as mmdet::...
-        check_installed(str(error).split()[0], str(name))
-        raise
+    cfg = find_config(name)
     check_installed(cfg.get('default_scope'), str(name))
     if distributed is not None:
         use_engine(cfg, distributed)
@@ -80,19 +77,29 @@ def find_config(name: str | Path) -> Config:
             raise UserError(
                 f'{path} is no config: it ends in {path.suffix!r}; name a .py file or a published checkpoint'
             )
-        return Config.fromfile(path)
+        return read_config(path)
     packaged = {file.stem: file for file in sorted(CONFIGS.glob('[!_]*/*.py'))}
     # A path that leads elsewhere is not taken for a packaged config of the same name.
     stem = path.name.removesuffix('.py')
     found = packaged.get(stem)
     if found is not None and path.parent in (Path(), Path('configs', found.parent.name)):
-        return Config.fromfile(found)
+        return read_config(found)
     from ..zoo.configs import config_of  # the zoo makes models with this module
     from ..zoo.entries import zoo
 
     if str(name) in zoo():
         return config_of(zoo()[str(name)])
     raise UserError(f'config {name} does not exist{did_you_mean(stem, [*packaged, *zoo()])}')
+
+
+def read_config(file: Path) -> Config:
+    try:
+        return Config.fromfile(file)
+    except ModuleNotFoundError:
+        # mmengine looks for the library of a base as mmdet::..., each release in its own way.
+        for scope in re.findall(r'[\'"](\w+)::', file.read_text(encoding='utf-8')):
+            check_installed(scope, file.stem)
+        raise
 
 
 def check_option(cfg: Config, option: str) -> None:
