@@ -1,6 +1,11 @@
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 
-from mmconvnext.apis import load_config
+from mmconvnext.apis import load_config, train
+from mmconvnext.apis.data_root import use_data_root
+from mmconvnext.apis.smoke import make_smoke_test
 from mmconvnext.errors import UserError
 
 NAME = 'convnext-tiny_32xb128_in1k'
@@ -79,3 +84,36 @@ def test_config_of_a_library_that_is_missing_says_what_to_install(name, library,
         UserError, match=rf'{name} is built on {library}, which is not .*mmconvnext\[{extra}\]'
     ):
         load_config(name)
+
+
+def test_data_root_moves_the_annotations_that_metrics_read():
+    dataset = dict(type='CocoDataset', data_root='data/coco/')
+    cfg = Config(
+        dict(
+            val_dataloader=dict(dataset=dataset),
+            val_evaluator=[
+                dict(type='CocoMetric', ann_file='data/coco/annotations/val.json'),
+                dict(type='Other'),
+            ],
+        )
+    )
+    use_data_root(cfg, '/mine')
+    assert cfg.val_dataloader.dataset.data_root == '/mine'
+    assert cfg.val_evaluator[0].ann_file == '/mine/annotations/val.json'
+    assert 'ann_file' not in cfg.val_evaluator[1]
+
+
+def test_smoke_test_of_a_detector_is_refused():
+    with pytest.raises(UserError, match='--smoke makes noise for classifiers, and MaskRCNN is none'):
+        make_smoke_test(Config(dict(model=dict(type='MaskRCNN'))))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')
+def test_mixed_precision_of_a_config_is_left_out_without_a_gpu(tiny_config, tmp_path):
+    options = {
+        'optim_wrapper.type': 'AmpOptimWrapper',
+        'optim_wrapper.loss_scale': 'dynamic',
+        'train_cfg.max_epochs': 1,
+    }
+    runner = train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options, no_validate=True)
+    assert type(runner.optim_wrapper) is OptimWrapper

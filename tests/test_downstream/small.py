@@ -1,4 +1,4 @@
-"""The official configs, made small enough to learn drawn shapes on two cores."""
+"""The official configs, made small enough for drawn shapes on two cores."""
 
 from tests.conftest import REPO
 from tests.test_downstream.shapes import CLASSES, SIZE
@@ -72,12 +72,8 @@ metainfo = dict(classes={names}, palette={palette})
 model = dict(
     data_preprocessor=dict(size=({SIZE}, {SIZE})),
     backbone=dict({ATTO}),
-    decode_head=dict(
-        in_channels={CHANNELS}, channels=64, num_classes=4, norm_cfg=dict(type='BN', requires_grad=True)
-    ),
-    auxiliary_head=dict(
-        in_channels={CHANNELS[2]}, channels=32, num_classes=4, norm_cfg=dict(type='BN', requires_grad=True)
-    ),
+    decode_head=dict(in_channels={CHANNELS}, channels=64, num_classes=4),
+    auxiliary_head=dict(in_channels={CHANNELS[2]}, channels=32, num_classes=4),
     test_cfg=dict(_delete_=True, mode='whole'),
 )
 train_pipeline = [

@@ -20,7 +20,6 @@ BACKBONE = dict(
     gap_before_final_norm=False,
 )
 CHANNELS = [40, 80, 160, 320]
-BN = dict(type='BN', requires_grad=True)
 # Base config -> what else has to know the channels of the backbone.
 DETECTORS = {
     '_base_/models/mask-rcnn_r50_fpn.py': dict(neck=dict(in_channels=CHANNELS)),
@@ -60,23 +59,9 @@ def build(library, base, changes, **backbone):
     cfg = Config.fromfile(Path(import_module(library).__file__).parent / '.mim/configs' / base)
     init_default_scope(library)
     settings = {**changes, 'backbone': {**BACKBONE, **changes.get('backbone', {}), **backbone}}
-    model = Config(dict(model=cfg.model))
-    model = Config(Config._merge_a_into_b(settings, model._cfg_dict['model'].to_dict()))._cfg_dict
-    model.pop('pretrained', None)
-    return MODELS.build(replace_sync_bn(model))
-
-
-def replace_sync_bn(node):
-    """The same model for one process: SyncBN needs several."""
-    if isinstance(node, dict):
-        if node.get('type') == 'SyncBN':
-            node['type'] = 'BN'
-        for value in node.values():
-            replace_sync_bn(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            replace_sync_bn(value)
-    return node
+    cfg.merge_from_dict({'model': settings})
+    cfg.model.pop('pretrained', None)
+    return MODELS.build(cfg.model)
 
 
 def detection_batch():
