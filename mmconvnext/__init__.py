@@ -12,6 +12,7 @@ warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformable
 
 # Imported when asked for: mmengine imports this package whenever a config has our prefix.
 LAZY = {
+    'DenseInferencer': '.apis.dense_inference',
     'ImageClassificationInferencer': '.apis.inference',
     'get_entry': '.zoo',
     'get_model': '.zoo',

@@ -51,6 +51,8 @@ RUNS = {
     f'{MASK_RCNN} --show-dir work_dirs/boxes': SAYS_WHAT_TO_INSTALL,
     UPERNET: SAYS_WHAT_TO_INSTALL,
     f'{UPERNET} --tta --cfg-options model.test_cfg.mode=whole': SAYS_WHAT_TO_INSTALL,
+    'tools/infer.py photos --model mask_rcnn_convnext_tiny_1k_3x --out work_dirs/objects.json '
+    '--out-dir work_dirs/objects': SAYS_WHAT_TO_INSTALL,
     DIGITS: f'{DIGITS} --cfg-options train_cfg.max_epochs=11 {FEW}',
     f'{DIGITS} --resume': f'{DIGITS} --resume --cfg-options {FEW}',
     'tools/dist_train.sh configs/digits/convnext-atto_1xb48_digits.py 2 --work-dir work_dirs/two '

@@ -1,9 +1,12 @@
 #!/usr/bin/env python
-"""Classify images with a checkpoint: files, folders, patterns in quotes, URLs."""
+"""Predict for images with a checkpoint: files, folders, patterns in quotes, URLs.
+
+Classifiers name the image, detectors its objects with boxes and masks, segmenters its areas.
+"""
 
 import argparse
 
-from mmconvnext.apis.inference import infer
+from mmconvnext.apis.infer import infer
 from mmconvnext.command_line import add_trust_checkpoint, run_tool
 
 
@@ -16,11 +19,16 @@ def parse_args() -> argparse.Namespace:
         '--checkpoint',
         help='file or URL of weights in any format; without --config, the network is read off them',
     )
-    parser.add_argument('--topk', type=int, default=5, help='how many classes to list')
-    parser.add_argument('--batch-size', type=int, default=32, help='images that go through at once')
+    parser.add_argument('--topk', type=int, default=5, help='how many classes of an image to list')
+    parser.add_argument(
+        '--batch-size', type=int, default=32, help='images that go through a classifier at once'
+    )
+    parser.add_argument(
+        '--min-score', type=float, default=0.3, help='leave out objects that are less likely; default 0.3'
+    )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default a GPU if there is one')
     parser.add_argument('--out', metavar='FILE', help='new file for the results: .json or .csv')
-    parser.add_argument('--out-dir', metavar='DIR', help='new folder for the images with their classes')
+    parser.add_argument('--out-dir', metavar='DIR', help='new folder for the images with what was found')
     add_trust_checkpoint(parser)
     return parser.parse_args()
 

@@ -1,24 +1,16 @@
 """Classify images: files, folders, URLs, PIL images and arrays."""
 
-import glob
 import os
-import sys
 import warnings
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
-import mmcv
-import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, default_collate
+from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
-from mmengine.registry import DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer as MMPretrainInferencer
-from mmpretrain.registry import TRANSFORMS
 from PIL import Image
 
 from ..datasets.preprocessing import Preprocessing
@@ -26,20 +18,13 @@ from ..errors import UserError
 from ..zoo.entries import list_models, zoo
 from ..zoo.models import get_model, is_weights
 from .config import load_config
-from .images import Given, ImageLike, decode, find_images, is_url, read_bytes, rgb_array
+from .images import Given, ImageLike, find_images
+from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
 from .results import (
     PictureFolder,
-    Summary,
-    check_outputs,
-    results_file,
     save_annotated,
     shrink,
-    track,
 )
-
-# The short side is resized to some hundred pixels: a line of one pixel would become a giant.
-MOST_LONG_TO_SHORT = 200
-MOST_THREADS = 16
 
 
 class ImageClassificationInferencer(MMPretrainInferencer):
@@ -162,26 +147,11 @@ class ImageClassificationInferencer(MMPretrainInferencer):
     def _prepare(self, image: ImageLike, keep: bool) -> tuple[dict | str, Image.Image | None]:
         """The network's input, or why there is none; and a small copy of the image to draw on."""
         try:
-            pixels = self._read(image)
-            height, width = pixels.shape[:2]
-            if max(height, width) > MOST_LONG_TO_SHORT * min(height, width):
-                return f'is a line of {width} x {height} pixels; one side is too short', None
+            pixels = self.pipeline.read(image)
             shown = shrink(pixels) if keep else None
-            size = (height, width)
-            return self.pipeline(dict(img=pixels, img_shape=size, ori_shape=size)), shown
+            return self.pipeline(pixels), shown
         except Exception as error:  # decoders and transforms raise what they like
-            return ' '.join(str(error).split()) or type(error).__name__, None
-
-    def _read(self, image: ImageLike) -> np.ndarray:
-        """The pixels as the config's loader gives them, which is BGR."""
-        how = dict(flag=self.loader.color_type, backend=self.loader.imdecode_backend)
-        if isinstance(image, str):
-            pixels = decode(read_bytes(image), **how)
-        else:
-            pixels = rgb_array(image)[..., ::-1]
-            if how['flag'].startswith('grayscale'):
-                pixels = mmcv.bgr2gray(np.ascontiguousarray(pixels))
-        return pixels.astype(np.float32) if self.loader.to_float32 else np.ascontiguousarray(pixels)
+            return one_line(error), None
 
     def _classify(self, batch: list[tuple], topk: int) -> list[dict]:
         """Results of a batch, those of its broken images among them."""
@@ -222,92 +192,8 @@ class ImageClassificationInferencer(MMPretrainInferencer):
             pred_scores=scores.numpy(),
         )
 
-    def _init_pipeline(self, cfg: Config) -> Callable:
-        """The config's test pipeline behind its loader, whose settings are kept."""
-        try:
-            steps = cfg.test_dataloader.dataset.pipeline
-        except AttributeError as error:
-            raise UserError(
-                'the config has no test_dataloader.dataset.pipeline, which would tell how to prepare images'
-            ) from error
-        loading = [step for step in steps if is_loader(step)] or [dict(type='LoadImageFromFile')]
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
-            self.loader = TRANSFORMS.build(loading[0])
-            return Compose([TRANSFORMS.build(step) for step in steps if not is_loader(step)])
-
-
-def infer(
-    inputs: list[str],
-    *,
-    model: str | None = None,
-    config: str | None = None,
-    checkpoint: str | None = None,
-    topk: int = 5,
-    batch_size: int = 32,
-    device: str | None = None,
-    out: str | None = None,
-    out_dir: str | None = None,
-    trust_checkpoint: bool = False,
-) -> None:
-    """Classify images, print a table and write what is asked for.
-
-    Args:
-        inputs: images, folders, patterns and URLs.
-        model: name of the zoo.
-        config: see ``load_config``; it needs a checkpoint.
-        checkpoint: weights in any format; without a config, the network is read off them.
-        topk: how many classes to list.
-        batch_size: images that go through the network at once.
-        device: default a GPU if there is one.
-        out: new file for the results, .json or .csv.
-        out_dir: new folder for annotated images.
-        trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
-
-    Raises:
-        UserError: what was found, what was expected and what to do; at the end, if images could not
-            be read.
-    """
-    check_counts(batch_size=batch_size, topk=topk)
-    check_outputs(out, out_dir)
-    network, weights = choose_weights(model, config, checkpoint)
-    for source in inputs:  # a slip in the command is better told before the model is loaded
-        if not (is_url(source) or glob.has_magic(source) or Path(source).expanduser().exists()):
-            raise UserError(f'{source} does not exist; name an image, a folder, a "*.jpg" in quotes or a URL')
-    summary = Summary()
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: print(f'Note: {message}', file=sys.stderr)
-        images = find_images(inputs)
-        inferencer = ImageClassificationInferencer(
-            network, weights, device=device, trust_checkpoint=trust_checkpoint
-        )
-        results = inferencer.stream(images, batch_size=batch_size, topk=topk, show_dir=out_dir)
-        with results_file(out, topk) as write:
-            for result in track(results, total=len(images)):
-                write(result)
-                summary.add(result)
-    summary.show(out, out_dir)
-
-
-def choose_weights(model: str | None, config: str | None, checkpoint: str | None) -> tuple[str, bool | str]:
-    """The arguments ``model`` and ``pretrained`` of the inferencer."""
-    if model is not None:
-        if config or checkpoint:
-            raise UserError('--model names a network with its weights; leave out --config and --checkpoint')
-        return model, True
-    if checkpoint is None:
-        raise UserError(
-            '--config needs --checkpoint, since random weights predict nothing'
-            if config
-            else 'which network? name one of model_zoo.md with --model, or weights with --checkpoint'
-        )
-    if not is_weights(checkpoint) and checkpoint not in zoo():
-        raise UserError(f'checkpoint {checkpoint} does not exist; check the path')
-    return (config, checkpoint) if config else (checkpoint, True)
-
-
-def is_loader(step: dict) -> bool:
-    name = step['type'] if isinstance(step['type'], str) else step['type'].__name__
-    return name.rpartition('.')[2] == 'LoadImageFromFile'
+    def _init_pipeline(self, cfg: Config) -> TestPipeline:
+        return TestPipeline(cfg)
 
 
 def load_classifier(model: str | Path, pretrained: bool | str | Path, trust: bool) -> BaseModel:
@@ -357,16 +243,6 @@ def check_device(device: str | torch.device | None) -> None:
     except (AssertionError, RuntimeError) as error:  # not compiled in; unknown or not there
         reason = str(error).splitlines()[0]
         raise UserError(f'device {device} cannot be used: {reason}; leave it out or choose cpu') from error
-
-
-def read_ahead(pool: Executor, function: Callable, items: Iterable, ahead: int) -> Iterator:
-    """``map`` in threads that are at most so many items ahead of who takes the results."""
-    items = iter(items)
-    waiting = deque(pool.submit(function, item) for item in islice(items, ahead))
-    while waiting:
-        result = waiting.popleft().result()
-        waiting.extend(pool.submit(function, item) for item in islice(items, 1))
-        yield result
 
 
 def draw_all(pool: Executor, pictures: PictureFolder, batch: list[tuple], results: list[dict]) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 import matplotlib
 import numpy as np
@@ -27,6 +27,10 @@ SHOWN = (320, 640)  # pixels of an annotated image's long side: at least, at mos
 MOST_ROWS, MOST_CLASSES = 50, 10  # shown; files have all
 ROW, MARGIN = 26, 8  # pixels of a line of text, and around it
 BEST, OTHER, BAR = '#1f5fa8', '#444444', '#d7e6f6'
+# Lists of a result, of which it has one -> what their entries are ranked by.
+MEASURES = {'topk': 'score', 'objects': 'score', 'areas': 'share'}
+# Too long for files: all scores of every image, and the labels of all its pixels.
+LEFT_OUT = ('pred_scores', 'labels')
 
 
 def check_outputs(out: str | Path | None, out_dir: str | Path | None) -> None:
@@ -51,7 +55,7 @@ def check_folder(folder: str | Path) -> None:
 
 
 @contextmanager
-def results_file(out: str | Path | None, topk: int) -> Iterator[Callable[[dict], None]]:
+def results_file(out: str | Path | None, layout: 'Layout') -> Iterator[Callable[[dict], None]]:
     """A function that adds a result to a file, which appears when all are written, or not at all."""
     if out is None:
         yield lambda result: None
@@ -61,7 +65,7 @@ def results_file(out: str | Path | None, topk: int) -> Iterator[Callable[[dict],
         # Names of files may hold bytes that are no UTF-8.
         text = dict(encoding='utf-8', errors='backslashreplace', newline='')
         with written_whole(out) as part, part.open('w', **text) as file:
-            writer = JSONWriter(file) if out.suffix == '.json' else CSVWriter(file, topk)
+            writer = JSONWriter(file) if out.suffix == '.json' else CSVWriter(file, layout)
             yield writer.add
             writer.finish()
     except OSError as error:
@@ -75,8 +79,7 @@ class JSONWriter:
         self.file, self.before = file, '[\n'
 
     def add(self, result: dict) -> None:
-        # All scores of every image would fill disks.
-        kept = {key: value for key, value in result.items() if key != 'pred_scores'}
+        kept = {key: value for key, value in result.items() if key not in LEFT_OUT}
         self.file.write(self.before + json.dumps(kept, ensure_ascii=False))
         self.before = ',\n'
 
@@ -84,27 +87,72 @@ class JSONWriter:
         self.file.write('\n]\n')
 
 
-class CSVWriter:
-    """A line for each image: its best classes from left to right."""
+class Layout(NamedTuple):
+    """Of a CSV file.
 
-    def __init__(self, file: TextIO, topk: int):
-        self.rows, self.topk = csv.writer(file), topk
-        ranked = [f'{field}_{k}' for k in range(1, topk + 1) for field in ('label', 'class', 'score')]
-        self.rows.writerow(['path', *ranked, 'error'])
+    Attributes:
+        header: names of the columns.
+        rows: of a result, how many values there may be.
+    """
+
+    header: list[str]
+    rows: Callable[[dict], Iterable[list]]
+
+
+def class_layout(topk: int) -> Layout:
+    """A line for each image: its best classes from left to right."""
+    fields = ('label', 'class', 'score')
+    ranks = [f'{field}_{k}' for k in range(1, topk + 1) for field in fields]
+
+    def rows(result: dict) -> list[list]:
+        ranked = [best[field] for best in result.get('topk', ()) for field in fields]
+        ranked += [None] * (3 * topk - len(ranked))
+        return [[result['path'], *ranked, result.get('error')]]
+
+    return Layout(['path', *ranks, 'error'], rows)
+
+
+def dense_layout(finds: str) -> Layout:
+    """A line for each of an image's ``objects`` or ``areas``; without any, one with the path only."""
+    fields = ['label', 'class', MEASURES[finds]]
+    box = ['left', 'top', 'right', 'bottom'] if finds == 'objects' else []
+
+    def rows(result: dict) -> list[list]:
+        return [
+            [
+                *(result['path'], *map(one.get, fields)),
+                *(one.get('box') or [None] * len(box)),
+                result.get('error'),
+            ]
+            for one in result.get(finds) or [{}]
+        ]
+
+    return Layout(['path', *fields, *box, 'error'], rows)
+
+
+class CSVWriter:
+    """Lines of a layout."""
+
+    def __init__(self, file: TextIO, layout: Layout):
+        self.writer, self.layout = csv.writer(file), layout
+        self.writer.writerow(layout.header)
 
     def add(self, result: dict) -> None:
-        ranked = [best[field] for best in result.get('topk', ()) for field in ('label', 'class', 'score')]
-        ranked += [None] * (3 * self.topk - len(ranked))
-        self.rows.writerow([result['path'], *ranked, result.get('error')])
+        self.writer.writerows(self.layout.rows(result))
 
     def finish(self) -> None:
         pass
 
 
 class Summary:
-    """What is printed at the end: the first rows, and the images that could not be read."""
+    """What is printed at the end: the first rows, and the images that could not be read.
 
-    def __init__(self):
+    Args:
+        finds: a key of ``MEASURES``.
+    """
+
+    def __init__(self, finds: str):
+        self.finds, self.measure = finds, MEASURES[finds]
         self.total, self.broken = 0, 0
         self.rows, self.reasons = [], []
 
@@ -116,9 +164,9 @@ class Summary:
             if len(self.reasons) < MOST_ROWS:
                 self.reasons.append(f'  {path}: {printable(result["error"])}')
         elif len(self.rows) < MOST_ROWS:
-            best, *others = result['topk'][:MOST_CLASSES]
-            then = '; '.join(f'{name_of(other)} {other["score"]:.1%}' for other in others)
-            self.rows.append((path, name_of(best), f'{best["score"]:.1%}', then))
+            found = [(name_of(one), f'{one[self.measure]:.1%}') for one in result[self.finds][:MOST_CLASSES]]
+            best, *others = found or [('nothing', '')]
+            self.rows.append((path, *best, '; '.join(map(' '.join, others))))
 
     def show(self, out: str | None, out_dir: str | None) -> None:
         """Print it.
@@ -151,7 +199,7 @@ class Summary:
         table = Table(header_style='bold', box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column('Image', overflow='fold', max_width=48)
         table.add_column('Class', style='bold', overflow='fold')
-        table.add_column('Score', justify='right')
+        table.add_column(self.measure.capitalize(), justify='right')
         table.add_column('Then', style='dim', overflow='fold')
         for row in self.rows:
             table.add_row(*map(Text, row))  # as Text, brackets in names are not taken for styles
@@ -161,7 +209,7 @@ class Summary:
 def track(results: Iterable[dict], total: int) -> Iterator[dict]:
     """The results, with a progress bar if someone is there to see it."""
     console = Console(stderr=True)
-    columns = (TextColumn('Classifying'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn('Predicting'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(results, total=total)
 

@@ -8,19 +8,23 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from ..apis.config import check_option, load_config
+from ..apis.libraries import LIBRARIES
 from ..checkpoints import check_fit, load_weights
 from ..checkpoints.inspecting import head_arguments, network_of
 from ..checkpoints.reading import Weights
 from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError, did_you_mean
 from .configs import config_of_network
-from .entries import zoo
+from .entries import DENSE_TASKS, zoo
+
+# What the weights of detectors and segmenters start with.
+DENSE_HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'decode_head.')
 
 
 def get_model(
     name: str | Path, pretrained: bool | str | Path = False, *, trust_checkpoint: bool = False, **overrides
 ) -> nn.Module:
-    """A classifier of the zoo, of a config, or of a file of weights.
+    """A model of the zoo, of a config, or of a classifier's file of weights.
 
     Args:
         name: a checkpoint of the zoo (``list_models``), a config (see ``load_config``), or weights in
@@ -34,12 +38,16 @@ def get_model(
     Returns:
         mmpretrain's ``ImageClassifier``, in training mode, with ``preprocessing`` attached (None if the
         config's pipeline says it in another way), and the config and class names where mmpretrain's
-        inferencers look for them.
+        inferencers look for them. Of the configs of detectors and segmenters: theirs, whose backbone,
+        without weights for the whole, starts from the checkpoint that the config names.
 
     Raises:
         UserError: no such name, an option that nothing takes, or weights that do not fit.
     """
     source, loaded = pretrained, None
+    dense = name in zoo() and zoo()[name].task in DENSE_TASKS
+    if dense:
+        load_config(name)  # a missing library is told before anything is downloaded
     if is_weights(name):
         if pretrained not in (False, True):
             raise UserError(f'{name} is a file of weights already; leave out pretrained={pretrained}')
@@ -49,10 +57,11 @@ def get_model(
     if source:
         loaded = load_weights(source, trust=trust_checkpoint)
     # Other weights than the name's own have to fit the name's network.
-    described = loaded if is_weights(name) or pretrained is True else None
+    described = loaded if is_weights(name) or (pretrained is True and not dense) else None
     cfg, preprocessing = configure(str(name), described)
     override(cfg, overrides)
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    scope = cfg.get('default_scope', 'mmpretrain')
+    init_default_scope(scope)
     set_class_count(cfg, loaded)
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
@@ -64,7 +73,8 @@ def get_model(
         # Asked for, another number of classes is a wish; otherwise it is a mistake.
         asked = (overrides.get('head') or {}).get('num_classes')
         new_head = asked is not None and asked != (head_arguments(loaded.tensors) or {}).get('num_classes')
-        fill(model, loaded, new_head=new_head)
+        headless = scope not in LIBRARIES and getattr(model, 'head', None) is None
+        fill(model, loaded, new_head=new_head or headless)
     # Where mmpretrain's inferencers look.
     model._config = cfg
     model._dataset_meta = {} if new_head or not loaded.classes else {'classes': loaded.classes}
@@ -99,6 +109,11 @@ def published(name: str) -> str:
 def configure(name: str, loaded: Weights | None) -> tuple[Config, Preprocessing | None]:
     """The config, and the preprocessing if that says more than the config."""
     if loaded is not None:
+        if any(weight.startswith(DENSE_HEADS) for weight in loaded.tensors):
+            raise UserError(
+                f'{loaded.source} holds a detector or segmenter, which is not read off its weights; name '
+                'its config too'
+            )
         preprocessing = loaded.preprocessing or Preprocessing()
         return config_of_network(loaded.network or network_of(loaded.tensors), preprocessing), preprocessing
     return load_config(name), zoo()[name].preprocessing if name in zoo() else None
@@ -131,7 +146,6 @@ def set_class_count(cfg: Config, loaded: Weights | None) -> None:
 
 def fill(model: nn.Module, loaded: Weights, *, new_head: bool) -> None:
     """Load the weights, all of them but those of a head of another width."""
-    new_head = new_head or getattr(model, 'head', None) is None
     check_fit(loaded.tensors, model, loaded.source, new_head=new_head)
     if new_head:
         initialise(model)

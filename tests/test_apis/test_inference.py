@@ -20,8 +20,9 @@ import mmconvnext
 from mmconvnext import ImageClassificationInferencer
 from mmconvnext.apis import evaluate, images, inference
 from mmconvnext.apis.images import find_images
-from mmconvnext.apis.inference import infer, read_ahead
-from mmconvnext.apis.results import PictureFolder, annotate, results_file
+from mmconvnext.apis.infer import infer
+from mmconvnext.apis.pipeline import read_ahead
+from mmconvnext.apis.results import PictureFolder, annotate, class_layout, results_file
 from mmconvnext.checkpoints import convert
 from mmconvnext.errors import UserError
 from mmconvnext.zoo import get_model
@@ -634,7 +635,7 @@ def test_tool_looks_at_everything_before_it_loads_a_model(options, message, tmp_
 
 
 def test_results_appear_whole_or_not_at_all(tmp_path):
-    with pytest.raises(KeyboardInterrupt), results_file(tmp_path / 'r.json', 1) as write:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), results_file(tmp_path / 'r.json', class_layout(1)) as write:  # noqa: PT012
         write(dict(path='a', error='b'))
         raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())

@@ -25,7 +25,7 @@ def draw_image(draw):
     image = Image.fromarray(draw.integers(90, 130, (SIZE, SIZE, 3), dtype=np.uint8))
     pen, found = ImageDraw.Draw(image), []
     for quarter in draw.permutation(4)[: draw.integers(1, 4)]:
-        kind, side = int(draw.integers(3)), int(draw.integers(30, 52))
+        kind, side = int(draw.integers(3)), int(draw.integers(40, 58))
         corner = [
             int(half * SIZE // 2 + draw.integers(2, SIZE // 2 - side - 2)) for half in divmod(quarter, 2)
         ]

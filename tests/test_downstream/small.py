@@ -17,13 +17,17 @@ def detection(folder, root, *, iterations, batch=4):
     file.write_text(f"""
 _base_ = '{DETECTION}'
 metainfo = dict(classes={CLASSES})
+norm = dict(type='GN', num_groups=8)  # without one, heads learn slowly from nothing
 model = dict(
     backbone=dict({ATTO}),
-    neck=dict(in_channels={CHANNELS}),
     # Heads of full width, on 512 regions an image, take ten seconds an iteration.
+    neck=dict(in_channels={CHANNELS}, out_channels=64, norm_cfg=norm),
+    rpn_head=dict(in_channels=64, feat_channels=64),
     roi_head=dict(
-        bbox_head=dict(num_classes=3, fc_out_channels=256),
-        mask_head=dict(num_classes=3, num_convs=2, conv_out_channels=64),
+        bbox_roi_extractor=dict(out_channels=64),
+        bbox_head=dict(in_channels=64, fc_out_channels=256, num_classes=3),
+        mask_roi_extractor=dict(out_channels=64),
+        mask_head=dict(in_channels=64, conv_out_channels=64, num_convs=2, num_classes=3, norm_cfg=norm),
     ),
     train_cfg=dict(rcnn=dict(sampler=dict(num=64))),
 )

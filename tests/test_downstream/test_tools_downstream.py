@@ -1,11 +1,14 @@
 """The tools with detectors and segmenters: resumed exactly, tested, drawn."""
 
+from importlib import import_module
+from pathlib import Path
+
 import pytest
 import torch
 
 from mmconvnext.apis import evaluate, train
 from mmconvnext.errors import UserError
-from tests.processes import run
+from tests.processes import call, run
 from tests.test_downstream.shapes import write_ade, write_coco
 from tests.test_downstream.small import detection, segmentation
 
@@ -60,3 +63,22 @@ def test_wrong_class_count_stops_before_the_first_step(task, tmp_path):
     }
     with pytest.raises(UserError, match='but the head has 7 outputs; set num_classes of the heads to [34]'):
         train(config, work_dir=str(tmp_path / 'w'), cfg_options=heads[task])
+
+
+@pytest.mark.parametrize(
+    ('task', 'library', 'metric'),
+    [('detection', 'mmdet', 'coco/segm_mAP_50'), ('segmentation', 'mmseg', 'mIoU')],
+)
+def test_tools_of_the_library_train_and_test(task, library, metric, tmp_path):
+    write_config, write_data = TASKS[task]
+    config = write_config(tmp_path, write_data(tmp_path / 'data', count=2), iterations=2, batch=2)
+    tools = Path(import_module(library).__file__).parent / '.mim/tools'
+    # Outside of our tools, mixed precision needs a GPU.
+    options = ('--cfg-options', 'optim_wrapper.type=OptimWrapper')
+    trained = call('python', tools / 'train.py', config, '--work-dir', tmp_path / 'w', *options)
+    assert trained.returncode == 0, trained.stderr
+    tested = call(
+        'python', tools / 'test.py', config, tmp_path / 'w/iter_2.pth', '--work-dir', tmp_path / 't'
+    )
+    assert tested.returncode == 0, tested.stderr
+    assert metric in tested.stdout + tested.stderr

@@ -1,0 +1,197 @@
+"""Find objects and areas in images, by detectors and segmenters."""
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, VISUALIZERS, DefaultScope
+from mmengine.structures import BaseDataElement
+from PIL import Image
+
+from ..errors import UserError
+from ..zoo.entries import DENSE_TASKS, zoo
+from ..zoo.models import get_model, is_weights
+from .config import load_config
+from .images import Given, ImageLike, find_images
+from .inference import check_device
+from .libraries import LIBRARIES
+from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
+from .results import PictureFolder
+
+
+class DenseInferencer:
+    """Images in, objects or areas out; prepared as in the test of the model's config.
+
+    Args:
+        model: name of the zoo, or a config of MMDetection or MMSegmentation.
+        pretrained: weights of a config: file or URL, in any format; True: those that a name has.
+        device: None: a GPU if there is one.
+        min_score: objects that are less likely are left out.
+        trust_checkpoint: unpickle whatever the weights' file holds, which runs any code in it.
+
+    Raises:
+        UserError: no such model, no weights, weights that do not fit, or a library that is missing.
+
+    Example:
+        >>> inferencer = DenseInferencer('mask-rcnn_convnext-tiny_fpn_8xb2-amp-ms-3x_coco')
+        >>> inferencer('street.jpg')[0]['objects'][0]['box']
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        pretrained: bool | str | Path = True,
+        *,
+        device: str | torch.device | None = None,
+        min_score: float = 0.3,
+        trust_checkpoint: bool = False,
+    ):
+        check_device(device)
+        if not pretrained:
+            raise UserError(f'{model} without weights would predict at random; pass pretrained=FILE')
+        if not 0 <= min_score <= 1:
+            raise UserError(f'min_score is {min_score}; it should be between 0 and 1')
+        self.model = get_model(model, pretrained, trust_checkpoint=trust_checkpoint).eval()
+        self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        cfg = self.model._config
+        self.scope, self.min_score = cfg.default_scope, min_score
+        self.finds = 'areas' if self.scope == 'mmseg' else 'objects'
+        self.pipeline = TestPipeline(cfg)
+        with DefaultScope.overwrite_default_scope(self.scope):
+            # mmengine keeps one visualizer of a name, with its classes.
+            drawing = dict(cfg.visualizer, name=f'inferencer-{id(self)}', vis_backends=None, save_dir=None)
+            self.visualizer = VISUALIZERS.build(drawing)
+            self.visualizer.dataset_meta = described_by_data(cfg)
+        self.classes = self.visualizer.dataset_meta.get('classes')
+
+    def __call__(
+        self, inputs: ImageLike | Iterable[ImageLike], *, show_dir: str | Path | None = None
+    ) -> list[dict]:
+        """Find objects or areas in images.
+
+        Args:
+            inputs: as of ``ImageClassificationInferencer``.
+            show_dir: new folder for the images with what was found drawn upon, and of segmenters the
+                label maps: PNGs whose grey values are the labels.
+
+        Returns:
+            A dict for each image, in their order. Of detectors: ``path`` and ``objects``, the likeliest
+            first, dicts of label, class, score, box (left, top, right, bottom in pixels of the image)
+            and, with masks, ``mask`` in COCO's run-length encoding. Of segmenters: ``path``, ``areas``,
+            the largest first, dicts of label, class and share of the pixels, and ``labels``, the label
+            of each pixel (H, W). Of an image that cannot be read: ``path`` and ``error``.
+
+        Raises:
+            UserError: there is no image, or one of these arguments is wrong.
+        """
+        return list(self.stream(find_images(inputs), show_dir=show_dir))
+
+    def stream(self, images: Iterable[Given], *, show_dir: str | Path | None = None) -> Iterator[dict]:
+        """The same, one result after the other.
+
+        Args:
+            images: of ``find_images``.
+            show_dir: see ``__call__``.
+        """
+        pictures = None if show_dir is None else PictureFolder(show_dir)
+        return self._stream(images, pictures)
+
+    def _stream(self, images: Iterable[Given], pictures: PictureFolder | None) -> Iterator[dict]:
+        threads = min(MOST_THREADS, os.cpu_count() or 1)
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                # Their sizes differ, and one fills a GPU.
+                for given, pixels, sample in read_ahead(pool, self._prepare, images, threads + 1):
+                    if isinstance(sample, str):
+                        yield dict(path=given.path, error=sample)
+                        continue
+                    found = self._predict(sample)
+                    if pictures is not None:
+                        self._draw(pixels, found, pictures.place(given.name))
+                    yield dict(path=given.path, **self._describe(found))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, given: Given) -> tuple[Given, np.ndarray | None, dict | str]:
+        """The pixels and the network's input, or why there is none."""
+        try:
+            pixels = self.pipeline.read(given.image)
+            return given, pixels, self.pipeline(pixels)
+        except Exception as error:  # decoders and transforms raise what they like
+            return given, None, one_line(error)
+
+    @torch.inference_mode()
+    def _predict(self, sample: dict) -> BaseDataElement:
+        with DefaultScope.overwrite_default_scope(self.scope):
+            (found,) = self.model.test_step(pseudo_collate([sample]))
+        return found.cpu()
+
+    def _describe(self, found: BaseDataElement) -> dict:
+        if self.finds == 'areas':
+            labels = found.pred_sem_seg.data.squeeze(0).numpy()
+            values, counts = np.unique(labels, return_counts=True)
+            areas = sorted(zip(counts.tolist(), values.tolist(), strict=True), reverse=True)
+            named = [
+                {'label': label, 'class': self._name(label), 'share': count / labels.size}
+                for count, label in areas
+            ]
+            return dict(areas=named, labels=labels)
+        kept = found.pred_instances[found.pred_instances.scores >= self.min_score]
+        kept = kept[kept.scores.argsort(descending=True)]
+        objects = [
+            {'label': label, 'class': self._name(label), 'score': score, 'box': box}
+            for label, score, box in zip(
+                kept.labels.tolist(), kept.scores.tolist(), kept.bboxes.tolist(), strict=True
+            )
+        ]
+        for item, mask in zip(objects, kept.get('masks', ()), strict=False):
+            item['mask'] = run_lengths(mask.numpy())
+        return dict(objects=objects)
+
+    def _name(self, label: int) -> str | None:
+        return self.classes[label] if self.classes else None
+
+    def _draw(self, pixels: np.ndarray, found: BaseDataElement, file: Path) -> None:
+        """The image with what was found, as its library draws it."""
+        rgb = mmcv.imconvert(pixels.astype(np.uint8), 'bgr' if pixels.ndim == 3 else 'gray', 'rgb')
+        options = dict(pred_score_thr=self.min_score) if self.finds == 'objects' else {}
+        try:
+            self.visualizer.add_datasample(
+                file.stem, rgb, found, draw_gt=False, out_file=str(file), **options
+            )
+            if self.finds == 'areas':
+                labels = found.pred_sem_seg.data.squeeze(0).numpy()
+                depth = np.uint8 if labels.max() < 256 else np.uint16
+                Image.fromarray(labels.astype(depth)).save(f'{file}.labels.png')
+        except OSError as error:
+            raise UserError(f'the picture {file} cannot be written: {error}') from error
+
+
+def is_dense(model: str | Path) -> bool:
+    """Whether a name, a config or weights are those of a detector or a segmenter."""
+    entry = zoo().get(str(model).removeprefix('mmconvnext://'))
+    if entry is not None:
+        return entry.task in DENSE_TASKS
+    return not is_weights(model) and load_config(model).get('default_scope') in LIBRARIES
+
+
+def described_by_data(cfg: Config) -> dict:
+    """Class names and colours of the test data."""
+    dataset = cfg.test_dataloader.dataset
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
+    return {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+
+
+def run_lengths(mask: np.ndarray) -> dict:
+    """COCO's compressed run-length encoding of a mask (H, W)."""
+    from pycocotools.mask import encode  # comes with MMDetection
+
+    encoded = encode(np.asfortranarray(mask, dtype=np.uint8))
+    return dict(size=encoded['size'], counts=encoded['counts'].decode())

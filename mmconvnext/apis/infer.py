@@ -1,0 +1,89 @@
+"""What tools/infer.py does."""
+
+import glob
+import sys
+import warnings
+from pathlib import Path
+
+from ..errors import UserError
+from ..zoo.entries import zoo
+from ..zoo.models import is_weights
+from .dense_inference import DenseInferencer, is_dense
+from .images import find_images, is_url
+from .inference import ImageClassificationInferencer, check_counts
+from .results import Summary, check_outputs, class_layout, dense_layout, results_file, track
+
+
+def infer(
+    inputs: list[str],
+    *,
+    model: str | None = None,
+    config: str | None = None,
+    checkpoint: str | None = None,
+    topk: int = 5,
+    batch_size: int = 32,
+    min_score: float = 0.3,
+    device: str | None = None,
+    out: str | None = None,
+    out_dir: str | None = None,
+    trust_checkpoint: bool = False,
+) -> None:
+    """Classify images, or find objects or areas in them; print a table and write what is asked for.
+
+    Args:
+        inputs: images, folders, patterns and URLs.
+        model: name of the zoo.
+        config: see ``load_config``; it needs a checkpoint.
+        checkpoint: weights in any format; without a config, the network is read off them.
+        topk: how many classes of an image to list.
+        batch_size: images that go through a classifier at once.
+        min_score: of a detector, objects that are less likely are left out.
+        device: default a GPU if there is one.
+        out: new file for the results, .json or .csv.
+        out_dir: new folder for annotated images.
+        trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
+
+    Raises:
+        UserError: what was found, what was expected and what to do; at the end, if images could not
+            be read.
+    """
+    check_counts(batch_size=batch_size, topk=topk)
+    check_outputs(out, out_dir)
+    network, weights = choose_weights(model, config, checkpoint)
+    for source in inputs:  # a slip in the command is better told before the model is loaded
+        if not (is_url(source) or glob.has_magic(source) or Path(source).expanduser().exists()):
+            raise UserError(f'{source} does not exist; name an image, a folder, a "*.jpg" in quotes or a URL')
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(f'Note: {message}', file=sys.stderr)
+        images = find_images(inputs)
+        loading = dict(device=device, trust_checkpoint=trust_checkpoint)
+        if is_dense(network):
+            inferencer = DenseInferencer(network, weights, min_score=min_score, **loading)
+            summary, layout = Summary(inferencer.finds), dense_layout(inferencer.finds)
+            results = inferencer.stream(images, show_dir=out_dir)
+        else:
+            inferencer = ImageClassificationInferencer(network, weights, **loading)
+            summary, layout = Summary('topk'), class_layout(topk)
+            results = inferencer.stream(images, batch_size=batch_size, topk=topk, show_dir=out_dir)
+        with results_file(out, layout) as write:
+            for result in track(results, total=len(images)):
+                write(result)
+                summary.add(result)
+    summary.show(out, out_dir)
+
+
+def choose_weights(model: str | None, config: str | None, checkpoint: str | None) -> tuple[str, bool | str]:
+    """The arguments ``model`` and ``pretrained`` of the inferencer."""
+    if model is not None:
+        if config or checkpoint:
+            raise UserError('--model names a network with its weights; leave out --config and --checkpoint')
+        return model, True
+    if checkpoint is None:
+        raise UserError(
+            '--config needs --checkpoint, since random weights predict nothing'
+            if config
+            else 'which network? name one of model_zoo.md with --model, or weights with --checkpoint'
+        )
+    if not is_weights(checkpoint) and checkpoint not in zoo():
+        raise UserError(f'checkpoint {checkpoint} does not exist; check the path')
+    return (config, checkpoint) if config else (checkpoint, True)

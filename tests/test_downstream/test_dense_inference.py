@@ -1,0 +1,127 @@
+"""Objects and areas: the same as the libraries' own tools find, and written as asked."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmdet.apis import inference_detector
+from mmseg.apis import inference_model
+from PIL import Image
+from pycocotools.mask import decode
+
+from mmconvnext.apis.dense_inference import DenseInferencer
+from mmconvnext.apis.infer import infer
+from mmconvnext.errors import UserError
+from mmconvnext.zoo import get_model
+from tests.test_downstream.shapes import CLASSES, SIZE, write_ade, write_coco
+from tests.test_downstream.small import detection, segmentation
+
+
+@pytest.fixture(scope='module')
+def detector(tmp_path_factory):
+    return drawn_weights(tmp_path_factory.mktemp('detector'), detection, write_coco)
+
+
+@pytest.fixture(scope='module')
+def segmenter(tmp_path_factory):
+    return drawn_weights(tmp_path_factory.mktemp('segmenter'), segmentation, write_ade)
+
+
+def drawn_weights(folder, write_config, write_data):
+    """A config, weights at random and a folder of images."""
+    data = write_data(folder / 'data', count=2)
+    config = write_config(folder, data, iterations=2, batch=2)
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=get_model(config).state_dict()), folder / 'weights.pth')
+    images = next(path for path in (data / 'train2017', data / 'images/training') if path.is_dir())
+    return config, folder / 'weights.pth', images
+
+
+def test_objects_are_those_that_mmdetection_finds(detector):
+    config, weights, images = detector
+    inferencer = DenseInferencer(config, weights, min_score=0.2, device='cpu')
+    inferencer.model.cfg = inferencer.model._config
+    for found in inferencer(images):
+        theirs = inference_detector(inferencer.model, found['path']).pred_instances.numpy()
+        kept = theirs.scores >= 0.2
+        assert 0 < kept.sum() == len(found['objects'])
+        for one, label, score, box, mask in zip(
+            found['objects'],
+            *(theirs[kept][key] for key in ('labels', 'scores', 'bboxes', 'masks')),
+            strict=True,
+        ):
+            assert one['class'] == CLASSES[label]
+            np.testing.assert_allclose((one['label'], one['score']), (label, score), rtol=1e-6)
+            np.testing.assert_allclose(one['box'], box, rtol=1e-6)
+            np.testing.assert_array_equal(decode(one['mask']), mask)
+
+
+def test_areas_are_those_that_mmsegmentation_finds(segmenter):
+    config, weights, images = segmenter
+    inferencer = DenseInferencer(config, weights, device='cpu')
+    inferencer.model.cfg = inferencer.model._config
+    for found in inferencer(images):
+        theirs = inference_model(inferencer.model, found['path']).pred_sem_seg.data[0].numpy()
+        np.testing.assert_array_equal(found['labels'], theirs)
+        for area in found['areas']:
+            assert area['class'] == ('ground', *CLASSES)[area['label']]
+            assert area['share'] == pytest.approx((theirs == area['label']).mean())
+        assert sum(area['share'] for area in found['areas']) == pytest.approx(1)
+
+
+def test_results_of_a_detector_are_written(detector, tmp_path, capsys):
+    config, weights, images = detector
+    options = dict(config=str(config), checkpoint=str(weights), device='cpu')
+    infer([str(images)], **options, min_score=0.2, out=str(tmp_path / 'r.json'), out_dir=str(tmp_path / 'd'))
+    results = json.loads((tmp_path / 'r.json').read_text())
+    assert [one['mask']['size'] for one in results[0]['objects'][:1]] == [[SIZE, SIZE]]
+    assert [Image.open(tmp_path / 'd' / f'{i:012d}.jpg').size for i in range(2)] == [(SIZE, SIZE)] * 2
+    assert results[0]['objects'][0]['class'] in capsys.readouterr().out
+
+    infer([str(images)], **options, min_score=0.2, out=str(tmp_path / 'r.csv'))
+    rows = list(csv.DictReader((tmp_path / 'r.csv').open()))
+    assert len(rows) == sum(len(result['objects']) for result in results)
+    assert float(rows[0]['right']) == pytest.approx(results[0]['objects'][0]['box'][2])
+
+    infer([str(images)], **options, min_score=1.0, out=str(tmp_path / 'none.csv'))
+    assert [row['class'] for row in csv.DictReader((tmp_path / 'none.csv').open())] == ['', '']
+    assert 'nothing' in capsys.readouterr().out
+
+
+def test_results_of_a_segmenter_are_written(segmenter, tmp_path):
+    config, weights, images = segmenter
+    (tmp_path / 'broken.jpg').write_bytes(b'\xff\xd8')
+    inputs = [str(images), str(tmp_path / 'broken.jpg')]
+    options = dict(config=str(config), checkpoint=str(weights), device='cpu')
+    with pytest.raises(UserError, match='1 of 3 images could not be read'):
+        infer(inputs, **options, out=str(tmp_path / 'r.json'), out_dir=str(tmp_path / 'd'))
+    *found, broken = json.loads((tmp_path / 'r.json').read_text())
+    assert 'error' in broken
+    for number, result in enumerate(found):
+        assert 'labels' not in result
+        labels = np.array(Image.open(tmp_path / 'd' / f'{number}.jpg.labels.png'))
+        largest = result['areas'][0]
+        assert (labels == largest['label']).mean() == pytest.approx(largest['share'])
+        assert Image.open(tmp_path / 'd' / f'{number}.jpg').size == (SIZE, SIZE)
+
+
+def test_weights_of_a_detector_need_their_config(detector):
+    _, weights, images = detector
+    with pytest.raises(UserError, match='holds a detector or segmenter.*name its config too'):
+        infer([str(images)], checkpoint=str(weights))
+
+
+def test_weights_of_another_detector_are_refused(detector, segmenter):
+    with pytest.raises(UserError, match=r'does not fit the model: \d+ missing'):
+        DenseInferencer(detector[0], segmenter[1])
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'problem'),
+    [(dict(pretrained=False), 'predict at random'), (dict(min_score=3), 'min_score is 3')],
+)
+def test_wrong_arguments_are_named(arguments, problem, detector):
+    with pytest.raises(UserError, match=problem):
+        DenseInferencer(detector[0], **{'pretrained': detector[1], **arguments})
