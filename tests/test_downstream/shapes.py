@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image, ImageDraw
 
-SIZE = 128
+SIZE = 96
 CLASSES = ('square', 'triangle', 'disc')
 COLOURS = ((220, 60, 60), (60, 200, 60), (70, 90, 230))
 
@@ -25,7 +25,7 @@ def draw_image(draw):
     image = Image.fromarray(draw.integers(90, 130, (SIZE, SIZE, 3), dtype=np.uint8))
     pen, found = ImageDraw.Draw(image), []
     for quarter in draw.permutation(4)[: draw.integers(1, 4)]:
-        kind, side = int(draw.integers(3)), int(draw.integers(40, 58))
+        kind, side = int(draw.integers(3)), int(draw.integers(34, 42))
         corner = [
             int(half * SIZE // 2 + draw.integers(2, SIZE // 2 - side - 2)) for half in divmod(quarter, 2)
         ]
@@ -35,7 +35,7 @@ def draw_image(draw):
     return image, found
 
 
-def write_coco(root, count=16):
+def write_coco(root, count):
     """As COCO lies on a disk; validation has the training images."""
     draw = np.random.default_rng(0)
     images, annotations = [], []
@@ -69,7 +69,7 @@ def write_coco(root, count=16):
     return root
 
 
-def write_ade(root, count=16):
+def write_ade(root, count):
     """As ADE20K lies on a disk: label 1 is the background, 0 would be left out; validation as training."""
     draw = np.random.default_rng(0)
     for number in range(count):

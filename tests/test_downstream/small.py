@@ -10,7 +10,7 @@ CHANNELS = [40, 80, 160, 320]
 LOADING = 'batch_size={batch}, num_workers=0, persistent_workers=False'
 
 
-def detection(folder, root, *, iterations, batch=4):
+def detection(folder, root, *, iterations, batch, lr=1e-3):
     """A config of Mask R-CNN."""
     file = folder / 'detector.py'
     loading, warmup = LOADING.format(batch=batch), min(20, iterations // 2)
@@ -29,7 +29,9 @@ model = dict(
         mask_roi_extractor=dict(out_channels=64),
         mask_head=dict(in_channels=64, conv_out_channels=64, num_convs=2, num_classes=3, norm_cfg=norm),
     ),
-    train_cfg=dict(rcnn=dict(sampler=dict(num=64))),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=300, max_per_img=100), rcnn=dict(sampler=dict(num=64))
+    ),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -55,16 +57,17 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin={warmup}, end={iterations}),
 ]
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=1.0), clip_grad=dict(max_norm=5.0)
+    optimizer=dict(lr={lr}, fused=True), paramwise_cfg=dict(layer_decay_rate=1.0), clip_grad=dict(max_norm=5.0)
 )
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval={iterations}), logger=dict(interval=20))
 log_processor = dict(by_epoch=False)
 auto_scale_lr = None
+randomness = dict(seed=0)
 """)
     return file
 
 
-def segmentation(folder, root, *, iterations, batch=4):
+def segmentation(folder, root, *, iterations, batch, lr=1e-3):
     """A config of UPerNet."""
     file = folder / 'segmenter.py'
     loading, warmup = LOADING.format(batch=batch), min(20, iterations // 2)
@@ -109,8 +112,9 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin={warmup}, end={iterations}),
 ]
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-3), paramwise_cfg=dict(layer_decay_rate=1.0), clip_grad=dict(max_norm=5.0)
+    optimizer=dict(lr={lr}, fused=True), paramwise_cfg=dict(layer_decay_rate=1.0), clip_grad=dict(max_norm=5.0)
 )
 default_hooks = dict(checkpoint=dict(interval={iterations}), logger=dict(interval=20))
+randomness = dict(seed=0)
 """)
     return file
