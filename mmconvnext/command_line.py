@@ -9,10 +9,12 @@ from collections.abc import Callable
 from mmengine.config import DictAction
 
 from .errors import RunError, UserError
+from .memory import keep_freed_memory
 
 
 def run_tool(function: Callable, args: Namespace) -> None:
     """Call a tool's function; a UserError becomes one line, from the first process of a machine."""
+    keep_freed_memory()
     try:
         function(**vars(args))
     except UserError as error:
@@ -44,6 +46,14 @@ def add_weights(parser: ArgumentParser) -> None:
         choices=['ema', 'raw'],
         help='of a checkpoint of a training with EMA: the average of the weights or the weights themselves; '
         'default as the checkpoint has it: the average in those of this package and of mmengine',
+    )
+
+
+def add_optimize(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        '--optimize',
+        choices=['fp32', 'bf16'],
+        help='compute in the form for inference: faster, the same results to rounding of this precision',
     )
 
 

@@ -1,0 +1,41 @@
+"""What is freed is kept for the next tensor."""
+
+import subprocess
+import sys
+
+from tests.conftest import REPO
+
+FAULTS = """
+import resource, sys, torch
+from mmconvnext.memory import keep_freed_memory
+torch.set_num_threads(1)
+kept = keep_freed_memory() if sys.argv[1] == 'keep' else None
+def use():
+    for _ in range(20):
+        torch.zeros(16 << 20)  # 64 MiB
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+use()
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how, **env):
+    done = subprocess.run(
+        [sys.executable, '-c', FAULTS, how],
+        capture_output=True,
+        text=True,
+        env={'PYTHONPATH': str(REPO), **env},
+    )
+    kept, count = done.stdout.split()
+    return kept, int(count)
+
+
+def test_tensors_get_the_memory_of_freed_ones():
+    kept, few = faults('keep')
+    assert kept == 'True'
+    assert few < faults('leave')[1] / 10
+
+
+def test_environment_has_the_last_word():
+    assert faults('keep', MALLOC_TRIM_THRESHOLD_='131072')[0] == 'False'
