@@ -47,7 +47,7 @@ $(DOWNSTREAM)/installed: setup.py tools/compile_mmcv.sh mmconvnext/version.py
 	test -x $(DOWNSTREAM)/bin/python || $(PYTHON) -m venv $(DOWNSTREAM)
 	$(DOWNSTREAM)/bin/python -m pip install $(PIP_OPTIONS) --upgrade pip
 	$(DOWNSTREAM)/bin/python -m pip install $(PIP_OPTIONS) --editable '.[detection,segmentation,test]'
-	tools/compile_mmcv.sh $(DOWNSTREAM)/bin/python
+	PIP_OPTIONS="$(PIP_OPTIONS)" tools/compile_mmcv.sh $(DOWNSTREAM)/bin/python
 	touch $@
 
 lint: install

@@ -10,19 +10,23 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, VISUALIZERS, DefaultScope
+from mmengine.model import BaseModel
+from mmengine.registry import VISUALIZERS, DefaultScope
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from ..errors import UserError
 from ..zoo.entries import DENSE_TASKS, zoo
 from ..zoo.models import get_model, is_weights
-from .config import load_config
+from .config import find_type, load_config
 from .images import Given, ImageLike, find_images
 from .inference import check_device
-from .libraries import LIBRARIES
+from .libraries import LIBRARIES, class_count
 from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
 from .results import PictureFolder
+
+# Where a config names none; by default scope.
+VISUALIZER = {'mmdet': 'DetLocalVisualizer', 'mmseg': 'SegLocalVisualizer'}
 
 
 class DenseInferencer:
@@ -39,7 +43,7 @@ class DenseInferencer:
         UserError: no such model, no weights, weights that do not fit, or a library that is missing.
 
     Example:
-        >>> inferencer = DenseInferencer('mask-rcnn_convnext-tiny_fpn_8xb2-amp-ms-3x_coco')
+        >>> inferencer = DenseInferencer('mask_rcnn_convnext_tiny_1k_3x')
         >>> inferencer('street.jpg')[0]['objects'][0]['box']
     """
 
@@ -57,18 +61,23 @@ class DenseInferencer:
             raise UserError(f'{model} without weights would predict at random; pass pretrained=FILE')
         if not 0 <= min_score <= 1:
             raise UserError(f'min_score is {min_score}; it should be between 0 and 1')
+        if not is_dense(model):
+            raise UserError(f'{model} is no detector or segmenter; see ImageClassificationInferencer')
         self.model = get_model(model, pretrained, trust_checkpoint=trust_checkpoint).eval()
         self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         cfg = self.model._config
         self.scope, self.min_score = cfg.default_scope, min_score
         self.finds = 'areas' if self.scope == 'mmseg' else 'objects'
         self.pipeline = TestPipeline(cfg)
+        meta = describe(cfg, self.model)
+        self.classes = meta.get('classes')
         with DefaultScope.overwrite_default_scope(self.scope):
             # mmengine keeps one visualizer of a name, with its classes.
-            drawing = dict(cfg.visualizer, name=f'inferencer-{id(self)}', vis_backends=None, save_dir=None)
-            self.visualizer = VISUALIZERS.build(drawing)
-            self.visualizer.dataset_meta = described_by_data(cfg)
-        self.classes = self.visualizer.dataset_meta.get('classes')
+            drawing = cfg.get('visualizer') or dict(type=VISUALIZER[self.scope])
+            self.visualizer = VISUALIZERS.build(
+                dict(drawing, name=f'inferencer-{id(self)}', vis_backends=None, save_dir=None)
+            )
+            self.visualizer.dataset_meta = meta
 
     def __call__(
         self, inputs: ImageLike | Iterable[ImageLike], *, show_dir: str | Path | None = None
@@ -111,7 +120,16 @@ class DenseInferencer:
                     if isinstance(sample, str):
                         yield dict(path=given.path, error=sample)
                         continue
-                    found = self._predict(sample)
+                    try:
+                        found = self._predict(sample)
+                    except torch.OutOfMemoryError as error:
+                        raise UserError(
+                            f'{given.path or given.name} does not fit into the memory of the GPU; choose '
+                            'another device, or a smaller scale in the test pipeline of the config'
+                        ) from error
+                    except (RuntimeError, ValueError) as error:  # an image that is too small, or too long
+                        yield dict(path=given.path, error=one_line(error))
+                        continue
                     if pictures is not None:
                         self._draw(pixels, found, pictures.place(given.name))
                     yield dict(path=given.path, **self._describe(found))
@@ -181,12 +199,31 @@ def is_dense(model: str | Path) -> bool:
     return not is_weights(model) and load_config(model).get('default_scope') in LIBRARIES
 
 
-def described_by_data(cfg: Config) -> dict:
-    """Class names and colours of the test data."""
+def describe(cfg: Config, model: BaseModel) -> dict:
+    """Class names, those of the weights before those of the test data, and colours.
+
+    Raises:
+        UserError: there are not as many names as outputs.
+    """
     dataset = cfg.test_dataloader.dataset
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
-    return {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+    while 'dataset' in dataset:  # behind a wrapper
+        dataset = dataset.dataset
+    kind = find_type(dataset.type, cfg.default_scope)
+    # The dataset's own way, which also reads names from files.
+    meta = kind._load_metainfo(dataset.get('metainfo')) if hasattr(kind, '_load_metainfo') else {}
+    meta = dict(meta, **model._dataset_meta)
+    outputs, names = class_count(model), meta.get('classes')
+    if names is None:
+        return meta
+    if outputs not in (None, len(names)):
+        raise UserError(
+            f'there are {len(names)} class names for {outputs} outputs; correct metainfo of the test dataset '
+            'in the config, or num_classes of the heads'
+        )
+    if len(meta.get('palette') or ()) != len(names):
+        colours = np.random.RandomState(42).randint(0, 256, (len(names), 3))  # those of MMSegmentation
+        meta['palette'] = [tuple(colour) for colour in colours.tolist()]
+    return meta
 
 
 def run_lengths(mask: np.ndarray) -> dict:

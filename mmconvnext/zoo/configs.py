@@ -2,6 +2,7 @@
 
 from mmengine.config import Config, ConfigDict
 
+from ..apis.config import read_config
 from ..datasets.preprocessing import Preprocessing
 from ..models.network import Network
 from ..paths import CONFIGS
@@ -12,7 +13,7 @@ def config_of(entry: Entry) -> Config:
     """A config that tests a published checkpoint with its own preprocessing, on ImageNet's folders."""
     if entry.preprocessing is not None:
         return config_of_network(entry.network, entry.preprocessing)
-    return Config.fromfile(entry.root / entry.config)
+    return read_config(entry.root / entry.config)
 
 
 def config_of_network(network: Network, preprocessing: Preprocessing) -> Config:

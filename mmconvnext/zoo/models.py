@@ -45,8 +45,10 @@ def get_model(
         UserError: no such name, an option that nothing takes, or weights that do not fit.
     """
     source, loaded = pretrained, None
-    dense = name in zoo() and zoo()[name].task in DENSE_TASKS
+    entry = zoo().get(str(name).removeprefix('mmconvnext://'))
+    dense = entry is not None and entry.task in DENSE_TASKS
     if dense:
+        name = entry.name
         load_config(name)  # a missing library is told before anything is downloaded
     if is_weights(name):
         if pretrained not in (False, True):
@@ -101,8 +103,7 @@ def published(name: str) -> str:
             f'{did_you_mean(name, zoo())}'
         )
     raise UserError(
-        f'{name!r} is a recipe, and the zoo has several weights for its network; choose one by name: '
-        f'{", ".join(trained)}'
+        f'{name!r} is a recipe; the zoo has weights for its network under other names: {", ".join(trained)}'
     )
 
 

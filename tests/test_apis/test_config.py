@@ -7,6 +7,7 @@ from mmconvnext.apis import load_config, train
 from mmconvnext.apis.data_root import use_data_root
 from mmconvnext.apis.smoke import make_smoke_test
 from mmconvnext.errors import UserError
+from mmconvnext.zoo import get_model
 
 NAME = 'convnext-tiny_32xb128_in1k'
 
@@ -73,17 +74,30 @@ def test_misspelt_option_names_the_nearest_key(option, message):
 
 
 @pytest.mark.parametrize(
-    ('name', 'library', 'extra'),
+    ('name', 'checkpoint', 'library', 'extra'),
     [
-        ('mask-rcnn_convnext-tiny_fpn_8xb2-amp-ms-3x_coco', 'MMDetection', 'detection'),
-        ('upernet_convnext-tiny_8xb2-amp-160k_ade20k-512px', 'MMSegmentation', 'segmentation'),
+        (
+            'mask-rcnn_convnext-tiny_fpn_8xb2-amp-ms-3x_coco',
+            'mask_rcnn_convnext_tiny_1k_3x',
+            'MMDetection',
+            'detection',
+        ),
+        (
+            'upernet_convnext-tiny_8xb2-amp-160k_ade20k-512px',
+            'upernet_convnext_tiny_1k_512x512',
+            'MMSegmentation',
+            'segmentation',
+        ),
     ],
 )
-def test_config_of_a_library_that_is_missing_says_what_to_install(name, library, extra):
-    with pytest.raises(
-        UserError, match=rf'{name} is built on {library}, which is not .*mmconvnext\[{extra}\]'
-    ):
-        load_config(name)
+def test_config_of_a_library_that_is_missing_says_what_to_install(name, checkpoint, library, extra):
+    message = rf'is built on {library}, which is not .*mmconvnext\[{extra}\]'
+    for asked in (name, checkpoint):
+        with pytest.raises(UserError, match=message):
+            load_config(asked)
+    for asked in (checkpoint, f'mmconvnext://{checkpoint}'):
+        with pytest.raises(UserError, match=message):  # before a download, which a test could not do
+            get_model(asked, pretrained=True)
 
 
 def test_data_root_moves_the_annotations_that_metrics_read():

@@ -57,9 +57,13 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin={warmup}, end={iterations}),
 ]
 optim_wrapper = dict(
-    optimizer=dict(lr={lr}, fused=True), paramwise_cfg=dict(layer_decay_rate=1.0), clip_grad=dict(max_norm=5.0)
+    optimizer=dict(lr={lr}, fused=True),
+    paramwise_cfg=dict(layer_decay_rate=1.0),
+    clip_grad=dict(max_norm=5.0),
 )
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval={iterations}), logger=dict(interval=20))
+default_hooks = dict(
+    checkpoint=dict(by_epoch=False, interval={iterations}), logger=dict(interval=20)
+)
 log_processor = dict(by_epoch=False)
 auto_scale_lr = None
 randomness = dict(seed=0)
@@ -112,7 +116,9 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin={warmup}, end={iterations}),
 ]
 optim_wrapper = dict(
-    optimizer=dict(lr={lr}, fused=True), paramwise_cfg=dict(layer_decay_rate=1.0), clip_grad=dict(max_norm=5.0)
+    optimizer=dict(lr={lr}, fused=True),
+    paramwise_cfg=dict(layer_decay_rate=1.0),
+    clip_grad=dict(max_norm=5.0),
 )
 default_hooks = dict(checkpoint=dict(interval={iterations}), logger=dict(interval=20))
 randomness = dict(seed=0)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from mmseg.apis import inference_model
 from PIL import Image
 from pycocotools.mask import decode
 
-from mmconvnext.apis.dense_inference import DenseInferencer
+from mmconvnext.apis import load_config
+from mmconvnext.apis.dense_inference import DenseInferencer, describe
 from mmconvnext.apis.infer import infer
 from mmconvnext.errors import UserError
 from mmconvnext.zoo import get_model
@@ -105,6 +107,49 @@ def test_results_of_a_segmenter_are_written(segmenter, tmp_path):
         largest = result['areas'][0]
         assert (labels == largest['label']).mean() == pytest.approx(largest['share'])
         assert Image.open(tmp_path / 'd' / f'{number}.jpg').size == (SIZE, SIZE)
+
+
+@pytest.mark.parametrize(
+    ('name', 'count', 'first'),
+    [
+        ('mask-rcnn_convnext-tiny_fpn_8xb2-amp-ms-3x_coco', 80, 'person'),
+        ('upernet_convnext-tiny_8xb2-amp-160k_ade20k-512px', 150, 'wall'),
+    ],
+)
+def test_official_configs_know_names_and_colours(name, count, first):
+    class Model(torch.nn.Module):
+        _dataset_meta: ClassVar[dict] = {}
+
+    meta = describe(load_config(name), Model())
+    assert (len(meta['classes']), meta['classes'][0], len(meta['palette'])) == (count, first, count)
+
+
+def test_names_of_the_weights_come_before_those_of_the_data(segmenter, tmp_path):
+    config, weights, images = segmenter
+    names = ('a', 'b', 'c', 'd')
+    content = dict(torch.load(weights), meta=dict(dataset_meta=dict(classes=names)))
+    torch.save(content, tmp_path / 'named.pth')
+    inferencer = DenseInferencer(config, tmp_path / 'named.pth')
+    for result in inferencer(images, show_dir=tmp_path / 'drawn'):  # in colours that nobody chose
+        assert {area['class'] for area in result['areas']} <= set(names)
+
+    content['meta'] = dict(dataset_meta=dict(classes=names[:3]))
+    torch.save(content, tmp_path / 'named.pth')
+    with pytest.raises(UserError, match='3 class names for 4 outputs'):
+        DenseInferencer(config, tmp_path / 'named.pth')
+
+
+def test_image_that_the_network_refuses_does_not_end_the_run(segmenter, tmp_path):
+    config, weights, images = segmenter
+    Image.new('RGB', (20, 20)).save(tmp_path / 'small.png')
+    small, *others = DenseInferencer(config, weights)([tmp_path / 'small.png', images])
+    assert '20 x 20 pixels; this ConvNeXt needs at least 32' in small['error']
+    assert [len(result['labels']) for result in others] == [SIZE, SIZE]
+
+
+def test_classifiers_are_told_apart():
+    with pytest.raises(UserError, match='convnext-tiny_32xb128_in1k is no detector or segmenter'):
+        DenseInferencer('convnext-tiny_32xb128_in1k', 'x.pth')
 
 
 def test_weights_of_a_detector_need_their_config(detector):

@@ -3,6 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
+import mmengine
 import pytest
 import torch
 
@@ -38,14 +39,20 @@ def test_killed_and_resumed_ends_as_the_uninterrupted(task, tmp_path):
     ('task', 'pictures', 'metric'),
     [('detection', '*.jpg', 'coco/bbox_mAP'), ('segmentation', '*.png', 'mIoU')],
 )
-def test_a_trained_model_is_tested_and_every_image_drawn(task, pictures, metric, tmp_path):
+def test_a_trained_model_is_tested_and_every_image_drawn(task, pictures, metric, tmp_path, monkeypatch):
     write_config, write_data = TASKS[task]
     config = write_config(tmp_path, write_data(tmp_path / 'data', count=4), iterations=60, batch=2)
     train(config, work_dir=str(tmp_path / 'w'), no_validate=True)
     where = dict(work_dir=str(tmp_path / 't'), data_root=str((tmp_path / 'data').rename(tmp_path / 'moved')))
-    shown = tmp_path / 'shown'
-    assert metric in evaluate(config, tmp_path / 'w/iter_60.pth', show_dir=str(shown), **where)
-    assert len(list(shown.rglob(pictures))) == 4
+    monkeypatch.chdir(tmp_path)
+    assert metric in evaluate(
+        config, tmp_path / 'w/iter_60.pth', show_dir='shown', out='predictions.pkl', **where
+    )
+    assert len(list((tmp_path / 'shown').rglob(pictures))) == 4
+    (predicted, *others) = mmengine.load('predictions.pkl')
+    assert len(others) == 3
+    if task == 'detection':
+        assert all('counts' in mask for mask in predicted['pred_instances']['masks'])
     if task == 'segmentation':
         assert metric in evaluate(config, tmp_path / 'w/iter_60.pth', tta=True, **where)
     else:
@@ -56,7 +63,7 @@ def test_a_trained_model_is_tested_and_every_image_drawn(task, pictures, metric,
 @pytest.mark.parametrize('task', TASKS)
 def test_wrong_class_count_stops_before_the_first_step(task, tmp_path):
     write_config, write_data = TASKS[task]
-    config = write_config(tmp_path, write_data(tmp_path / 'data', count=4), iterations=6)
+    config = write_config(tmp_path, write_data(tmp_path / 'data', count=4), iterations=6, batch=2)
     heads = {
         'detection': {'model.roi_head.bbox_head.num_classes': 7},
         'segmentation': {'model.decode_head.num_classes': 7},

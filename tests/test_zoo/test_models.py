@@ -139,7 +139,11 @@ def test_model_of_a_config_takes_weights_of_any_format_and_overrides(tmp_path):
     ('arguments', 'overrides', 'message'),
     [
         (['convnext_tiny.fb'], {}, 'config convnext_tiny.fb does not exist; did you mean'),
-        (['convnext-tiny_32xb128_in1k-384px', True], {}, 'is a recipe, and the zoo has several weights'),
+        (
+            ['convnext-tiny_32xb128_in1k-384px', True],
+            {},
+            'is a recipe; the zoo has weights',
+        ),
         (['convnext-atto_1xb48_digits', True], {}, "the zoo has no weights of 'convnext-atto_1xb48_digits'"),
         (
             ['convnext_atto.d2_in1k'],
