@@ -7,7 +7,7 @@ Classifiers name the image, detectors its objects with boxes and masks, segmente
 import argparse
 
 from mmconvnext.apis.infer import infer
-from mmconvnext.command_line import add_trust_checkpoint, run_tool
+from mmconvnext.command_line import add_optimize, add_trust_checkpoint, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,6 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default a GPU if there is one')
     parser.add_argument('--out', metavar='FILE', help='new file for the results: .json or .csv')
     parser.add_argument('--out-dir', metavar='DIR', help='new folder for the images with what was found')
+    add_optimize(parser)
     add_trust_checkpoint(parser)
     return parser.parse_args()
 

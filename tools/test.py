@@ -4,7 +4,13 @@
 import argparse
 
 from mmconvnext.apis import evaluate
-from mmconvnext.command_line import add_cfg_options, add_trust_checkpoint, add_weights, run_tool
+from mmconvnext.command_line import (
+    add_cfg_options,
+    add_optimize,
+    add_trust_checkpoint,
+    add_weights,
+    run_tool,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,6 +31,7 @@ def parse_args() -> argparse.Namespace:
         '--tta', action='store_true', help='average the scores of each image and its mirror image'
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
+    add_optimize(parser)
     add_cfg_options(parser, 'test_dataloader.batch_size=8')
     add_weights(parser)
     add_trust_checkpoint(parser)

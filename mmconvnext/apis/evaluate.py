@@ -5,7 +5,7 @@ from pathlib import Path
 import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
-from mmengine.evaluator import DumpResults
+from mmengine.registry import METRICS
 
 from ..errors import UserError
 from ..zoo.entries import source_of
@@ -26,6 +26,7 @@ def evaluate(
     show_dir: str | None = None,
     tta: bool = False,
     amp: bool = False,
+    optimize: str | None = None,
     weights: str | None = None,
     cfg_options: dict | None = None,
     trust_checkpoint: bool = False,
@@ -45,6 +46,7 @@ def evaluate(
         tta: average the scores over the config's ``tta_pipeline``; of a classifier without one, over
             the image and its mirror image.
         amp: mixed precision.
+        optimize: ``fp32`` or ``bf16``: compute in the form for inference.
         weights: see ``load_weights``.
         cfg_options: dotted key to value.
         trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
@@ -70,11 +72,18 @@ def evaluate(
         draw_into(cfg, show_dir)
     if tta:
         use_tta(cfg)
+    if optimize is not None:
+        cfg.custom_hooks = [
+            *cfg.get('custom_hooks', []),
+            dict(type='mmconvnext.InferenceHook', dtype=optimize),
+        ]
     init_distributed(cfg, launcher)
 
     runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint, weights=weights)
     if out is not None and out_item != 'metrics':
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+        # That of MMDetection encodes masks, of which there are hundreds of thousands.
+        kind = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
+        runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=out)))
     with naming_broken_images():
         metrics = runner.test()
     if out is not None and out_item == 'metrics' and is_main_process():
@@ -100,7 +109,8 @@ def draw_into(cfg: Config, folder: str) -> None:
     """Draw every test image with its prediction, by the hook of the config's library."""
     scope = cfg.get('default_scope')
     if scope == 'mmdet':
-        settings = dict(type='DetVisualizationHook', draw=True, interval=1, test_out_dir=folder)
+        out_dir = str(Path(folder).absolute())  # or it would lie below the work dir
+        settings = dict(type='DetVisualizationHook', draw=True, interval=1, test_out_dir=out_dir)
     elif scope == 'mmseg':
         settings = dict(type='SegVisualizationHook', draw=True, interval=1)
         cfg.visualizer.update(save_dir=folder, vis_backends=[dict(type='LocalVisBackend')])

@@ -3,9 +3,11 @@
 import glob
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..errors import UserError
+from ..models.inference import optimized
 from ..zoo.entries import zoo
 from ..zoo.models import is_weights
 from .dense_inference import DenseInferencer, is_dense
@@ -24,6 +26,7 @@ def infer(
     batch_size: int = 32,
     min_score: float = 0.3,
     device: str | None = None,
+    optimize: str | None = None,
     out: str | None = None,
     out_dir: str | None = None,
     trust_checkpoint: bool = False,
@@ -39,6 +42,7 @@ def infer(
         batch_size: images that go through a classifier at once.
         min_score: of a detector, objects that are less likely are left out.
         device: default a GPU if there is one.
+        optimize: ``fp32`` or ``bf16``: compute in the form for inference.
         out: new file for the results, .json or .csv.
         out_dir: new folder for annotated images.
         trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
@@ -65,7 +69,8 @@ def infer(
             inferencer = ImageClassificationInferencer(network, weights, **loading)
             summary, layout = Summary('topk'), class_layout(topk)
             results = inferencer.stream(images, batch_size=batch_size, topk=topk, show_dir=out_dir)
-        with results_file(out, layout) as write:
+        form = nullcontext() if optimize is None else optimized(inferencer.model, optimize)
+        with form, results_file(out, layout) as write:
             for result in track(results, total=len(images)):
                 write(result)
                 summary.add(result)

@@ -3,6 +3,7 @@ from .checkpoint import CheckpointHook
 from .class_report import ClassReportHook
 from .ema import EMAHook
 from .guards import BrokenImagesHook, FiniteHook
+from .inference import InferenceHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .replay import ReplayHook
@@ -14,6 +15,7 @@ __all__ = [
     'ClassReportHook',
     'EMAHook',
     'FiniteHook',
+    'InferenceHook',
     'PreemptionHook',
     'ProgressHook',
     'ReplayHook',

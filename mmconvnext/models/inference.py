@@ -1,5 +1,7 @@
 """The network for inference: fewer operations, the same function."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 
 import torch
@@ -7,6 +9,26 @@ from torch import Tensor, nn
 
 from ..ops.mlp import InferenceMLP
 from .layers import GRN, LayerNorm2d
+
+DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
+
+
+@contextmanager
+def optimized(model: nn.Module, dtype: str) -> Iterator[None]:
+    """Within, each ConvNeXt of a model computes in its form for inference; the weights stay as they are.
+
+    Args:
+        model: classifier, detector or segmenter.
+        dtype: a key of ``DTYPES``.
+    """
+    backbones = [module for module in model.modules() if hasattr(module, 'optimize_for_inference')]
+    for backbone in backbones:
+        backbone.forward = backbone.optimize_for_inference(DTYPES[dtype]).forward
+    try:
+        yield
+    finally:
+        for backbone in backbones:
+            del backbone.forward  # of the instance: that of the class shows again
 
 
 class InferenceConvNeXt(nn.Module):

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from mmconvnext.models import ConvNeXt
+from mmconvnext.models.inference import optimized
+from mmconvnext.ops import mlp
 from tests.conftest import TINY_ARCH
 from tests.peers import randomize
 
@@ -38,3 +40,62 @@ def test_outputs_are_those_of_the_backbone(settings, memory_format):
     for output, expected in zip(fast(images), backbone(images), strict=True):
         assert output.shape == expected.shape
         assert (output - expected).abs().max() <= 2e-6 * expected.abs().max()
+
+
+def test_backbone_is_left_as_it_is():
+    backbone = build(use_grn=True)
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    backbone.train()
+    backbone.optimize_for_inference()(torch.randn(1, 3, 64, 64))
+    assert backbone.training
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_input_is_left_as_it_is():
+    images = torch.randn(2, 3, 64, 64).to(memory_format=torch.channels_last)
+    before = images.clone()
+    build(stem_patch_size=1).optimize_for_inference()(images)
+    assert torch.equal(images, before)
+
+
+def test_large_maps_in_parts_are_those_of_one_piece(monkeypatch):
+    monkeypatch.setattr(mlp, 'FEWEST_ROWS', 50)
+    monkeypatch.setattr(mlp, 'HIDDEN_BYTES', 1)
+    for settings in (VARIANTS['v1'], VARIANTS['v2']):
+        backbone = build(**settings).eval()
+        images = torch.randn(5, 3, 96, 64)
+        torch.testing.assert_close(backbone.optimize_for_inference()(images), backbone(images))
+
+
+@pytest.mark.parametrize('settings', [VARIANTS['v1'], VARIANTS['v2']], ids=['v1', 'v2'])
+def test_bfloat16_is_no_worse_than_autocast(settings):
+    backbone = build(gap_before_final_norm=False, **settings).eval()
+    images = torch.randn(4, 3, 64, 64)
+    (expected,) = backbone(images)
+    with torch.autocast('cpu', torch.bfloat16):
+        (automatic,) = backbone(images)
+    (output,) = backbone.optimize_for_inference(torch.bfloat16)(images)
+    assert output.dtype == torch.float32
+    error = (output - expected).square().mean().sqrt()
+    assert error <= 1.5 * (automatic.float() - expected).square().mean().sqrt()
+
+
+def test_onednn_and_the_blas_agree(monkeypatch):
+    backbone = build().eval()
+    images = torch.randn(2, 3, 64, 64)
+    results = []
+    for by_onednn in (True, False):
+        monkeypatch.setattr(mlp, 'prefers_onednn', lambda dtype, answer=by_onednn: answer)
+        results.append(backbone.optimize_for_inference()(images)[0])
+    torch.testing.assert_close(*results, rtol=0, atol=2e-6 * results[0].abs().max().item())
+
+
+def test_a_model_computes_in_the_form_within_and_plainly_after():
+    backbone = build().eval()
+    images = torch.randn(2, 3, 64, 64)
+    plain = backbone(images)[0]
+    with optimized(torch.nn.Sequential(backbone), 'bf16'):
+        assert not torch.equal(backbone(images)[0], plain)
+    assert torch.equal(backbone(images)[0], plain)
