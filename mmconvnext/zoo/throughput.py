@@ -2,25 +2,18 @@
 
 import json
 import os
-import platform
-import subprocess
-from collections.abc import Callable, Hashable, Iterable
-from datetime import date
+from collections.abc import Callable, Iterable
 from functools import partial
-from math import ceil
 from pathlib import Path
-from statistics import quantiles
-from time import perf_counter
 
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
+from ..benchmark.timing import conditions_on, speed, time_interleaved
 from ..errors import UserError
 from .entries import MODEL_INDEX, Entry, zoo
 
 RESULTS = MODEL_INDEX.resolve().parent / 'tools/benchmarks/results/throughput.json'
-# Seconds that one timing lasts at least; the clock and a call's overhead are small against it.
-SHORTEST_TIMING = 0.2
 
 
 def imagenet_classifiers(entries: Iterable[Entry]) -> list[Entry]:
@@ -70,7 +63,12 @@ def measure(
     try:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
             seconds = time_interleaved(forward_passes(chosen, batch_size, device), rounds)
-        conditions = conditions_on(device, batch_size=batch_size, rounds=rounds, amp=amp)
+        conditions = conditions_on(device) | dict(
+            dtype='bfloat16 autocast' if amp else 'float32',
+            layout=str(layout_on(device)).removeprefix('torch.'),
+            batch_size=batch_size,
+            rounds=rounds,
+        )
     finally:
         torch.set_num_threads(threads_before)
     out = RESULTS if out is None else Path(out)
@@ -80,13 +78,6 @@ def measure(
     ]
     write_results(conditions, rows, out)
     print(f'Wrote {out}')
-
-
-def speed(times: list[float], batch_size: int) -> dict[str, float]:
-    """Median and quartiles; extremes would say what else the machine did."""
-    slow, middle, fast = quantiles([batch_size / seconds for seconds in times], n=4, method='inclusive')
-    numbers = dict(images_per_second=middle, lower_quartile=slow, upper_quartile=fast)
-    return {name: float(f'{number:.4g}') for name, number in numbers.items()}
 
 
 def forward_passes(
@@ -112,65 +103,6 @@ def forward_passes(
 
 def layout_on(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == 'cuda' else torch.contiguous_format
-
-
-def time_interleaved(cases: dict[Hashable, Callable], rounds: int) -> dict[Hashable, list[float]]:
-    """Seconds of one call, once a round for each case.
-
-    In turns, so that whatever else the machine does at a time falls on all cases alike.
-    """
-    repeats = {}
-    for case, call in cases.items():
-        call()  # warms up caches, and picks algorithms on a GPU
-        repeats[case] = ceil(SHORTEST_TIMING / time(call))
-    seconds = {case: [] for case in cases}
-    for _ in range(rounds):
-        for case, call in cases.items():
-            seconds[case].append(time(call, repeats[case]))
-    return seconds
-
-
-def time(call: Callable, repeats: int = 1) -> float:
-    start = perf_counter()
-    for _ in range(repeats):
-        call()
-    if torch.cuda.is_available():  # whose work may still be queued
-        torch.cuda.synchronize()
-    return (perf_counter() - start) / repeats
-
-
-def conditions_on(device: torch.device, *, batch_size: int, rounds: int, amp: bool) -> dict:
-    """What the numbers travel with."""
-    return dict(
-        device=torch.cuda.get_device_name() if device.type == 'cuda' else cpu_name(),
-        instructions=None if device.type == 'cuda' else torch.backends.cpu.get_cpu_capability(),
-        cores=os.cpu_count(),
-        threads=torch.get_num_threads(),
-        dtype='bfloat16 autocast' if amp else 'float32',
-        layout=str(layout_on(device)).removeprefix('torch.'),
-        batch_size=batch_size,
-        rounds=rounds,
-        torch=torch.__version__,
-        commit=commit(),
-        date=date.today().isoformat(),
-    )
-
-
-def cpu_name() -> str:
-    cpuinfo = Path('/proc/cpuinfo')
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def commit() -> str | None:
-    """Of this checkout, marked where files differ from it; None outside of one."""
-    command = ['git', 'describe', '--always', '--dirty', '--exclude=*']
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
-    except OSError:  # there is no git
-        return None
-    return done.stdout.strip() or None
 
 
 def write_results(conditions: dict, rows: list[dict], out: Path) -> None:

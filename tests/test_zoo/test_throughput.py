@@ -7,16 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mmconvnext.benchmark import timing
 from mmconvnext.errors import UserError
 from mmconvnext.zoo import throughput
 from mmconvnext.zoo.entries import zoo
 from mmconvnext.zoo.throughput import (
-    conditions_on,
     imagenet_classifiers,
     measure,
     read_results,
-    speed,
-    time_interleaved,
 )
 
 SMALLEST = [
@@ -28,7 +26,7 @@ SMALLEST = [
 
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch):
-    monkeypatch.setattr(throughput, 'SHORTEST_TIMING', 1e-4)
+    monkeypatch.setattr(timing, 'SHORTEST_TIMING', 1e-4)
 
 
 def test_measurement_is_read_back_with_its_conditions(tmp_path):
@@ -62,33 +60,6 @@ def test_limit_leaves_out_the_costly(tmp_path):
 def test_one_round_has_no_spread(tmp_path):
     with pytest.raises(UserError, match='--rounds is 1'):
         measure(tmp_path / 'speeds.json', entries=SMALLEST, rounds=1)
-
-
-def test_cases_take_turns(monkeypatch):
-    monkeypatch.setattr(throughput, 'SHORTEST_TIMING', 1e-12)
-    calls = []
-    cases = {name: lambda name=name: calls.append(name) for name in 'abc'}
-    times = time_interleaved(cases, rounds=3)
-    assert {name: len(seconds) for name, seconds in times.items()} == dict(a=3, b=3, c=3)
-    assert ''.join(calls[-9:]) == 'abcabcabc'
-
-
-def test_short_calls_are_repeated(monkeypatch):
-    monkeypatch.setattr(throughput, 'SHORTEST_TIMING', 0.01)
-    calls = []
-    time_interleaved({'case': lambda: calls.append(1)}, rounds=2)
-    assert len(calls) > 100
-
-
-def test_one_slow_round_does_not_show():
-    assert speed([0.5, 0.5, 0.5, 0.5, 50.0], batch_size=4) == dict(
-        images_per_second=8.0, lower_quartile=8.0, upper_quartile=8.0
-    )
-
-
-def test_conditions_outside_of_a_checkout(monkeypatch):
-    monkeypatch.setenv('PATH', '')  # no git
-    assert conditions_on(torch.device('cpu'), batch_size=1, rounds=2, amp=False)['commit'] is None
 
 
 def test_nothing_measured_yet_is_empty(tmp_path):

@@ -1,0 +1,1 @@
+"""How fast the network is, and its peers, measured in one run."""

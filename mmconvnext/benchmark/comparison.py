@@ -1,0 +1,157 @@
+"""What tools/benchmark.py does."""
+
+import gc
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import UserError
+from ..models import ARCHS
+from ..paths import MIM
+from .contenders import Condition, check_sameness, contender, installed_contenders
+from .timing import conditions_on, speed, time_interleaved
+
+RESULTS = MIM.resolve() / 'tools/benchmarks/results/comparison.jsonl'
+
+
+def compare(
+    *,
+    arch: Sequence[str] = ('tiny',),
+    mode: Sequence[str] = ('inference', 'training'),
+    dtype: Sequence[str] = ('fp32',),
+    batch: Sequence[int] = (1, 8),
+    size: int = 224,
+    contenders: Sequence[str] | None = None,
+    rounds: int = 7,
+    quick: bool = False,
+    out: str | Path | None = None,
+) -> None:
+    """Measure our network and its peers in turns, print the ratios and append rows to a file.
+
+    Args:
+        arch: networks, of ``ARCHS``, behind ``v2-`` for V2.
+        mode: inference, training.
+        dtype: fp32, bf16.
+        batch: numbers of images at once.
+        size: of their sides in pixels.
+        contenders: library and form, as ``timm eager``; default: all whose library is installed, without
+            the compiled ones, whose compilation takes minutes.
+        rounds: timings of each contender, at least 2.
+        quick: one network, one image and eight, few rounds: three minutes on two cores.
+        out: JSON lines, appended; default: the file of this repository.
+
+    Raises:
+        UserError: no such network or contender, or a form of ours that is not right.
+    """
+    if quick:
+        arch, batch, rounds = arch[:1], (1, 8), 3
+    contenders = contenders or [name for name in installed_contenders() if not name.endswith('compiled')]
+    check(arch, contenders, rounds)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    out = RESULTS if out is None else Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for case in product(arch, mode, dtype, batch):
+        condition = Condition(*case, size, device)
+        if condition.mode == 'inference':
+            check_sameness(condition)
+        rows = measure(condition, contenders, rounds)
+        show(condition, rows)
+        with out.open('a') as file:
+            file.writelines(json.dumps(row) + '\n' for row in rows)
+    print(f'Appended to {out}')
+
+
+def check(arch: Iterable[str], contenders: Iterable[str], rounds: int) -> None:
+    for name in arch:
+        if name.removeprefix('v2-') not in ARCHS:
+            raise UserError(f'network {name} is unknown; choose from {", ".join(ARCHS)}, with or without v2-')
+    missing = set(contenders) - set(installed_contenders())
+    if missing:
+        raise UserError(
+            f'{", ".join(sorted(missing))} cannot be measured here; there are '
+            f'{", ".join(installed_contenders())}'
+        )
+    if rounds < 2:
+        raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
+
+
+def measure(condition: Condition, contenders: Iterable[str], rounds: int) -> list[dict]:
+    """A row for each contender that can do this."""
+    cases = {}
+    for name in contenders:
+        try:
+            cases[name] = contender(name, condition)
+        except LookupError:
+            continue
+    seconds = time_interleaved(cases, rounds)
+    del cases
+    gc.collect()
+    conditions = conditions_on(torch.device(condition.device))
+    return [
+        dict(
+            contender=name,
+            **asdict(condition),
+            **speed(times, condition.batch),
+            peak_mib=peak_memory(name, condition),
+            rounds=rounds,
+            conditions=conditions,
+        )
+        for name, times in seconds.items()
+    ]
+
+
+def peak_memory(name: str, condition: Condition) -> float:
+    """MiB that the second call takes at its peak, on top of what lies there before the first.
+
+    In a process of its own, since a process keeps what it once had.
+    """
+    with get_context('spawn').Pool(1) as pool:
+        return pool.apply(_peak_memory, (name, condition, torch.get_num_threads()))
+
+
+def _peak_memory(name: str, condition: Condition, threads: int) -> float:
+    torch.set_num_threads(threads)
+    call = contender(name, condition)
+    if condition.device == 'cuda':
+        before = torch.cuda.memory_allocated()
+        call()
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        return round((torch.cuda.max_memory_allocated() - before) / 2**20, 1)
+    before = resident('VmRSS')
+    call()
+    Path('/proc/self/clear_refs').write_text('5')  # the peak starts anew
+    call()
+    return round(resident('VmHWM') - before, 1)
+
+
+def resident(field: str) -> float:
+    """MiB of memory in use (VmRSS) or at its peak (VmHWM), on Linux."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+
+
+def show(condition: Condition, rows: list[dict]) -> None:
+    """A table, ours first, with ratios to the best of the others."""
+    others = [row['images_per_second'] for row in rows if not row['contender'].startswith('mmconvnext')]
+    best = max(others, default=None)
+    table = Table(title=str(condition), box=box.SIMPLE_HEAD, title_justify='left')
+    for column in ('', 'images/s', 'quartiles', 'to the best peer', 'peak MiB'):
+        table.add_column(column, justify='right' if column else 'left')
+    for row in rows:
+        table.add_row(
+            row['contender'],
+            f'{row["images_per_second"]:.4g}',
+            f'{row["lower_quartile"]:.4g}-{row["upper_quartile"]:.4g}',
+            f'{row["images_per_second"] / best:.2f}' if best else '',
+            f'{row["peak_mib"]:,.0f}',
+        )
+    Console(width=100).print(table)

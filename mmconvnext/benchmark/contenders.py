@@ -1,0 +1,212 @@
+"""Everybody's ConvNeXt with a thousand classes and random weights, ready to run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..models import ARCHS, ConvNeXt
+from ..models.inference import DTYPES
+
+CLASSES = 1000
+V2 = dict(use_grn=True, layer_scale_init_value=0.0)
+# How each library is run; ours come first.
+FORMS = {
+    'mmconvnext': ('eager', 'compiled', 'optimized'),
+    'timm': ('eager', 'compiled'),
+    'torchvision': ('eager',),
+    'transformers': ('eager',),
+    'mmpretrain': ('eager',),
+    'onnxruntime': ('of timm',),
+    'openvino': ('of timm',),
+}
+RUNTIMES = ('onnxruntime', 'openvino')
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What is measured.
+
+    Attributes:
+        arch: of ``ARCHS``, behind ``v2-`` for V2.
+        mode: inference or training: forward pass, cross entropy, backward pass and AdamW.
+        dtype: fp32 or bf16: by autocast, and by cast weights where a form is for inference only.
+        batch: images at once.
+        size: of their sides in pixels.
+        device: cpu or cuda.
+    """
+
+    arch: str
+    mode: str
+    dtype: str
+    batch: int
+    size: int
+    device: str
+
+    def __str__(self) -> str:
+        return f'{self.arch} {self.mode} {self.dtype}, {self.batch} images of {self.size} px on {self.device}'
+
+
+class Classifier(nn.Module):
+    """The last features of a backbone of OpenMMLab through a linear layer."""
+
+    def __init__(self, backbone: nn.Module, channels: int):
+        super().__init__()
+        self.backbone, self.fc = backbone, nn.Linear(channels, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.backbone(x)[-1])
+
+
+class Logits(nn.Module):
+    """A model of transformers as a function from images to logits."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x).logits
+
+
+def build(library: str, name: str) -> nn.Module:
+    """A module from images to logits.
+
+    Raises:
+        LookupError: the library does not have this network.
+    """
+    v2, arch = name.startswith('v2-'), name.removeprefix('v2-')
+    sizes = {key: ARCHS[arch][key] for key in ('depths', 'channels')}
+    if library == 'mmconvnext':
+        return Classifier(ConvNeXt(arch, **(V2 if v2 else {})), sizes['channels'][-1])
+    if library == 'mmpretrain':
+        from mmpretrain.models import ConvNeXt as MMPretrainConvNeXt
+
+        return Classifier(MMPretrainConvNeXt(sizes, **(V2 if v2 else {})), sizes['channels'][-1])
+    if library == 'transformers':
+        import transformers
+
+        prefix = f'ConvNext{"V2" if v2 else ""}'
+        config = getattr(transformers, f'{prefix}Config')(
+            depths=list(sizes['depths']), hidden_sizes=list(sizes['channels']), num_labels=CLASSES
+        )
+        return Logits(getattr(transformers, f'{prefix}ForImageClassification')(config))
+    if library == 'torchvision':
+        from torchvision.models import get_model, list_models
+
+        if v2 or f'convnext_{arch}' not in list_models():
+            raise LookupError(f'torchvision has no {name}')
+        return get_model(f'convnext_{arch}', num_classes=CLASSES)
+    from timm.models.convnext import ConvNeXt as TimmConvNeXt
+
+    settings = dict(use_grn=True, ls_init_value=None) if v2 else {}
+    return TimmConvNeXt(depths=sizes['depths'], dims=sizes['channels'], num_classes=CLASSES, **settings)
+
+
+def contender(name: str, condition: Condition) -> Callable[[], object]:
+    """A function that does once what the condition says, as the contender does it.
+
+    Args:
+        name: library and form, as ``timm compiled``.
+        condition: see there.
+
+    Raises:
+        LookupError: the contender cannot do this.
+    """
+    library, _, form = name.partition(' ')
+    device = torch.device(condition.device)
+    images = torch.randn(condition.batch, 3, condition.size, condition.size, device=device)
+    images = images.to(memory_format=torch.channels_last)
+    if library in RUNTIMES:
+        return runtime(library, condition, images)
+    model = build(library, condition.arch).to(device, memory_format=torch.channels_last)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=condition.dtype == 'bf16')
+    if condition.mode == 'training':
+        if form == 'optimized':
+            raise LookupError('this form is for inference')
+        step = training_step(model, images, autocast)
+        return torch.compile(step) if form == 'compiled' else step
+    model.eval()
+    if form == 'optimized':
+        model.backbone = model.backbone.optimize_for_inference(DTYPES[condition.dtype])
+    run = torch.compile(model) if form == 'compiled' else model
+
+    def infer() -> Tensor:
+        with torch.inference_mode(), autocast:
+            return run(images)
+
+    return infer
+
+
+def training_step(model: nn.Module, images: Tensor, autocast: torch.autocast) -> Callable[[], None]:
+    """One iteration. The optimizer is the same for everybody, and the fastest there is."""
+    model.train()
+    labels = torch.randint(CLASSES, (len(images),), device=images.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=True)
+
+    def step() -> None:
+        with autocast:
+            loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def runtime(library: str, condition: Condition, images: Tensor) -> Callable[[], np.ndarray]:
+    """timm's network in a runtime for inference on CPUs."""
+    if condition.mode == 'training' or condition.device != 'cpu':
+        raise LookupError(f'{library} is for inference on a CPU')
+    model = build('timm', condition.arch).eval()
+    array, threads = images.contiguous().numpy(), torch.get_num_threads()
+    if library == 'openvino':
+        import openvino
+
+        network = openvino.convert_model(model, example_input=images, input=[array.shape])
+        settings = {
+            'INFERENCE_NUM_THREADS': threads,
+            'PERFORMANCE_HINT': 'LATENCY',
+            'INFERENCE_PRECISION_HINT': condition.dtype.replace('fp', 'f'),
+        }
+        compiled = openvino.Core().compile_model(network, 'CPU', settings)
+        return lambda: compiled(array)[0]
+    if condition.dtype != 'fp32':
+        raise LookupError('onnxruntime computes in fp32 on a CPU')
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    with TemporaryDirectory() as folder:
+        torch.onnx.export(model, (images,), f'{folder}/network.onnx', verbose=False)
+        session = onnxruntime.InferenceSession(
+            f'{folder}/network.onnx', options, providers=['CPUExecutionProvider']
+        )
+    name = session.get_inputs()[0].name
+    return lambda: session.run(None, {name: array})[0]
+
+
+def installed_contenders() -> list[str]:
+    """Those whose library is there."""
+    return [f'{library} {form}' for library, forms in FORMS.items() if find_spec(library) for form in forms]
+
+
+def check_sameness(condition: Condition) -> None:
+    """Raise UserError unless our optimized form gives what our plain one gives, in fp32."""
+    model = build('mmconvnext', condition.arch).eval().to(condition.device)
+    images = torch.randn(2, 3, condition.size, condition.size, device=condition.device)
+    with torch.inference_mode():
+        expected = model(images)
+        model.backbone = model.backbone.optimize_for_inference()
+        error = ((model(images) - expected).abs().max() / expected.abs().max()).item()
+    if error > 2e-6:
+        raise UserError(
+            f'{condition.arch}: the form for inference differs by {error:.1e} from the network, more than '
+            '2e-6; it is not timed before it is right'
+        )

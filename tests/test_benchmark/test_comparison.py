@@ -1,0 +1,91 @@
+"""The benchmark of peers: everybody's network is the same, and rows say how they were measured."""
+
+import json
+
+import pytest
+import torch
+
+from mmconvnext.benchmark import comparison, contenders, timing
+from mmconvnext.benchmark.comparison import compare
+from mmconvnext.benchmark.contenders import Condition, build, contender
+from mmconvnext.errors import UserError
+from mmconvnext.models.inference import InferenceConvNeXt
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch):
+    monkeypatch.setattr(timing, 'SHORTEST_TIMING', 1e-4)
+
+
+@pytest.mark.parametrize('arch', ['tiny', 'v2-tiny'])
+def test_everybody_has_the_same_number_of_parameters(arch):
+    libraries = ['mmconvnext', 'timm', 'transformers', 'mmpretrain', 'torchvision'][
+        : 4 if 'v2' in arch else 5
+    ]
+    sizes = {library: sum(p.numel() for p in build(library, arch).parameters()) for library in libraries}
+    assert set(sizes.values()) == {28589128 if arch == 'tiny' else 28635496}, sizes
+
+
+@pytest.mark.parametrize('mode', ['inference', 'training'])
+def test_rows_hold_speed_memory_and_conditions(mode, tmp_path, capsys):
+    names = ['mmconvnext eager', 'mmconvnext optimized', 'timm eager', 'torchvision eager']
+    compare(
+        arch=['atto'],
+        mode=[mode],
+        batch=[2],
+        size=32,
+        contenders=names,
+        rounds=2,
+        out=tmp_path / 'new/rows.jsonl',
+    )
+    rows = [json.loads(line) for line in (tmp_path / 'new/rows.jsonl').read_text().splitlines()]
+    # torchvision has no atto, and the form for inference does not train.
+    left = [n for n in names if n.startswith(('mmc', 'timm')) and (mode, n) != ('training', names[1])]
+    assert [row['contender'] for row in rows] == left
+    for row in rows:
+        assert row['lower_quartile'] <= row['images_per_second'] <= row['upper_quartile']
+        assert row['peak_mib'] > 0
+        assert (row['mode'], row['batch'], row['size'], row['device']) == (mode, 2, 32, 'cpu')
+        assert row['conditions']['torch'] == torch.__version__
+    assert f'atto {mode} fp32' in capsys.readouterr().out
+
+
+def test_wrong_form_is_not_timed(monkeypatch, tmp_path):
+    right = InferenceConvNeXt.forward
+    monkeypatch.setattr(InferenceConvNeXt, 'forward', lambda self, x: tuple(y + 0.1 for y in right(self, x)))
+    with pytest.raises(UserError, match='differs by .* it is not timed before it is right'):
+        compare(arch=['atto'], mode=['inference'], batch=[1], size=32, out=tmp_path / 'rows.jsonl')
+    assert not (tmp_path / 'rows.jsonl').exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'problem'),
+    [
+        (dict(arch=['giant']), 'network giant is unknown'),
+        (dict(contenders=['keras eager']), 'keras eager cannot be measured here; there are mmconvnext eager'),
+        (dict(rounds=1), '--rounds is 1'),
+    ],
+)
+def test_wrong_arguments_are_named(options, problem):
+    with pytest.raises(UserError, match=problem):
+        compare(**options)
+
+
+def test_training_step_changes_every_weight():
+    condition = Condition('atto', 'training', 'fp32', 2, 32, 'cpu')
+    built = []
+    original = contenders.build
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contenders, 'build', lambda *args: built.append(original(*args)) or built[0])
+        step = contender('mmconvnext eager', condition)
+    before = [p.clone() for p in built[0].parameters()]
+    step()
+    assert all(not torch.equal(a, b) for a, b in zip(before, built[0].parameters(), strict=True))
+
+
+def test_memory_is_that_of_the_call():
+    small, large = (
+        comparison.peak_memory('mmconvnext eager', Condition('atto', 'training', 'fp32', batch, 64, 'cpu'))
+        for batch in (2, 64)
+    )
+    assert large > small + 100
