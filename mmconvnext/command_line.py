@@ -5,6 +5,7 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from pkgutil import resolve_name
 
 from mmengine.config import DictAction
 
@@ -12,11 +13,18 @@ from .errors import RunError, UserError
 from .memory import keep_freed_memory
 
 
-def run_tool(function: Callable, args: Namespace) -> None:
-    """Call a tool's function; a UserError becomes one line, from the first process of a machine."""
+def run_tool(function: Callable | str, args: Namespace) -> None:
+    """Call a tool's function; a UserError becomes one line, from the first process of a machine.
+
+    Args:
+        function: itself, or ``package.module:name``: --help and slips are answered at once that way,
+            since the libraries take ten seconds to import.
+        args: of the function.
+    """
     keep_freed_memory()
     try:
-        function(**vars(args))
+        call = resolve_name(function) if isinstance(function, str) else function
+        call(**vars(args))
     except UserError as error:
         local_rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
         # What went wrong in one process alone, that one says.

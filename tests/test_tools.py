@@ -15,10 +15,11 @@ from mmconvnext.apis import train
 from tests.conftest import REPO
 from tests.processes import call
 
+TOOLS = sorted((REPO / 'tools').glob('*.py'))
 DIGITS = 'configs/digits/convnext-atto_1xb48_digits.py'
 
 
-@pytest.mark.parametrize('tool', sorted((REPO / 'tools').glob('*.py')), ids=lambda tool: tool.name)
+@pytest.mark.parametrize('tool', TOOLS, ids=lambda tool: tool.name)
 def test_every_tool_can_be_started_and_explains_itself(tool, monkeypatch, capsys):
     assert os.access(tool, os.X_OK)
     monkeypatch.setattr(sys, 'argv', [str(tool), '--help'])
@@ -26,6 +27,17 @@ def test_every_tool_can_be_started_and_explains_itself(tool, monkeypatch, capsys
         runpy.run_path(str(tool), run_name='__main__')
     assert ended.value.code == 0
     assert 'usage' in capsys.readouterr().out
+
+
+def test_help_comes_without_importing_torch():
+    """Which takes seconds, and our own modules and mmpretrain as many more."""
+    for tool in TOOLS:
+        if tool.name == 'convert.py':  # lists the formats
+            continue
+        done = call('python', '-X', 'importtime', tool, '--help')
+        imported = {line.rpartition('|')[2].strip() for line in done.stderr.splitlines()}
+        assert 'argparse' in imported
+        assert not imported & {'torch', 'mmpretrain', 'mmconvnext.apis'}, tool
 
 
 @pytest.mark.parametrize(

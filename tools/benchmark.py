@@ -3,7 +3,6 @@
 
 import argparse
 
-from mmconvnext.benchmark.comparison import compare
 from mmconvnext.command_line import run_tool
 
 
@@ -29,4 +28,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool(compare, parse_args())
+    run_tool('mmconvnext.benchmark.comparison:compare', parse_args())

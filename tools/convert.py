@@ -3,7 +3,7 @@
 
 import argparse
 
-from mmconvnext.checkpoints import FORMATS, convert
+from mmconvnext.checkpoints import FORMATS
 from mmconvnext.command_line import add_trust_checkpoint, add_weights, run_tool
 
 
@@ -27,4 +27,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool(convert, parse_args())
+    run_tool('mmconvnext.checkpoints:convert', parse_args())

@@ -6,7 +6,6 @@ Classifiers name the image, detectors its objects with boxes and masks, segmente
 
 import argparse
 
-from mmconvnext.apis.infer import infer
 from mmconvnext.command_line import add_optimize, add_trust_checkpoint, run_tool
 
 
@@ -35,4 +34,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool(infer, parse_args())
+    run_tool('mmconvnext.apis.infer:infer', parse_args())

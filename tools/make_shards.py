@@ -4,7 +4,6 @@
 import argparse
 
 from mmconvnext.command_line import run_tool
-from mmconvnext.datasets.shard_writing import make_shards
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,4 +18,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool(make_shards, parse_args())
+    run_tool('mmconvnext.datasets.shard_writing:make_shards', parse_args())

@@ -6,9 +6,6 @@ from pathlib import Path
 
 from mmconvnext.command_line import run_tool
 from mmconvnext.errors import UserError
-from mmconvnext.visualization.accuracy import plot_accuracy
-from mmconvnext.zoo.markdown import write_page
-from mmconvnext.zoo.throughput import measure
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,12 +31,18 @@ def parse_args() -> argparse.Namespace:
 
 def main(out: Path | None, check: bool, chart: bool, **options) -> None:
     if options.pop('measure'):
+        from mmconvnext.zoo.throughput import measure
+
         measure(out, **options)
     elif options:
         raise UserError(f'--{next(iter(options)).replace("_", "-")} goes with --measure')
     elif chart:
+        from mmconvnext.visualization.accuracy import plot_accuracy
+
         plot_accuracy(out)
     else:
+        from mmconvnext.zoo.markdown import write_page
+
         write_page(out, check)
 
 

@@ -4,7 +4,6 @@
 import argparse
 
 from mmconvnext.command_line import add_cfg_options, add_trust_checkpoint, run_tool
-from mmconvnext.visualization.predictions import plot_predictions
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,4 +21,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool(plot_predictions, parse_args())
+    run_tool('mmconvnext.visualization.predictions:plot_predictions', parse_args())

@@ -4,7 +4,6 @@
 import argparse
 
 from mmconvnext.command_line import run_tool
-from mmconvnext.visualization.runs import plot_runs
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,4 +14,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool(plot_runs, parse_args())
+    run_tool('mmconvnext.visualization.runs:plot_runs', parse_args())

@@ -3,7 +3,6 @@
 
 import argparse
 
-from mmconvnext.checkpoints.publishing import publish
 from mmconvnext.command_line import add_trust_checkpoint, run_tool
 
 
@@ -16,4 +15,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool(publish, parse_args())
+    run_tool('mmconvnext.checkpoints.publishing:publish', parse_args())

@@ -4,8 +4,6 @@
 import argparse
 
 from mmconvnext.command_line import add_trust_checkpoint, run_tool
-from mmconvnext.zoo.entries import MODEL_INDEX
-from mmconvnext.zoo.reproduce import reproduce
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,7 +18,7 @@ def parse_args() -> argparse.Namespace:
         help='table; rows that are in it already are not measured again',
     )
     parser.add_argument(
-        '--model-index', default=MODEL_INDEX, help='of another zoo; default: the one of this package'
+        '--model-index', default=argparse.SUPPRESS, help='of another zoo; default: the one of this package'
     )
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--num-workers', type=int, default=4)
@@ -29,4 +27,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool(reproduce, parse_args())
+    run_tool('mmconvnext.zoo.reproduce:reproduce', parse_args())

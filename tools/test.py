@@ -3,7 +3,6 @@
 
 import argparse
 
-from mmconvnext.apis import evaluate
 from mmconvnext.command_line import (
     add_cfg_options,
     add_optimize,
@@ -40,4 +39,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool(evaluate, parse_args())
+    run_tool('mmconvnext.apis:evaluate', parse_args())

@@ -3,8 +3,6 @@
 
 import argparse
 
-from mmconvnext.apis import train
-from mmconvnext.apis.distributed import ENGINES
 from mmconvnext.command_line import add_cfg_options, add_trust_checkpoint, run_tool
 
 
@@ -48,12 +46,13 @@ def parse_args() -> argparse.Namespace:
     add_trust_checkpoint(parser)
     parser.add_argument(
         '--distributed',
-        choices=ENGINES,
-        help='how to spread the training over processes, see docs/training.md; default ddp as torch has it',
+        metavar='ENGINE',
+        help='how to spread the training over processes: ddp as torch has it (the default), fsdp or '
+        'deepspeed, see docs/training.md',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     return parser.parse_args()
 
 
 if __name__ == '__main__':
-    run_tool(train, parse_args())
+    run_tool('mmconvnext.apis:train', parse_args())

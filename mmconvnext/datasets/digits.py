@@ -2,7 +2,6 @@
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
-from sklearn.datasets import load_digits
 
 from ..errors import UserError
 from ..registry import DATASETS
@@ -31,6 +30,8 @@ class Digits(BaseDataset):
         super().__init__(ann_file='', **kwargs)
 
     def load_data_list(self) -> list[dict]:
+        from sklearn.datasets import load_digits  # takes a second
+
         images, labels = load_digits(return_X_y=True)
         held_out = np.zeros(len(labels), dtype=bool)
         for digit in range(10):
