@@ -16,6 +16,7 @@ from rich.table import Table
 from ..errors import UserError
 from ..models import ARCHS
 from ..paths import MIM
+from .chart import plot_bars
 from .contenders import Condition, check_sameness, contender, installed_contenders
 from .timing import conditions_on, speed, time_interleaved
 
@@ -33,6 +34,7 @@ def compare(
     rounds: int = 7,
     quick: bool = False,
     out: str | Path | None = None,
+    plot: str | Path | None = None,
 ) -> None:
     """Measure our network and its peers in turns, print the ratios and append rows to a file.
 
@@ -47,6 +49,7 @@ def compare(
         rounds: timings of each contender, at least 2.
         quick: one network, one image and eight, few rounds: three minutes on two cores.
         out: JSON lines, appended; default: the file of this repository.
+        plot: image file for bars of these measurements.
 
     Raises:
         UserError: no such network or contender, or a form of ours that is not right.
@@ -58,6 +61,7 @@ def compare(
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     out = RESULTS if out is None else Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
+    measured = []
     for case in product(arch, mode, dtype, batch):
         condition = Condition(*case, size, device)
         if condition.mode == 'inference':
@@ -66,7 +70,11 @@ def compare(
         show(condition, rows)
         with out.open('a') as file:
             file.writelines(json.dumps(row) + '\n' for row in rows)
+        measured.append((condition, rows))
     print(f'Appended to {out}')
+    if plot is not None:
+        plot_bars(measured, plot)
+        print(f'Drew {plot}')
 
 
 def check(arch: Iterable[str], contenders: Iterable[str], rounds: int) -> None:

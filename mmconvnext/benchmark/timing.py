@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from datetime import date
 from math import ceil
 from pathlib import Path
+from random import Random
 from statistics import quantiles
 from time import perf_counter
 
@@ -19,16 +20,18 @@ SHORTEST_TIMING = 0.2
 def time_interleaved(cases: dict[Hashable, Callable], rounds: int) -> dict[Hashable, list[float]]:
     """Seconds of one call, once a round for each case.
 
-    In turns, so that whatever else the machine does at a time falls on all cases alike.
+    In turns, so that whatever else the machine does at a time falls on all cases alike; and each round in
+    another order, since a case may slow down the next: threads of some runtimes go on spinning.
     """
     repeats = {}
     for case, call in cases.items():
         call()  # warms up caches, and picks algorithms on a GPU
         repeats[case] = ceil(SHORTEST_TIMING / time(call))
     seconds = {case: [] for case in cases}
+    order = Random(0)
     for _ in range(rounds):
-        for case, call in cases.items():
-            seconds[case].append(time(call, repeats[case]))
+        for case in order.sample(list(cases), len(cases)):
+            seconds[case].append(time(cases[case], repeats[case]))
     return seconds
 
 

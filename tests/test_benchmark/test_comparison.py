@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from mmconvnext.benchmark import comparison, contenders, timing
 from mmconvnext.benchmark.comparison import compare
@@ -37,7 +38,9 @@ def test_rows_hold_speed_memory_and_conditions(mode, tmp_path, capsys):
         contenders=names,
         rounds=2,
         out=tmp_path / 'new/rows.jsonl',
+        plot=tmp_path / 'bars.png',
     )
+    assert Image.open(tmp_path / 'bars.png').width == 960
     rows = [json.loads(line) for line in (tmp_path / 'new/rows.jsonl').read_text().splitlines()]
     # torchvision has no atto, and the form for inference does not train.
     left = [n for n in names if n.startswith(('mmc', 'timm')) and (mode, n) != ('training', names[1])]

@@ -6,13 +6,15 @@ from mmconvnext.benchmark import timing
 from mmconvnext.benchmark.timing import conditions_on, speed, time_interleaved
 
 
-def test_cases_take_turns(monkeypatch):
+def test_cases_take_turns_in_changing_order(monkeypatch):
     monkeypatch.setattr(timing, 'SHORTEST_TIMING', 1e-12)
     calls = []
     cases = {name: lambda name=name: calls.append(name) for name in 'abc'}
-    times = time_interleaved(cases, rounds=3)
-    assert {name: len(seconds) for name, seconds in times.items()} == dict(a=3, b=3, c=3)
-    assert ''.join(calls[-9:]) == 'abcabcabc'
+    times = time_interleaved(cases, rounds=9)
+    assert {name: len(seconds) for name, seconds in times.items()} == dict(a=9, b=9, c=9)
+    rounds = [''.join(calls[-27:][start : start + 3]) for start in range(0, 27, 3)]
+    assert {''.join(sorted(each)) for each in rounds} == {'abc'}
+    assert len(set(rounds)) > 3  # each is behind each
 
 
 def test_short_calls_are_repeated(monkeypatch):
