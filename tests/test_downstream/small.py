@@ -17,6 +17,7 @@ def detection(folder, root, *, iterations, batch, lr=1e-3):
     file.write_text(f"""
 _base_ = '{DETECTION}'
 metainfo = dict(classes={CLASSES})
+proposals = dict(nms_pre=300, max_per_img=100)
 norm = dict(type='GN', num_groups=8)  # without one, heads learn slowly from nothing
 model = dict(
     backbone=dict({ATTO}),
@@ -29,9 +30,9 @@ model = dict(
         mask_roi_extractor=dict(out_channels=64),
         mask_head=dict(in_channels=64, conv_out_channels=64, num_convs=2, num_classes=3, norm_cfg=norm),
     ),
-    train_cfg=dict(
-        rpn_proposal=dict(nms_pre=300, max_per_img=100), rcnn=dict(sampler=dict(num=64))
-    ),
+    # In tests as many proposals as in training: more would be of a kind that it has not seen.
+    train_cfg=dict(rpn_proposal=proposals, rcnn=dict(sampler=dict(num=64))),
+    test_cfg=dict(rpn=proposals),
 )
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -10,7 +10,7 @@ from tests.test_downstream.small import detection, segmentation
 @pytest.mark.slow
 def test_mask_rcnn_finds_boxes_and_masks(tmp_path):
     data = write_coco(tmp_path / 'data', count=16)
-    runner = train(detection(tmp_path, data, iterations=900, batch=2, lr=2e-3), work_dir=str(tmp_path / 'w'))
+    runner = train(detection(tmp_path, data, iterations=800, batch=2, lr=2e-3), work_dir=str(tmp_path / 'w'))
     for kind in ('bbox', 'segm'):
         assert runner.message_hub.get_scalar(f'val/coco/{kind}_mAP_50').current() >= 0.8
 
