@@ -22,7 +22,9 @@ def parse_args() -> argparse.Namespace:
         help='as "mmconvnext optimized" "timm compiled"; default all installed ones but the compiled',
     )
     parser.add_argument('--rounds', type=int, default=7, help='timings of each')
-    parser.add_argument('--quick', action='store_true', help='three minutes: one network, few rounds')
+    parser.add_argument(
+        '--quick', action='store_true', help='three minutes: one network, few rounds, no memory'
+    )
     parser.add_argument('--out', metavar='FILE', help='JSON lines; default those of this repository')
     parser.add_argument('--plot', metavar='FILE', help='image for bars of these measurements')
     return parser.parse_args()

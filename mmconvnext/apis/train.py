@@ -69,6 +69,7 @@ def train(
     if amp:
         use_amp(cfg)
     leave_out_amp_without_gpu(cfg)
+    use_fused_adamw(cfg)
     if accumulate and auto_scale_lr:
         raise UserError(
             "--accumulate keeps the recipe's batch and its learning rate, --auto-scale-lr scales the rate to "
@@ -110,6 +111,16 @@ def leave_out_amp_without_gpu(cfg: Config) -> None:
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             settings.pop(key, None)
         print_log('Training in fp32: there is no GPU for mixed precision.', 'current', logging.WARNING)
+
+
+def use_fused_adamw(cfg: Config) -> None:
+    """Let AdamW take its step in one pass over the parameters, unless the config chooses otherwise.
+
+    On a CPU torch's default makes ten passes, parameter by parameter: a fifth of a training step of Atto.
+    """
+    optimizer = cfg.optim_wrapper.optimizer
+    if optimizer.type == 'AdamW' and not any(key in optimizer for key in ('foreach', 'capturable')):
+        optimizer.setdefault('fused', True)
 
 
 def enable_auto_scale_lr(cfg: Config) -> None:

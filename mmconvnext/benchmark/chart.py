@@ -43,9 +43,13 @@ def draw(chart: Axes, condition: Condition, rows: list[dict]) -> None:
     colours = [OURS if row['contender'].startswith('mmconvnext') else THEIRS for row in rows]
     names = [row['contender'] for row in rows]
     bars = chart.barh(names, speeds, xerr=spread, color=colours, error_kw=dict(lw=1, capsize=2))
-    labels = [f'{row["images_per_second"]:.3g} /s, {row["peak_mib"]:,.0f} MiB' for row in rows]
-    chart.bar_label(bars, labels, padding=6, fontsize=8)
+    chart.bar_label(bars, map(label, rows), padding=6, fontsize=8)
     chart.set_title(str(condition), loc='left', fontsize=10)
     chart.set_xlim(0, 1.35 * max(row['upper_quartile'] for row in rows))
     chart.tick_params(labelsize=8)
     chart.spines[['top', 'right']].set_visible(False)
+
+
+def label(row: dict) -> str:
+    speed = f'{row["images_per_second"]:.3g}'
+    return speed if row['peak_mib'] is None else f'{speed}, {row["peak_mib"]:,.0f} MiB'

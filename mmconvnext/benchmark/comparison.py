@@ -47,7 +47,7 @@ def compare(
         contenders: library and form, as ``timm eager``; default: all whose library is installed, without
             the compiled ones, whose compilation takes minutes.
         rounds: timings of each contender, at least 2.
-        quick: one network, one image and eight, few rounds: three minutes on two cores.
+        quick: one network, one image and eight, few rounds and no memory: three minutes on two cores.
         out: JSON lines, appended; default: the file of this repository.
         plot: image file for bars of these measurements.
 
@@ -66,7 +66,7 @@ def compare(
         condition = Condition(*case, size, device)
         if condition.mode == 'inference':
             check_sameness(condition)
-        rows = measure(condition, contenders, rounds)
+        rows = measure(condition, contenders, rounds, memory=not quick)
         show(condition, rows)
         with out.open('a') as file:
             file.writelines(json.dumps(row) + '\n' for row in rows)
@@ -91,8 +91,10 @@ def check(arch: Iterable[str], contenders: Iterable[str], rounds: int) -> None:
         raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
 
 
-def measure(condition: Condition, contenders: Iterable[str], rounds: int) -> list[dict]:
-    """A row for each contender that can do this."""
+def measure(
+    condition: Condition, contenders: Iterable[str], rounds: int, *, memory: bool = True
+) -> list[dict]:
+    """A row for each contender that can do this; its peak memory takes a new process, and a while."""
     cases = {}
     for name in contenders:
         try:
@@ -108,7 +110,7 @@ def measure(condition: Condition, contenders: Iterable[str], rounds: int) -> lis
             contender=name,
             **asdict(condition),
             **speed(times, condition.batch),
-            peak_mib=peak_memory(name, condition),
+            peak_mib=peak_memory(name, condition) if memory else None,
             rounds=rounds,
             conditions=conditions,
         )
@@ -160,6 +162,6 @@ def show(condition: Condition, rows: list[dict]) -> None:
             f'{row["images_per_second"]:.4g}',
             f'{row["lower_quartile"]:.4g}-{row["upper_quartile"]:.4g}',
             f'{row["images_per_second"] / best:.2f}' if best else '',
-            f'{row["peak_mib"]:,.0f}',
+            '' if row['peak_mib'] is None else f'{row["peak_mib"]:,.0f}',
         )
     Console(width=100).print(table)
