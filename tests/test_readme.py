@@ -88,6 +88,14 @@ RUNS = {
     'tools/test.py convnext_atto.d2_in1k convnext_atto.d2_in1k': (
         '{} --cfg-options test_dataloader.num_workers=0 test_dataloader.batch_size=2'
     ),
+    'tools/infer.py photos --model convnext_atto.d2_in1k --optimize fp32': '{}',
+    'tools/test.py convnext_atto.d2_in1k convnext_atto.d2_in1k --optimize fp32': (
+        '{} --cfg-options test_dataloader.num_workers=0 test_dataloader.batch_size=2'
+    ),
+    'tools/benchmark.py --quick --plot work_dirs/speed.png': (
+        '{} --arch atto --size 32 --mode inference --contenders "mmconvnext optimized" "timm eager" '
+        '--out work_dirs/rows.jsonl'
+    ),
     f'tools/train.py {PETS_CONFIG} --data-root data/pets': (
         f'{{}} --cfg-options load_from=None {SMALL_NET} '
         'train_dataloader.batch_size=8 val_dataloader.batch_size=8 train_cfg.max_epochs=1 '

@@ -20,7 +20,7 @@ from .chart import plot_bars
 from .contenders import Condition, check_sameness, contender, installed_contenders
 from .timing import conditions_on, speed, time_interleaved
 
-RESULTS = MIM.resolve() / 'tools/benchmarks/results/comparison.jsonl'
+RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/comparison.jsonl'
 
 
 def compare(
