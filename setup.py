@@ -24,7 +24,7 @@ setup(
     package_data={
         'mmconvnext': [
             *('.mim/*.yml', '.mim/configs/*/*.yml', '.mim/tools/*', '.mim/tools/benchmarks/*.py'),
-            '.mim/tools/benchmarks/results/*.json',
+            '.mim/tools/benchmarks/results/*.json*',
             *('.mim/configs/*/*.py', '.mim/configs/*/*/*.py'),
         ]
     },
