@@ -12,12 +12,14 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..ops.dispatch import channels_last
 from ..registry import MODELS
 from .activations import build_activation
 from .archs import LAYER_NORM, resolve_arch
+from .fusion import can_fuse, fused_mlp
 from .inference import InferenceConvNeXt
 from .layer_depth import layer_depth
-from .layers import GRN, build_norm
+from .layers import GRN, DepthwiseConv2d, build_norm
 from .pretrained import check_pretrained
 from .stem import build_stem
 
@@ -67,15 +69,7 @@ class ConvNeXtBlock(BaseModule):
         hidden = int(mlp_ratio * channels)
         pointwise = nn.Linear if linear_pw_conv else partial(nn.Conv2d, kernel_size=1)
 
-        self.depthwise_conv = nn.Conv2d(
-            channels,
-            channels,
-            kernel_size,
-            padding=dilation * (kernel_size // 2),
-            dilation=dilation,
-            groups=channels,
-            bias=conv_bias,
-        )
+        self.depthwise_conv = DepthwiseConv2d(channels, kernel_size, dilation, conv_bias)
         self.norm = build_norm(norm_cfg, channels)
         self.pointwise_conv1 = pointwise(channels, hidden)
         self.act = build_activation(act_cfg)
@@ -99,6 +93,8 @@ class ConvNeXtBlock(BaseModule):
 
     def _forward(self, x: Tensor) -> Tensor:
         y = self.depthwise_conv(x)
+        if can_fuse(self, y):
+            return fused_mlp(self, y, x)
         y = self._linear_mlp(y) if self.linear_pw_conv else self._conv_mlp(y)
         return x + self.drop_path(y)
 
@@ -305,6 +301,7 @@ class ConvNeXt(BaseModule):
                 f'the image is {x.shape[2]} x {x.shape[3]} pixels; this ConvNeXt needs at least '
                 f'{self.min_input_size} in both directions: resize the image or lower stem_patch_size'
             )
+        x = channels_last(x)
         maps = {}
         for i, (downsample, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
             x = downsample(x)

@@ -7,7 +7,8 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from ..ops.mlp import InferenceMLP
+from ..ops.inference_mlp import InferenceMLP
+from .fusion import rows_of
 from .layers import GRN, LayerNorm2d
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
@@ -109,8 +110,3 @@ class Response(nn.Module):
         response = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         relative = response / (response.mean(dim=-1, keepdim=True) + self.eps)
         return x.mul_(torch.addcmul(torch.ones_like(relative), self.gamma, relative))
-
-
-def rows_of(x: Tensor) -> Tensor:
-    """(N, C, H, W) as (N, H * W, C), contiguous: a view if channels come last in memory."""
-    return x.movedim(1, -1).flatten(1, 2).contiguous()

@@ -1,8 +1,36 @@
-"""The layers that ConvNeXt adds to torch.nn: norms over channels, and GRN."""
+"""The layers that ConvNeXt adds to torch.nn: its depthwise convolution, norms over channels, and GRN."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..ops.depthwise_conv import depthwise_conv
+
+
+class DepthwiseConv2d(nn.Conv2d):
+    """Convolution of every channel by itself that keeps the size of the map.
+
+    Args:
+        channels: C.
+        kernel_size: odd.
+        dilation: distance of the kernel's taps in pixels.
+        bias: whether there is one.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, dilation: int, bias: bool):
+        super().__init__(
+            channels,
+            channels,
+            kernel_size,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            groups=channels,
+            bias=bias,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) -> (N, C, H, W)."""
+        return depthwise_conv(x, self.weight, self.bias, self.dilation[0])
 
 
 class LayerNorm2d(nn.LayerNorm):

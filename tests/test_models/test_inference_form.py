@@ -5,7 +5,7 @@ import torch
 
 from mmconvnext.models import ConvNeXt
 from mmconvnext.models.inference import optimized
-from mmconvnext.ops import mlp
+from mmconvnext.ops import inference_mlp as mlp
 from tests.conftest import TINY_ARCH
 from tests.peers import randomize
 
@@ -61,8 +61,7 @@ def test_input_is_left_as_it_is():
 
 
 def test_large_maps_in_parts_are_those_of_one_piece(monkeypatch):
-    monkeypatch.setattr(mlp, 'FEWEST_ROWS', 50)
-    monkeypatch.setattr(mlp, 'HIDDEN_BYTES', 1)
+    monkeypatch.setattr(mlp, 'rows_at_once', lambda _: 50)
     for settings in (VARIANTS['v1'], VARIANTS['v2']):
         backbone = build(**settings).eval()
         images = torch.randn(5, 3, 96, 64)

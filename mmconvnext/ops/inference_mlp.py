@@ -5,13 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .block_mlp import FEWEST_ROWS, rows_at_once
+
 # torch's compiler calls these operators, too. They multiply by weights in a layout of oneDNN's own, and
 # compute activation and addition on the way out.
 ONEDNN = torch.ops.mkldnn
-# Rows at once on a CPU: as many as leave their hidden values, of this many bytes, in the cache, but
-# enough of them for a matrix product to pay.
-HIDDEN_BYTES = 3 << 19
-FEWEST_ROWS = 2048
 
 
 class InferenceMLP(nn.Module):
@@ -61,7 +59,7 @@ class InferenceMLP(nn.Module):
             x, out = (rows.view(-1, 1, rows.shape[-1]) for rows in (x, residual))
         else:
             out = residual
-        rows = max(FEWEST_ROWS, HIDDEN_BYTES // self.bias1.nbytes) if self.on_cpu else x[..., 0].numel()
+        rows = rows_at_once(self.bias1) if self.on_cpu else x[..., 0].numel()
         images = max(1, rows // x.shape[1])
         for part in zip(x.split(images), out.split(images), strict=True):
             self._add(*part)

@@ -1,0 +1,69 @@
+"""When the MLP of a block can be computed as one operation, and how."""
+
+import torch
+from mmcv.cnn.bricks import DropPath
+from torch import Tensor, nn
+
+from ..ops.block_mlp import Constants, Weights, block_mlp
+from ..ops.dispatch import plain_torch
+from .layers import GRN, LayerNorm2d
+
+# Exactly these: a subclass, as of LoRA or quantization, computes something else.
+FUSED_TYPES = dict(
+    norm=(LayerNorm2d,),
+    pointwise_conv1=(nn.Linear,),
+    act=(nn.GELU,),
+    grn=(GRN, type(None)),
+    pointwise_conv2=(nn.Linear,),
+    drop_path=(DropPath, nn.Identity),
+)
+# Below so many hidden values its calls cost more than the memory it saves.
+FEWEST_HIDDEN_VALUES = 1 << 20
+HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
+
+
+def can_fuse(block: nn.Module, x: Tensor) -> bool:
+    """Whether it pays behind the depthwise convolution's x (N, C, H, W), and nobody would see it.
+
+    Nobody would if the modules are our own and have no hooks.
+    """
+    if plain_torch() or x.device.type not in ('cpu', 'cuda'):
+        return False
+    modules = [getattr(block, name) for name in FUSED_TYPES]
+    return (
+        all(type(module) in types for module, types in zip(modules, FUSED_TYPES.values(), strict=True))
+        and x[:, 0].numel() * block.pointwise_conv1.out_features >= FEWEST_HIDDEN_VALUES
+        and not any(getattr(module, hooks) for module in modules if module for hooks in HOOKS)
+    )
+
+
+def fused_mlp(block: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
+    """The block behind its depthwise convolution x (N, C, H, W), added to the residual (N, C, H, W)."""
+    norm, linear1, grn, linear2 = block.norm, block.pointwise_conv1, block.grn, block.pointwise_conv2
+    grn_weights = (None, None) if grn is None else (grn.gamma, grn.beta)
+    out = block_mlp(
+        rows_of(x),
+        rows_of(residual),
+        image_scale(block.drop_path, x),
+        Constants(norm.eps, block.act.approximate, 0.0 if grn is None else grn.eps),
+        Weights(
+            *(norm.weight, norm.bias, linear1.weight, linear1.bias),
+            *(*grn_weights, linear2.weight, linear2.bias, block.gamma),
+        ),
+    )
+    return out.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def image_scale(drop_path: nn.Module, x: Tensor) -> Tensor | None:
+    """What ``DropPath`` would multiply the images of x by (N,), from the same random numbers."""
+    if not isinstance(drop_path, DropPath) or not drop_path.training:
+        return None
+    keep = 1 - drop_path.drop_prob
+    # In bfloat16 the rates would be rounded to parts of 128.
+    draws = torch.rand((len(x), 1, 1, 1), device=x.device)
+    return (keep + draws).floor().flatten() / keep
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """(N, C, H, W) as (N, H * W, C), contiguous: a view if channels come last in memory."""
+    return x.movedim(1, -1).flatten(1, 2).contiguous()

@@ -1,0 +1,318 @@
+"""The second half of a block, residual included, with half the memory of its separate operations.
+
+The backward pass gets the input and the hidden values in front of the activation. It computes norm and
+activation again, which costs little beside the matrix products. On a CPU both passes go in parts that
+stay in the cache, and leave out the images that drop path leaves out.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+# Rows at once on a CPU: as many as leave their hidden values, of this many bytes, in the cache, but
+# enough of them for a matrix product to pay.
+HIDDEN_BYTES = 3 << 19
+FEWEST_ROWS = 2048
+
+ATEN = torch.ops.aten
+
+
+class Weights(NamedTuple):
+    """Of the norm, the two linear layers, GRN (or None) and layer scale (or None).
+
+    Shapes: ``w1`` (hidden, C), ``w2`` (C, hidden); ``b1``, ``grn_gamma``, ``grn_beta`` (hidden,); the
+    others (C,).
+    """
+
+    norm_weight: Tensor
+    norm_bias: Tensor
+    w1: Tensor
+    b1: Tensor
+    grn_gamma: Tensor | None
+    grn_beta: Tensor | None
+    w2: Tensor
+    b2: Tensor
+    gamma: Tensor | None
+
+
+class Constants(NamedTuple):
+    """``gelu`` is ``none`` for the exact function, or ``tanh``."""
+
+    norm_eps: float
+    gelu: str
+    grn_eps: float = 0.0
+
+
+def reference(
+    x: Tensor, residual: Tensor, image_scale: Tensor | None, constants: Constants, weights: Weights
+) -> Tensor:
+    """residual + image_scale * gamma * linear2(grn(gelu(linear1(layer_norm(x))))).
+
+    Args:
+        x: (N, rows, C).
+        residual: (N, rows, C).
+        image_scale: (N,), of drop path: 0 or 1 / (1 - rate); None: 1.
+        constants: see there.
+        weights: see there.
+
+    Returns:
+        (N, rows, C).
+    """
+    w = weights
+    y = F.layer_norm(x, w.norm_bias.shape, w.norm_weight, w.norm_bias, constants.norm_eps)
+    y = F.gelu(F.linear(y, w.w1, w.b1), approximate=constants.gelu)
+    if w.grn_gamma is not None:
+        y = y + w.grn_gamma * (y * relative_response(y, constants.grn_eps)[1]) + w.grn_beta
+    y = F.linear(y, w.w2, w.b2)
+    if w.gamma is not None:
+        y = y * w.gamma
+    if image_scale is not None:
+        y = y * image_scale[:, None, None]
+    return residual + y
+
+
+def relative_response(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Norms of the channels of x (N, rows, C), and these over their mean: (N, 1, C) each."""
+    response = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact(x))
+    return response, response / (response.mean(dim=-1, keepdim=True) + eps)
+
+
+def rows_at_once(hidden_bias: Tensor) -> int:
+    """Of a part on a CPU."""
+    return max(FEWEST_ROWS, HIDDEN_BYTES // hidden_bias.nbytes)
+
+
+def exact(x: Tensor) -> torch.dtype:
+    """For sums of many."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def block_mlp(
+    x: Tensor, residual: Tensor, image_scale: Tensor | None, constants: Constants, weights: Weights
+) -> Tensor:
+    """``reference`` of contiguous x and residual."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        lower = {name: getattr(weights, name).to(dtype) for name in ('w1', 'b1', 'w2', 'b2')}
+        weights = weights._replace(**lower)
+    with torch.autocast(device, enabled=False):
+        return BlockMLP.apply(x, residual, image_scale, constants, *weights)
+
+
+class BlockMLP(torch.autograd.Function):
+    """``reference`` and its gradients, in parts."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x: Tensor,
+        residual: Tensor,
+        image_scale: Tensor | None,
+        constants: Constants,
+        *weights: Tensor | None,
+    ) -> Tensor:
+        w = Weights(*weights)
+        parts = Parts(x, image_scale, w)
+        base = parts.take(residual)
+        out = torch.empty_like(base, dtype=torch.result_type(base, w.b2 if w.gamma is None else w.gamma))
+        remembered = []
+        for x_part, base_part, out_part, scale in zip(
+            parts.split(parts.take(x)), parts.split(base), parts.split(out), parts.scales, strict=True
+        ):
+            y, hidden = forward_part(x_part, constants, w)
+            for factor in (w.gamma, scale):
+                y = y if factor is None else y * factor
+            torch.add(base_part, y, out=out_part)
+            if any(ctx.needs_input_grad):
+                remembered.append(hidden)
+        ctx.constants = constants
+        ctx.save_for_backward(x, image_scale, *weights, *remembered)
+        return out if parts.kept is None else residual.to(out.dtype).index_copy(0, parts.kept, out)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, image_scale, *tensors = ctx.saved_tensors
+        w, remembered = Weights(*tensors[: len(Weights._fields)]), tensors[len(Weights._fields) :]
+        wanted = (ctx.needs_input_grad[0], *ctx.needs_input_grad[4:])
+        if torch.is_grad_enabled():  # the gradients are to be differentiated in turn
+            of_x, *of_weights = differentiable(grad, x, image_scale, ctx.constants, w, wanted)
+            return of_x, grad, None, None, *of_weights
+        parts = Parts(x, image_scale, w)
+        totals = Totals(w) if any(wanted[1:]) else None
+        of_x = torch.empty_like(parts.take(x))
+        for x_part, grad_part, out_part, scale, hidden in zip(
+            *(parts.split(rows) for rows in (parts.take(x), parts.take(grad.contiguous()), of_x)),
+            parts.scales,
+            remembered,
+            strict=True,
+        ):
+            grad_part = grad_part if scale is None else grad_part * scale
+            out_part.copy_(backward_part(x_part, grad_part, hidden, ctx.constants, w, totals))
+        if parts.kept is not None:
+            of_x = torch.zeros_like(x).index_copy_(0, parts.kept, of_x)
+        return of_x, grad, None, None, *(totals.gradients() if totals else [None] * len(w))
+
+
+class Parts:
+    """How (N, rows, C) is gone through.
+
+    Args:
+        x: decides on size and device.
+        image_scale: as of ``reference``.
+        w: see there.
+
+    Attributes:
+        kept: numbers of the images that are not left out; None: all.
+        scales: of each part, to multiply it by; None: 1.
+    """
+
+    def __init__(self, x: Tensor, image_scale: Tensor | None, w: Weights):
+        # A GPU's host would have to wait for the numbers.
+        leaves_out = image_scale is not None and x.is_cpu and not image_scale.all()
+        self.kept = image_scale.nonzero().flatten() if leaves_out else None
+        # Without GRN rows know nothing of each other: each is an image of its own.
+        self.by_row = w.grn_gamma is None
+        rows = rows_at_once(w.b1) if x.is_cpu else x[..., 0].numel()
+        self.size = max(1, rows // (1 if self.by_row else x.shape[1]))
+        if image_scale is None:
+            self.scales = [None] * len(self.split(x))
+        else:
+            self.scales = self.split(self.take(image_scale[:, None, None].expand(*x.shape[:2], 1)))
+
+    def take(self, rows: Tensor) -> Tensor:
+        """The images that are not left out."""
+        return rows if self.kept is None else rows[self.kept]
+
+    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Views (images, rows, C)."""
+        return (rows.flatten(0, 1).unsqueeze(1) if self.by_row else rows).split(self.size)
+
+
+def forward_part(x: Tensor, constants: Constants, w: Weights) -> tuple[Tensor, Tensor]:
+    """Without scales and residual (images, rows, C), and what the activation gets (rows, hidden)."""
+    hidden = torch.addmm(w.b1, normed(x, constants, w)[0], w.w1.t())
+    h = F.gelu(hidden, approximate=constants.gelu)
+    if w.grn_gamma is not None:
+        h = h.unflatten(0, x.shape[:2])
+        relative = relative_response(h, constants.grn_eps)[1]
+        h = torch.addcmul(w.grn_beta, h, 1 + w.grn_gamma * relative).flatten(0, 1).to(hidden.dtype)
+    return torch.addmm(w.b2, h, w.w2.t()).view(x.shape), hidden
+
+
+def backward_part(
+    x: Tensor, grad: Tensor, hidden: Tensor, constants: Constants, w: Weights, totals: 'Totals | None'
+) -> Tensor:
+    """Gradient of x; those of the weights are added to the totals.
+
+    Args:
+        x: (images, rows, C).
+        grad: of the layer-scaled output, (images, rows, C).
+        hidden: from ``forward_part``.
+        constants: see there.
+        w: see there.
+        totals: None: they are not wanted.
+    """
+    h = F.gelu(hidden, approximate=constants.gelu)
+    if w.grn_gamma is not None:
+        images = h.unflatten(0, x.shape[:2])
+        response, relative = relative_response(images, constants.grn_eps)
+        factor = 1 + w.grn_gamma * relative
+        h = torch.addcmul(w.grn_beta, images, factor).flatten(0, 1).to(hidden.dtype)
+    of_y = (grad if w.gamma is None else grad * w.gamma).to(w.w2.dtype).flatten(0, 1)
+    of_h = of_y @ w.w2
+    if totals:
+        totals.add_product('w2', grad.to(w.w2.dtype).flatten(0, 1), h)
+        totals.add('b2', grad.sum((0, 1), dtype=exact(grad)))
+    if w.grn_gamma is not None:
+        of_h = of_h.view(images.shape)
+        of_factor = (of_h * images).sum(1, keepdim=True, dtype=exact(of_h))
+        if totals:
+            totals.add('grn_gamma', (of_factor * relative).sum((0, 1)))
+            totals.add('grn_beta', of_h.sum((0, 1), dtype=exact(of_h)))
+        # relative = response / (mean response + eps), and a norm's gradient is the unit vector
+        mean = response.mean(-1, keepdim=True) + constants.grn_eps
+        of_relative = of_factor * w.grn_gamma
+        of_response = (of_relative - (of_relative * relative).mean(-1, keepdim=True)) / mean
+        unit = of_response / response.masked_fill(response == 0, torch.inf)
+        of_h = torch.addcmul(of_h * factor, images, unit).flatten(0, 1).to(hidden.dtype)
+    of_hidden = ATEN.gelu_backward(of_h, hidden, approximate=constants.gelu)
+    norm, mean, rstd = normed(x, constants, w)
+    if totals:
+        totals.add_product('w1', of_hidden, norm)
+        totals.add('b1', of_hidden.sum(0, dtype=exact(of_hidden)))
+    of_norm = (of_hidden @ w.w1).to(w.norm_weight.dtype).view(x.shape)
+    of_x, of_norm_weight, of_norm_bias = ATEN.native_layer_norm_backward(
+        of_norm,
+        x.to(of_norm.dtype),
+        w.norm_weight.shape,
+        mean,
+        rstd,
+        w.norm_weight,
+        w.norm_bias,
+        [True, bool(totals), bool(totals)],
+    )
+    if totals:
+        totals.add('norm_weight', of_norm_weight)
+        totals.add('norm_bias', of_norm_bias)
+    return of_x
+
+
+def normed(x: Tensor, constants: Constants, w: Weights) -> tuple[Tensor, Tensor, Tensor]:
+    """x (images, rows, C) behind LayerNorm, (images * rows, C) in the linear layers' dtype; mean, 1 / std."""
+    y, mean, rstd = ATEN.native_layer_norm(
+        x.to(w.norm_weight.dtype), w.norm_weight.shape, w.norm_weight, w.norm_bias, constants.norm_eps
+    )
+    return y.flatten(0, 1).to(w.w1.dtype), mean, rstd
+
+
+class Totals:
+    """Sums of the weights' gradients over the parts, at least in float32.
+
+    Those of the second linear layer are taken without layer scale, whose gradient follows from them.
+    """
+
+    def __init__(self, w: Weights):
+        self.w, self.sums = w, {}
+
+    def add(self, name: str, gradient: Tensor) -> None:
+        if name in self.sums:
+            self.sums[name] += gradient
+        else:
+            self.sums[name] = gradient.to(exact(gradient))
+
+    def add_product(self, name: str, grad: Tensor, x: Tensor) -> None:
+        """grad (rows, out) and x (rows, in) of a linear layer."""
+        if name in self.sums and grad.dtype == self.sums[name].dtype:
+            self.sums[name].addmm_(grad.t(), x)
+        else:
+            self.add(name, grad.t() @ x)
+
+    def gradients(self) -> list[Tensor | None]:
+        """In the order of the weights."""
+        w, sums = self.w, self.sums
+        if w.gamma is not None:
+            sums['gamma'] = (sums['w2'] * w.w2).sum(1) + sums['b2'] * w.b2
+            sums['w2'] *= w.gamma[:, None]
+            sums['b2'] *= w.gamma
+        return [
+            None if tensor is None else sums[name].to(tensor.dtype) for name, tensor in w._asdict().items()
+        ]
+
+
+def differentiable(
+    grad: Tensor,
+    x: Tensor,
+    image_scale: Tensor | None,
+    constants: Constants,
+    w: Weights,
+    wanted: tuple[bool, ...],
+) -> list[Tensor | None]:
+    """Gradients of x and the weights, of which torch knows how they came about."""
+    out = reference(x, torch.zeros_like(x), image_scale, constants, w)
+    inputs = [tensor for tensor, is_wanted in zip((x, *w), wanted, strict=True) if is_wanted]
+    found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
+    return [next(found) if is_wanted else None for is_wanted in wanted]
