@@ -20,6 +20,9 @@ def parse_args() -> argparse.Namespace:
         'auto: start anew if there is none',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument(
+        '--compile', action='store_true', help="let torch's compiler fuse the backbone's operations"
+    )
     parser.add_argument('--no-validate', action='store_true', help='leave out validation')
     parser.add_argument(
         '--auto-scale-lr',

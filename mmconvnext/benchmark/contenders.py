@@ -126,20 +126,20 @@ def contender(name: str, condition: Condition) -> Callable[[], object]:
     if library in RUNTIMES:
         return runtime(library, condition, images)
     model = build(library, condition.arch).to(device, memory_format=torch.channels_last)
+    if form == 'compiled':
+        model.compile()
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=condition.dtype == 'bf16')
     if condition.mode == 'training':
         if form == 'optimized':
             raise LookupError('this form is for inference')
-        step = training_step(model, images, autocast)
-        return torch.compile(step) if form == 'compiled' else step
+        return training_step(model, images, autocast)
     model.eval()
     if form == 'optimized':
         model.backbone = model.backbone.optimize_for_inference(DTYPES[condition.dtype])
-    run = torch.compile(model) if form == 'compiled' else model
 
     def infer() -> Tensor:
         with torch.inference_mode(), autocast:
-            return run(images)
+            return model(images)
 
     return infer
 
