@@ -16,6 +16,8 @@ from ..models.inference import DTYPES
 
 CLASSES = 1000
 V2 = dict(use_grn=True, layer_scale_init_value=0.0)
+# Stochastic depth in training, official README of ConvNeXt; the others here are trained without.
+DROP_PATH_RATES = {'tiny': 0.1, 'small': 0.4, 'base': 0.5, 'large': 0.5}
 # How each library is run; ours come first.
 FORMS = {
     'mmconvnext': ('eager', 'compiled', 'optimized'),
@@ -83,18 +85,23 @@ def build(library: str, name: str) -> nn.Module:
     """
     v2, arch = name.startswith('v2-'), name.removeprefix('v2-')
     sizes = {key: ARCHS[arch][key] for key in ('depths', 'channels')}
+    rate = DROP_PATH_RATES.get(name, 0.0)
+    settings = dict(V2 if v2 else {}, drop_path_rate=rate)
     if library == 'mmconvnext':
-        return Classifier(ConvNeXt(arch, **(V2 if v2 else {})), sizes['channels'][-1])
+        return Classifier(ConvNeXt(arch, **settings), sizes['channels'][-1])
     if library == 'mmpretrain':
         from mmpretrain.models import ConvNeXt as MMPretrainConvNeXt
 
-        return Classifier(MMPretrainConvNeXt(sizes, **(V2 if v2 else {})), sizes['channels'][-1])
+        return Classifier(MMPretrainConvNeXt(sizes, **settings), sizes['channels'][-1])
     if library == 'transformers':
         import transformers
 
         prefix = f'ConvNext{"V2" if v2 else ""}'
         config = getattr(transformers, f'{prefix}Config')(
-            depths=list(sizes['depths']), hidden_sizes=list(sizes['channels']), num_labels=CLASSES
+            depths=list(sizes['depths']),
+            hidden_sizes=list(sizes['channels']),
+            num_labels=CLASSES,
+            drop_path_rate=rate,
         )
         return Logits(getattr(transformers, f'{prefix}ForImageClassification')(config))
     if library == 'torchvision':
@@ -102,11 +109,13 @@ def build(library: str, name: str) -> nn.Module:
 
         if v2 or f'convnext_{arch}' not in list_models():
             raise LookupError(f'torchvision has no {name}')
-        return get_model(f'convnext_{arch}', num_classes=CLASSES)
+        return get_model(f'convnext_{arch}', num_classes=CLASSES, stochastic_depth_prob=rate)
     from timm.models.convnext import ConvNeXt as TimmConvNeXt
 
     settings = dict(use_grn=True, ls_init_value=None) if v2 else {}
-    return TimmConvNeXt(depths=sizes['depths'], dims=sizes['channels'], num_classes=CLASSES, **settings)
+    return TimmConvNeXt(
+        depths=sizes['depths'], dims=sizes['channels'], num_classes=CLASSES, drop_path_rate=rate, **settings
+    )
 
 
 def contender(name: str, condition: Condition) -> Callable[[], object]:

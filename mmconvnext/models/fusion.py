@@ -40,28 +40,37 @@ def can_fuse(block: nn.Module, x: Tensor) -> bool:
 def fused_mlp(block: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
     """The block behind its depthwise convolution x (N, C, H, W), added to the residual (N, C, H, W)."""
     norm, linear1, grn, linear2 = block.norm, block.pointwise_conv1, block.grn, block.pointwise_conv2
-    grn_weights = (None, None) if grn is None else (grn.gamma, grn.beta)
+    kept, scale = draw(block.drop_path, x)
     out = block_mlp(
         rows_of(x),
         rows_of(residual),
-        image_scale(block.drop_path, x),
-        Constants(norm.eps, block.act.approximate, 0.0 if grn is None else grn.eps),
+        kept,
+        Constants(norm.eps, block.act.approximate, 0.0 if grn is None else grn.eps, scale),
         Weights(
-            *(norm.weight, norm.bias, linear1.weight, linear1.bias),
-            *(*grn_weights, linear2.weight, linear2.bias, block.gamma),
+            norm.weight,
+            norm.bias,
+            linear1.weight,
+            linear1.bias,
+            None if grn is None else grn.gamma,
+            None if grn is None else grn.beta,
+            linear2.weight,
+            linear2.bias,
+            block.gamma,
         ),
     )
     return out.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
-def image_scale(drop_path: nn.Module, x: Tensor) -> Tensor | None:
-    """What ``DropPath`` would multiply the images of x by (N,), from the same random numbers."""
+def draw(drop_path: nn.Module, x: Tensor) -> tuple[Tensor | None, float]:
+    """Numbers of the images of x that ``DropPath`` lets pass (None: all), and by what it multiplies them.
+
+    Drawn where the host knows them at once: it could not wait for a GPU to tell it.
+    """
     if not isinstance(drop_path, DropPath) or not drop_path.training:
-        return None
-    keep = 1 - drop_path.drop_prob
-    # In bfloat16 the rates would be rounded to parts of 128.
-    draws = torch.rand((len(x), 1, 1, 1), device=x.device)
-    return (keep + draws).floor().flatten() / keep
+        return None, 1.0
+    kept = (torch.rand(len(x), device='cpu') >= drop_path.drop_prob).nonzero().flatten()
+    numbers = None if len(kept) == len(x) else kept.to(x.device, non_blocking=True)
+    return numbers, 1 / (1 - drop_path.drop_prob)
 
 
 def rows_of(x: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """The second half of a block, residual included, with half the memory of its separate operations.
 
 The backward pass gets the input and the hidden values in front of the activation. It computes norm and
-activation again, which costs little beside the matrix products. On a CPU both passes go in parts that
-stay in the cache, and leave out the images that drop path leaves out.
+activation again, which costs little beside the matrix products. Images that drop path leaves out are
+left out, and on a CPU both passes go in parts that stay in the cache.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -39,22 +40,34 @@ class Weights(NamedTuple):
 
 
 class Constants(NamedTuple):
-    """``gelu`` is ``none`` for the exact function, or ``tanh``."""
+    """Of the function.
+
+    Attributes:
+        norm_eps: of LayerNorm.
+        gelu: ``none`` for the exact function, or ``tanh``.
+        grn_eps: of GRN.
+        scale: of what is added to the residual, beside layer scale; drop path's 1 / (1 - rate).
+    """
 
     norm_eps: float
     gelu: str
     grn_eps: float = 0.0
+    scale: float = 1.0
+
+    def factor(self, gamma: Tensor | None) -> Tensor | float:
+        """Both scales."""
+        return self.scale if gamma is None else gamma * self.scale
 
 
 def reference(
-    x: Tensor, residual: Tensor, image_scale: Tensor | None, constants: Constants, weights: Weights
+    x: Tensor, residual: Tensor, kept: Tensor | None, constants: Constants, weights: Weights
 ) -> Tensor:
-    """residual + image_scale * gamma * linear2(grn(gelu(linear1(layer_norm(x))))).
+    """residual + scale * gamma * linear2(grn(gelu(linear1(layer_norm(x))))).
 
     Args:
         x: (N, rows, C).
         residual: (N, rows, C).
-        image_scale: (N,), of drop path: 0 or 1 / (1 - rate); None: 1.
+        kept: numbers of the images to which it is added, the others stay as they are; None: all.
         constants: see there.
         weights: see there.
 
@@ -62,16 +75,15 @@ def reference(
         (N, rows, C).
     """
     w = weights
-    y = F.layer_norm(x, w.norm_bias.shape, w.norm_weight, w.norm_bias, constants.norm_eps)
+    y = x if kept is None else x[kept]
+    y = F.layer_norm(y, w.norm_bias.shape, w.norm_weight, w.norm_bias, constants.norm_eps)
     y = F.gelu(F.linear(y, w.w1, w.b1), approximate=constants.gelu)
     if w.grn_gamma is not None:
         y = y + w.grn_gamma * (y * relative_response(y, constants.grn_eps)[1]) + w.grn_beta
-    y = F.linear(y, w.w2, w.b2)
-    if w.gamma is not None:
-        y = y * w.gamma
-    if image_scale is not None:
-        y = y * image_scale[:, None, None]
-    return residual + y
+    y = F.linear(y, w.w2, w.b2) * constants.factor(w.gamma)
+    if kept is None:
+        return residual + y
+    return residual.index_add(0, kept, y.to(residual.dtype))
 
 
 def relative_response(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -91,7 +103,7 @@ def exact(x: Tensor) -> torch.dtype:
 
 
 def block_mlp(
-    x: Tensor, residual: Tensor, image_scale: Tensor | None, constants: Constants, weights: Weights
+    x: Tensor, residual: Tensor, kept: Tensor | None, constants: Constants, weights: Weights
 ) -> Tensor:
     """``reference`` of contiguous x and residual."""
     device = x.device.type
@@ -100,7 +112,7 @@ def block_mlp(
         lower = {name: getattr(weights, name).to(dtype) for name in ('w1', 'b1', 'w2', 'b2')}
         weights = weights._replace(**lower)
     with torch.autocast(device, enabled=False):
-        return BlockMLP.apply(x, residual, image_scale, constants, *weights)
+        return BlockMLP.apply(x, residual, kept, constants, *weights)
 
 
 class BlockMLP(torch.autograd.Function):
@@ -111,50 +123,42 @@ class BlockMLP(torch.autograd.Function):
         ctx: FunctionCtx,
         x: Tensor,
         residual: Tensor,
-        image_scale: Tensor | None,
+        kept: Tensor | None,
         constants: Constants,
         *weights: Tensor | None,
     ) -> Tensor:
         w = Weights(*weights)
-        parts = Parts(x, image_scale, w)
+        parts = Parts(x, kept, w)
         base = parts.take(residual)
         out = torch.empty_like(base, dtype=torch.result_type(base, w.b2 if w.gamma is None else w.gamma))
         remembered = []
-        for x_part, base_part, out_part, scale in zip(
-            parts.split(parts.take(x)), parts.split(base), parts.split(out), parts.scales, strict=True
-        ):
+        for x_part, base_part, out_part in parts.of(parts.take(x), base, out):
             y, hidden = forward_part(x_part, constants, w)
-            for factor in (w.gamma, scale):
-                y = y if factor is None else y * factor
-            torch.add(base_part, y, out=out_part)
+            torch.add(base_part, y * constants.factor(w.gamma), out=out_part)
             if any(ctx.needs_input_grad):
                 remembered.append(hidden)
         ctx.constants = constants
-        ctx.save_for_backward(x, image_scale, *weights, *remembered)
-        return out if parts.kept is None else residual.to(out.dtype).index_copy(0, parts.kept, out)
+        ctx.save_for_backward(x, kept, *weights, *remembered)
+        return out if kept is None else residual.to(out.dtype).index_copy(0, kept, out)
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, image_scale, *tensors = ctx.saved_tensors
+        x, kept, *tensors = ctx.saved_tensors
         w, remembered = Weights(*tensors[: len(Weights._fields)]), tensors[len(Weights._fields) :]
         wanted = (ctx.needs_input_grad[0], *ctx.needs_input_grad[4:])
         if torch.is_grad_enabled():  # the gradients are to be differentiated in turn
-            of_x, *of_weights = differentiable(grad, x, image_scale, ctx.constants, w, wanted)
+            of_x, *of_weights = differentiable(grad, x, kept, ctx.constants, w, wanted)
             return of_x, grad, None, None, *of_weights
-        parts = Parts(x, image_scale, w)
+        parts = Parts(x, kept, w)
         totals = Totals(w) if any(wanted[1:]) else None
         of_x = torch.empty_like(parts.take(x))
-        for x_part, grad_part, out_part, scale, hidden in zip(
-            *(parts.split(rows) for rows in (parts.take(x), parts.take(grad.contiguous()), of_x)),
-            parts.scales,
-            remembered,
-            strict=True,
-        ):
-            grad_part = grad_part if scale is None else grad_part * scale
+        of_parts = parts.of(parts.take(x), parts.take(grad.contiguous()), of_x)
+        for (x_part, grad_part, out_part), hidden in zip(of_parts, remembered, strict=True):
             out_part.copy_(backward_part(x_part, grad_part, hidden, ctx.constants, w, totals))
-        if parts.kept is not None:
-            of_x = torch.zeros_like(x).index_copy_(0, parts.kept, of_x)
-        return of_x, grad, None, None, *(totals.gradients() if totals else [None] * len(w))
+        if kept is not None:
+            of_x = torch.zeros_like(x).index_copy_(0, kept, of_x)
+        of_weights = totals.gradients(ctx.constants) if totals else [None] * len(w)
+        return of_x, grad, None, None, *of_weights
 
 
 class Parts:
@@ -162,38 +166,30 @@ class Parts:
 
     Args:
         x: decides on size and device.
-        image_scale: as of ``reference``.
+        kept: as of ``reference``.
         w: see there.
-
-    Attributes:
-        kept: numbers of the images that are not left out; None: all.
-        scales: of each part, to multiply it by; None: 1.
     """
 
-    def __init__(self, x: Tensor, image_scale: Tensor | None, w: Weights):
-        # A GPU's host would have to wait for the numbers.
-        leaves_out = image_scale is not None and x.is_cpu and not image_scale.all()
-        self.kept = image_scale.nonzero().flatten() if leaves_out else None
+    def __init__(self, x: Tensor, kept: Tensor | None, w: Weights):
+        self.kept = kept
         # Without GRN rows know nothing of each other: each is an image of its own.
         self.by_row = w.grn_gamma is None
         rows = rows_at_once(w.b1) if x.is_cpu else x[..., 0].numel()
         self.size = max(1, rows // (1 if self.by_row else x.shape[1]))
-        if image_scale is None:
-            self.scales = [None] * len(self.split(x))
-        else:
-            self.scales = self.split(self.take(image_scale[:, None, None].expand(*x.shape[:2], 1)))
 
     def take(self, rows: Tensor) -> Tensor:
-        """The images that are not left out."""
+        """The images that are kept."""
         return rows if self.kept is None else rows[self.kept]
 
-    def split(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Views (images, rows, C)."""
-        return (rows.flatten(0, 1).unsqueeze(1) if self.by_row else rows).split(self.size)
+    def of(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Views (images, rows, C) of parts of all tensors."""
+        if self.by_row:
+            tensors = [rows.flatten(0, 1).unsqueeze(1) for rows in tensors]
+        return zip(*(rows.split(self.size) for rows in tensors), strict=True)
 
 
 def forward_part(x: Tensor, constants: Constants, w: Weights) -> tuple[Tensor, Tensor]:
-    """Without scales and residual (images, rows, C), and what the activation gets (rows, hidden)."""
+    """Without scale and residual (images, rows, C), and what the activation gets (rows, hidden)."""
     hidden = torch.addmm(w.b1, normed(x, constants, w)[0], w.w1.t())
     h = F.gelu(hidden, approximate=constants.gelu)
     if w.grn_gamma is not None:
@@ -210,7 +206,7 @@ def backward_part(
 
     Args:
         x: (images, rows, C).
-        grad: of the layer-scaled output, (images, rows, C).
+        grad: of the scaled output, (images, rows, C).
         hidden: from ``forward_part``.
         constants: see there.
         w: see there.
@@ -222,7 +218,7 @@ def backward_part(
         response, relative = relative_response(images, constants.grn_eps)
         factor = 1 + w.grn_gamma * relative
         h = torch.addcmul(w.grn_beta, images, factor).flatten(0, 1).to(hidden.dtype)
-    of_y = (grad if w.gamma is None else grad * w.gamma).to(w.w2.dtype).flatten(0, 1)
+    of_y = (grad * constants.factor(w.gamma)).to(w.w2.dtype).flatten(0, 1)
     of_h = of_y @ w.w2
     if totals:
         totals.add_product('w2', grad.to(w.w2.dtype).flatten(0, 1), h)
@@ -272,7 +268,7 @@ def normed(x: Tensor, constants: Constants, w: Weights) -> tuple[Tensor, Tensor,
 class Totals:
     """Sums of the weights' gradients over the parts, at least in float32.
 
-    Those of the second linear layer are taken without layer scale, whose gradient follows from them.
+    Those of the second linear layer are taken without the scales; that of layer scale follows from them.
     """
 
     def __init__(self, w: Weights):
@@ -291,13 +287,15 @@ class Totals:
         else:
             self.add(name, grad.t() @ x)
 
-    def gradients(self) -> list[Tensor | None]:
+    def gradients(self, constants: Constants) -> list[Tensor | None]:
         """In the order of the weights."""
         w, sums = self.w, self.sums
+        factor = constants.factor(w.gamma)
         if w.gamma is not None:
-            sums['gamma'] = (sums['w2'] * w.w2).sum(1) + sums['b2'] * w.b2
-            sums['w2'] *= w.gamma[:, None]
-            sums['b2'] *= w.gamma
+            sums['gamma'] = ((sums['w2'] * w.w2).sum(1) + sums['b2'] * w.b2) * constants.scale
+            factor = factor[:, None]
+        sums['b2'] *= constants.factor(w.gamma)
+        sums['w2'] *= factor
         return [
             None if tensor is None else sums[name].to(tensor.dtype) for name, tensor in w._asdict().items()
         ]
@@ -306,13 +304,13 @@ class Totals:
 def differentiable(
     grad: Tensor,
     x: Tensor,
-    image_scale: Tensor | None,
+    kept: Tensor | None,
     constants: Constants,
     w: Weights,
     wanted: tuple[bool, ...],
 ) -> list[Tensor | None]:
     """Gradients of x and the weights, of which torch knows how they came about."""
-    out = reference(x, torch.zeros_like(x), image_scale, constants, w)
+    out = reference(x, torch.zeros_like(x), kept, constants, w)
     inputs = [tensor for tensor, is_wanted in zip((x, *w), wanted, strict=True) if is_wanted]
     found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
     return [next(found) if is_wanted else None for is_wanted in wanted]
