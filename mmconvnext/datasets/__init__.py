@@ -1,8 +1,10 @@
 from .. import _quiet  # noqa: F401, before all that imports mmpretrain
+from .augmentation import PackInputs, RandomErasing, RandomFlip, RandomResizedCrop
 from .batches import ReplayableBatches
 from .digits import Digits
 from .image_folder import ImageFolder
 from .preprocessing import Preprocessing
+from .rand_augment import RandAugment
 from .shards import Shards
 from .synthetic import Synthetic
 from .transforms import FloorCenterCrop
@@ -11,7 +13,12 @@ __all__ = [
     'Digits',
     'FloorCenterCrop',
     'ImageFolder',
+    'PackInputs',
     'Preprocessing',
+    'RandAugment',
+    'RandomErasing',
+    'RandomFlip',
+    'RandomResizedCrop',
     'ReplayableBatches',
     'Shards',
     'Synthetic',

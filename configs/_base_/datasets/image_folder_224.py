@@ -7,26 +7,12 @@ load = dict(type='LoadImageFromFile')
 train_pipeline = [
     load,
     # At least a third of the image: the 8 % of ImageNet's recipe often miss what a small class is about.
-    dict(
-        type='RandomResizedCrop',
-        scale=224,
-        crop_ratio_range=(0.35, 1.0),
-        backend='pillow',
-        interpolation='bicubic',
-    ),
+    dict(type='mmconvnext.RandomResizedCrop', scale=224, crop_ratio_range=(0.35, 1.0)),
     # Take it out where left and right matter, as in text.
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='mmconvnext.RandomFlip'),
     # About half the strength of ImageNet's recipe: pre-trained features need less, short runs bear less.
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        magnitude_level=5,
-        magnitude_std=0.5,
-        total_level=10,
-        hparams=dict(interpolation='bicubic', pad_val=[104, 116, 124]),
-    ),
-    dict(type='PackInputs'),
+    dict(type='mmconvnext.RandAugment', magnitude=5, magnitude_std=0.5),
+    dict(type='mmconvnext.PackInputs'),
 ]
 test_pipeline = [
     load,

@@ -7,34 +7,12 @@ grey, noise = rgb_mean[::-1], rgb_std[::-1]
 
 load = dict(type='LoadImageFromFile')
 augment = [
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    # rand-m9-mstd0.5-inc1: two of timm's operations at magnitude 9 +- 0.5
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        total_level=10,
-        hparams=dict(interpolation='bicubic', pad_val=[104, 116, 124]),
-    ),
-    # Noise around the mean before normalisation is timm's mode 'pixel' after it.
-    dict(
-        type='RandomErasing',
-        mode='rand',
-        erase_prob=0.25,
-        min_area_ratio=0.02,
-        max_area_ratio=1 / 3,
-        fill_color=grey,
-        fill_std=noise,
-    ),
-    dict(type='PackInputs'),
+    dict(type='mmconvnext.RandomFlip'),
+    dict(type='mmconvnext.RandAugment', magnitude=9, magnitude_std=0.5),  # rand-m9-mstd0.5-inc1
+    dict(type='mmconvnext.RandomErasing', mean=grey, std=noise),
+    dict(type='mmconvnext.PackInputs'),
 ]
-train_pipeline = [
-    load,
-    dict(type='RandomResizedCrop', scale=224, interpolation='bicubic', backend='pillow'),
-    *augment,
-]
+train_pipeline = [load, dict(type='mmconvnext.RandomResizedCrop', scale=224), *augment]
 
 test_pipeline = [
     load,

@@ -1,11 +1,7 @@
 # ImageNet-1K at 512 px. Official datasets.py; evaluation: the whole image warped to 512 x 512.
 _base_ = 'imagenet_224.py'
 
-train_pipeline = [
-    _base_.load,
-    dict(type='RandomResizedCrop', scale=512, backend='pillow', interpolation='bicubic'),
-    *_base_.augment,
-]
+train_pipeline = [_base_.load, dict(type='mmconvnext.RandomResizedCrop', scale=512), *_base_.augment]
 test_pipeline = [
     _base_.load,
     dict(type='Resize', scale=(512, 512), backend='pillow', interpolation='bicubic'),

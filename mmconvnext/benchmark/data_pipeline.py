@@ -1,0 +1,204 @@
+"""What tools/benchmarks/data_pipeline.py does: how fast a core makes training images out of files."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import timm
+import torch
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from mmpretrain import __version__ as mmpretrain_version
+from mmpretrain.registry import TRANSFORMS
+from PIL import Image
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ..apis.config import read_config
+from ..errors import UserError
+from ..paths import CONFIGS, MIM
+from .timing import conditions_on, speed, time_interleaved
+
+RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/data_pipeline.jsonl'
+HEIGHT, WIDTH, QUALITY = 375, 500, 90  # many of ImageNet's images have this size
+IMAGES = 32
+OURS = 'mmconvnext'
+
+
+def mmpretrain_steps(mean: list[float], std: list[float]) -> list[dict]:
+    """The official augmentation out of mmpretrain's transforms, as in its configs of ConvNeXt.
+
+    Args:
+        mean: of the BGR channels.
+        std: the same.
+    """
+    return [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomResizedCrop', scale=224, backend='pillow', interpolation='bicubic'),
+        dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+        dict(
+            type='RandAugment',
+            policies='timm_increasing',
+            num_policies=2,
+            magnitude_level=9,
+            magnitude_std=0.5,
+            total_level=10,
+            hparams=dict(interpolation='bicubic', pad_val=[round(value) for value in mean]),
+        ),
+        dict(
+            type='RandomErasing',
+            mode='rand',
+            erase_prob=0.25,
+            min_area_ratio=0.02,
+            max_area_ratio=1 / 3,
+            fill_color=mean,
+            fill_std=std,
+        ),
+        dict(type='PackInputs'),
+    ]
+
+
+def pipelines() -> dict[str, Callable[[str], torch.Tensor | np.ndarray]]:
+    """By name, from the path of a file to (3, 224, 224); and what they all begin with."""
+    cfg = read_config(CONFIGS / '_base_/datasets/imagenet_224.py')
+    upstream = mmpretrain_steps(cfg.grey, cfg.noise)
+    official = timm_pipeline(use_prefetcher=False)
+    return {
+        OURS: openmmlab_pipeline(cfg.train_pipeline),
+        'mmpretrain': openmmlab_pipeline(upstream),
+        'timm': official,
+        # timm's loader with prefetching leaves them to the GPU.
+        'timm without erasing and normalising': timm_pipeline(use_prefetcher=True),
+        'decoding alone': cv2.imread,
+    }
+
+
+def openmmlab_pipeline(steps: list[dict]) -> Callable[[str], torch.Tensor]:
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        transforms = Compose([TRANSFORMS.build(step) for step in steps])
+    return lambda path: transforms(dict(img_path=path, gt_label=0, sample_idx=0))['inputs']
+
+
+def timm_pipeline(*, use_prefetcher: bool) -> Callable[[str], torch.Tensor]:
+    """With the settings of the official datasets.py."""
+    transform = timm.data.create_transform(
+        224,
+        is_training=True,
+        use_prefetcher=use_prefetcher,
+        auto_augment='rand-m9-mstd0.5-inc1',
+        interpolation='bicubic',
+        re_prob=0.25,
+        re_mode='pixel',
+        re_count=1,
+    )
+
+    def run(path: str) -> torch.Tensor:
+        while True:
+            try:
+                return transform(Image.open(path).convert('RGB'))
+            except ValueError as error:  # one image in 600
+                if 'bits must be between' not in str(error):  # Pillow 13 does not posterize to 0 bits
+                    raise
+
+    return run
+
+
+def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> None:
+    """Measure our training pipeline and those of the peers in turns, on one thread; print and append rows.
+
+    Args:
+        rounds: timings of each, at least 2.
+        out: JSON lines, appended; default: the file of this repository.
+
+    Raises:
+        UserError: too few rounds.
+    """
+    if rounds < 2:
+        raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
+    out = RESULTS if out is None else Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as folder, one_thread():
+        paths = make_images(Path(folder))
+        cases = {name: over(pipeline, paths) for name, pipeline in pipelines().items()}
+        seconds = time_interleaved(cases, rounds)
+        conditions = dict(
+            conditions_on(torch.device('cpu')),
+            timm=timm.__version__,
+            mmpretrain=mmpretrain_version,
+            opencv=cv2.__version__,
+        )
+        kilobytes = round(sum(Path(path).stat().st_size for path in paths) / IMAGES / 1000)
+    rows = [
+        dict(
+            contender=name,
+            height=HEIGHT,
+            width=WIDTH,
+            kilobytes=kilobytes,
+            **speed(times, IMAGES),
+            rounds=rounds,
+            conditions=conditions,
+        )
+        for name, times in seconds.items()
+    ]
+    show(rows)
+    with out.open('a') as file:
+        file.writelines(json.dumps(row) + '\n' for row in rows)
+    print(f'Appended to {out}')
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As in a worker of a dataloader."""
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1), cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads[0]), cv2.setNumThreads(threads[1])
+
+
+def make_images(folder: Path) -> list[str]:
+    """Files with the spectrum of photographs, about as large as ImageNet's."""
+    draw = np.random.default_rng(0)
+    rows, columns = np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)
+    frequency = np.hypot(rows, columns)
+    frequency[0, 0] = np.inf  # no mean
+
+    def clouds() -> np.ndarray:
+        # Amplitudes fall by about 1 / f: Field 1987, "Relations between the statistics of natural images".
+        noise = np.fft.rfft2(draw.standard_normal((HEIGHT, WIDTH))) / frequency**1.1
+        grey = np.fft.irfft2(noise, (HEIGHT, WIDTH))
+        return grey / grey.std()
+
+    paths = [str(folder / f'{number}.jpg') for number in range(IMAGES)]
+    for path in paths:
+        light = clouds()
+        image = np.stack([128 + 50 * light + 20 * clouds() for _ in range(3)], axis=-1)
+        cv2.imwrite(path, image.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return paths
+
+
+def over(pipeline: Callable, paths: list[str]) -> Callable[[], None]:
+    def run() -> None:
+        for path in paths:
+            pipeline(path)
+
+    return run
+
+
+def show(rows: list[dict]) -> None:
+    """A table with our speed as a multiple of each."""
+    ours = next(row['images_per_second'] for row in rows if row['contender'] == OURS)
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ('', 'images/s', 'quartiles', 'ours is'):
+        table.add_column(column, justify='right' if column else 'left')
+    for row in rows:
+        speed = row['images_per_second']
+        quartiles = f'{row["lower_quartile"]:.4g}-{row["upper_quartile"]:.4g}'
+        table.add_row(row['contender'], f'{speed:.4g}', quartiles, f'{ours / speed:.2f} x')
+    Console(width=100).print(table)

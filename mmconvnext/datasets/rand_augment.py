@@ -1,0 +1,96 @@
+"""Which operations RandAugment chooses, and how strongly it applies them."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from ..registry import TRANSFORMS
+from . import image_operations as on_image
+
+# timm's rand_augment_transform, whose names end in "-inc1" for operations that grow with the magnitude.
+CHOSEN, PROBABILITY, FULL = 2, 0.5, 10
+FILL = 104, 116, 124  # what lies outside of an image: ImageNet's mean in BGR, as timm rounds it
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Of timm's ``_RAND_INCREASING_TRANSFORMS``.
+
+    Attributes:
+        apply: of ``image_operations``.
+        argument: from a strength in 0 to 1, negative in half of the cases if ``signed``; None: there is none.
+        signed: whether it goes in two directions.
+        uncovers: whether it needs a colour for what lies outside of the image.
+    """
+
+    apply: Callable[..., np.ndarray]
+    argument: Callable[[float], float] | None = None
+    signed: bool = False
+    uncovers: bool = False
+
+
+def enhancing(apply: Callable) -> Operation:
+    return Operation(apply, lambda strength: 1 + 0.9 * strength, signed=True)
+
+
+def moving(apply: Callable, most: float) -> Operation:
+    return Operation(apply, lambda strength: most * strength, signed=True, uncovers=True)
+
+
+OPERATIONS = (
+    Operation(on_image.auto_contrast),
+    Operation(on_image.equalize),
+    Operation(on_image.invert),
+    moving(on_image.rotate, 30),
+    Operation(on_image.posterize, lambda strength: 4 - int(4 * strength)),
+    Operation(on_image.solarize, lambda strength: 256 - int(256 * strength)),
+    Operation(on_image.solarize_add, lambda strength: int(110 * strength)),
+    enhancing(on_image.color),
+    enhancing(on_image.contrast),
+    enhancing(on_image.brightness),
+    enhancing(on_image.sharpness),
+    moving(on_image.shear_x, 0.3),
+    moving(on_image.shear_y, 0.3),
+    moving(on_image.translate_x, 0.45),
+    moving(on_image.translate_y, 0.45),
+)
+
+
+@TRANSFORMS.register_module()
+class RandAugment(BaseTransform):
+    """Two of timm's operations, drawn with replacement, each applied with probability 0.5.
+
+    ``rand-m9-mstd0.5-inc1`` of the official recipe, in integers and tables where mmpretrain's passes over
+    the image in floats. At magnitude 10 posterizing leaves no bits: the image becomes black, as with older
+    Pillow; with Pillow 13 timm's raises an error there. Draws from python's ``random``.
+
+    Needs and gives ``img``, (H, W, 3) uint8 in BGR.
+
+    Args:
+        magnitude: mean of the operations' strength, 0 to 10.
+        magnitude_std: its standard deviation.
+    """
+
+    def __init__(self, magnitude: float, magnitude_std: float):
+        self.magnitude, self.magnitude_std = magnitude, magnitude_std
+
+    def transform(self, results: dict) -> dict:
+        for operation in random.choices(OPERATIONS, k=CHOSEN):
+            if random.random() < PROBABILITY:
+                results['img'] = operation.apply(results['img'], *self.draw_arguments(operation))
+        return results
+
+    def draw_arguments(self, operation: Operation) -> list:
+        """What the operation takes beside the image."""
+        arguments = []
+        if operation.argument is not None:
+            magnitude = random.gauss(self.magnitude, self.magnitude_std)
+            strength = min(max(magnitude, 0), FULL) / FULL
+            backward = operation.signed and random.random() < 0.5
+            arguments.append(operation.argument(-strength if backward else strength))
+        if operation.uncovers:
+            arguments.append(FILL)
+        return arguments

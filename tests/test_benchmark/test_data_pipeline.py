@@ -1,0 +1,43 @@
+"""The benchmark of training pipelines: what it times is an image, and its rows say how."""
+
+import json
+
+import pytest
+import torch
+
+from mmconvnext.benchmark import data_pipeline, timing
+from mmconvnext.benchmark.data_pipeline import compare_pipelines, make_images, pipelines
+from mmconvnext.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch):
+    monkeypatch.setattr(timing, 'SHORTEST_TIMING', 1e-4)
+    monkeypatch.setattr(data_pipeline, 'IMAGES', 2)
+
+
+def test_files_are_as_large_as_imagenets_and_everybody_makes_images_of_them(tmp_path):
+    paths = make_images(tmp_path)
+    for path in paths:
+        assert 80_000 < (tmp_path / path).stat().st_size < 140_000  # ImageNet's have 110 kB
+        for name, pipeline in pipelines().items():
+            assert pipeline(path).shape == ((375, 500, 3) if name == 'decoding alone' else (3, 224, 224))
+
+
+def test_rows_hold_speed_and_conditions(tmp_path, capsys):
+    threads = torch.get_num_threads()
+    compare_pipelines(rounds=2, out=tmp_path / 'new/rows.jsonl')
+    rows = [json.loads(line) for line in (tmp_path / 'new/rows.jsonl').read_text().splitlines()]
+    assert [row['contender'].split()[0] for row in rows] == [
+        *('mmconvnext', 'mmpretrain', 'timm', 'timm', 'decoding')
+    ]
+    for row in rows:
+        assert row['lower_quartile'] <= row['images_per_second'] <= row['upper_quartile']
+        assert row['conditions']['threads'] == 1
+    assert 'ours is' in capsys.readouterr().out
+    assert torch.get_num_threads() == threads
+
+
+def test_spread_takes_two_rounds():
+    with pytest.raises(UserError, match='--rounds is 1; the spread'):
+        compare_pipelines(rounds=1)
