@@ -22,7 +22,9 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 class InterpretedFile(pytest.File):
     def collect(self):
-        yield InterpretedRun.from_parent(self, name='in_the_interpreter')
+        run = InterpretedRun.from_parent(self, name='in_the_interpreter')
+        run.add_marker('slow')
+        yield run
 
 
 class InterpretedRun(pytest.Item):

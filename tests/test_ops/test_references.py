@@ -1,5 +1,6 @@
 """The operators in plain torch, which the kernels are held to, against the layers of the network."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -9,6 +10,11 @@ from mmconvnext.ops.gelu import gelu, gelu_backward
 from mmconvnext.ops.grn import grn
 from mmconvnext.ops.layer_norm import layer_norm
 from mmconvnext.ops.residual import residual
+
+
+@pytest.fixture(autouse=True)
+def _plain_torch(monkeypatch):
+    monkeypatch.setenv('MMCONVNEXT_TRITON', '0')
 
 
 def test_block_is_made_of_the_operators():
