@@ -9,11 +9,12 @@ program; the programs' sums are then added in a fixed order.
 
 Bound: arithmetic. 49 multiply-adds in fp32 a value take an H200 (132 SMs x 128 lanes x 1.98 GHz) 1.46 ps;
 its 4 bytes in bf16 pass at 4.3 TB/s in 0.93 ps. No kernel on these units exceeds 64 % of the copy bandwidth.
-As compiled for Hopper by triton 3.9, a turn of the forward loop issues 704 instructions for 392 multiply-adds,
+As compiled for Hopper by triton 3.9, a turn of the forward loop issues 704 instructions for 392 of these, and
 one of the weights' gradient 1734 for 686: expect a third and a quarter of the copy bandwidth at best. The
 rest is mostly bf16 to fp32, masks and addresses: there is the room.
 
-Any odd kernel is right; the blocks are chosen for 7, and registers spill from about 9.
+Any odd kernel is right; the blocks are chosen for 7. From 9 on the sums of the weights' gradient do not fit
+the registers, and it is slow.
 """
 
 import torch

@@ -4,7 +4,7 @@ A program holds whole rows in registers, several where rows are short, so x is r
 reads x and dy once: each program walks over tiles of rows and keeps the sums of dweight and dbias in
 registers; the programs' sums are then added in a fixed order.
 
-Bound: copy bandwidth. Registers hold C up to 8192; beyond, they spill.
+Bound: copy bandwidth. Registers hold C up to 8192, compiled for Hopper; beyond, they may spill.
 """
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .launch import summing_programs
 
-# Values of a tile: 16 a thread with 4 warps.
+# Values of a tile, if a row is not longer.
 TILE = 2048
 
 
@@ -77,8 +77,9 @@ def _(dy: Tensor, x: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor) -> tupl
 
 
 def blocks(channels: int) -> dict[str, int]:
+    """Of a program, with the warps that get 16 values a thread."""
     block_c = triton.next_power_of_2(channels)
-    return dict(BLOCK_ROWS=max(1, TILE // block_c), BLOCK_C=block_c)
+    return dict(BLOCK_ROWS=max(1, TILE // block_c), BLOCK_C=block_c, num_warps=max(4, 4 * block_c // TILE))
 
 
 def save(ctx, inputs: tuple, output: tuple) -> None:
