@@ -1,0 +1,40 @@
+"""Which implementation an operator takes: Triton's kernel or plain torch."""
+
+import os
+import warnings
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+HAS_TRITON = find_spec('triton') is not None
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+# Obstacles that were named.
+SAID = set()
+
+
+def use_triton(x: Tensor) -> bool:
+    """Whether the kernels in ``ops/triton`` compute on x; asked for by ``MMCONVNEXT_TRITON=1``.
+
+    They run on CUDA, and on a CPU in Triton's interpreter (``TRITON_INTERPRET=1`` from the start).
+    """
+    # Opt-in, since no GPU has timed these kernels yet. Make them the default on CUDA, one by one, as rows of
+    # tools/benchmarks/kernels.py in tools/benchmarks/results/ show them ahead of plain and compiled torch.
+    if os.environ.get('MMCONVNEXT_TRITON') != '1':
+        return False
+    device = x.device.type
+    if device != 'cuda' and not (device == 'cpu' and os.environ.get('TRITON_INTERPRET') == '1'):
+        obstacle = f'a tensor on {device}; they run on CUDA'
+    elif x.dtype not in DTYPES:
+        obstacle = f'{x.dtype}; they compute in {", ".join(map(str, DTYPES))}'
+    elif not HAS_TRITON:
+        obstacle = 'this environment: triton is not installed'
+    else:
+        return True
+    if obstacle not in SAID:
+        SAID.add(obstacle)
+        warnings.warn(
+            f'MMCONVNEXT_TRITON=1, but its kernels are not for {obstacle}. Plain torch computes instead.',
+            stacklevel=3,
+        )
+    return False

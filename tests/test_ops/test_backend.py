@@ -1,0 +1,56 @@
+"""Kernels compute only where they were asked for and can; else plain torch does, and says so."""
+
+import sys
+import warnings
+from importlib import import_module
+
+import pytest
+import torch
+
+from mmconvnext.ops import backend
+from mmconvnext.ops.backend import use_triton
+
+
+@pytest.fixture(autouse=True)
+def _asked(monkeypatch):
+    monkeypatch.setenv('MMCONVNEXT_TRITON', '1')
+    monkeypatch.setenv('TRITON_INTERPRET', '1')
+    monkeypatch.setattr(backend, 'HAS_TRITON', True)
+    monkeypatch.setattr(backend, 'SAID', set())
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_kernels_compute_where_they_were_asked_for(dtype):
+    with warnings.catch_warnings(action='error'):
+        assert use_triton(torch.zeros(1, dtype=dtype))
+
+
+def test_plain_torch_computes_unasked(monkeypatch):
+    monkeypatch.delenv('MMCONVNEXT_TRITON')
+    with warnings.catch_warnings(action='error'):
+        assert not use_triton(torch.zeros(1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ('x', 'interpreted', 'installed', 'obstacle'),
+    [
+        (torch.zeros(1), False, True, 'a tensor on cpu; they run on CUDA'),
+        (torch.zeros(1, device='meta'), True, True, 'a tensor on meta'),
+        (torch.zeros(1, dtype=torch.float64), True, True, 'torch.float64; they compute in torch.float32'),
+        (torch.zeros(1), True, False, 'triton is not installed'),
+    ],
+)
+def test_fallback_is_named_once(monkeypatch, x, interpreted, installed, obstacle):
+    monkeypatch.setenv('TRITON_INTERPRET', '1' if interpreted else '0')
+    monkeypatch.setattr(backend, 'HAS_TRITON', installed)
+    with pytest.warns(UserWarning, match=f'{obstacle}.* Plain torch computes instead'):
+        assert not use_triton(x)
+    with warnings.catch_warnings(action='error'):
+        assert not use_triton(x)
+
+
+@pytest.mark.parametrize('name', ['gelu', 'grn', 'layer_norm', 'residual'])
+def test_operators_are_imported_without_triton(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, 'triton', None)
+    monkeypatch.delitem(sys.modules, f'mmconvnext.ops.{name}', raising=False)
+    import_module(f'mmconvnext.ops.{name}')

@@ -1,0 +1,13 @@
+"""The cases of tools/benchmarks/kernels.py, at the size of a stamp."""
+
+import pytest
+import torch
+
+from mmconvnext.benchmark.kernels import build, check
+
+
+@pytest.mark.parametrize('op', ['depthwise_conv', 'layer_norm', 'gelu', 'gelu_backward', 'grn', 'residual'])
+def test_case_passes_its_check(op, monkeypatch):
+    monkeypatch.setenv('MMCONVNEXT_TRITON', '0')  # as measure sets it
+    case = build(op, 2, 8, 2, torch.device('cpu'))
+    assert check(case, dict(triton=case.ours, torch=case.plain))['torch'] > 0
