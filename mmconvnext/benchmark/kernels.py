@@ -20,10 +20,9 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..models import ARCHS
-from ..ops.gelu import gelu, gelu_backward
+from ..ops.gelu import gelu_backward
 from ..ops.grn import grn
 from ..ops.layer_norm import layer_norm
-from ..ops.residual import residual
 from ..paths import MIM
 from .timing import conditions_on, time_interleaved
 
@@ -105,7 +104,6 @@ def build(op: str, images: int, channels: int, side: int, device: torch.device) 
     from ..ops.triton import gelu as gelu_kernels
     from ..ops.triton import grn as grn_kernels
     from ..ops.triton import layer_norm as norm_kernels
-    from ..ops.triton import residual as residual_kernels
 
     hidden = 4 * channels
 
@@ -125,10 +123,6 @@ def build(op: str, images: int, channels: int, side: int, device: torch.device) 
             ours, plain = partial(norm_kernels.layer_norm, eps=EPS), partial(layer_norm, eps=EPS)
             inputs = maps(channels), values(channels), values(channels)
             passes = dict(forward=2, training=5)
-        case 'gelu':
-            ours, plain = gelu_kernels.gelu, gelu
-            inputs = (maps(hidden),)
-            passes = dict(forward=2, training=5)
         case 'gelu_backward':
             ours, plain = gelu_kernels.gelu_backward, gelu_backward
             inputs = maps(hidden).detach(), maps(hidden).detach()
@@ -137,11 +131,6 @@ def build(op: str, images: int, channels: int, side: int, device: torch.device) 
             ours, plain = partial(grn_kernels.grn, eps=EPS), partial(grn, eps=EPS)
             inputs = maps(hidden), values(hidden), values(hidden)
             passes = dict(forward=3, training=8)
-        case 'residual':
-            ours, plain = residual_kernels.residual, residual
-            keep = (torch.rand(images, device=device) < 0.9).to(DTYPE) / 0.9
-            inputs = maps(channels), maps(channels), values(channels), keep
-            passes = dict(forward=3, training=6)
     return Case(op, ours, plain, inputs, passes)
 
 

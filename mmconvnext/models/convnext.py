@@ -12,7 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..ops.dispatch import channels_last
+from ..ops.backend import channels_last
 from ..registry import MODELS
 from .activations import build_activation
 from .archs import LAYER_NORM, resolve_arch

@@ -4,8 +4,8 @@ import torch
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
+from ..ops.backend import plain_torch
 from ..ops.block_mlp import Constants, Weights, block_mlp
-from ..ops.dispatch import plain_torch
 from .layers import GRN, LayerNorm2d
 
 # Exactly these: a subclass, as of LoRA or quantization, computes something else.

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.depthwise_conv import depthwise_conv
+from ..ops.grn import grn
+from ..ops.layer_norm import layer_norm
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -41,7 +43,7 @@ class LayerNorm2d(nn.LayerNorm):
     """
 
     def normalize(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return layer_norm(x, self.weight, self.bias, eps=self.eps)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.normalize(x.movedim(1, -1)).movedim(-1, 1)
@@ -100,6 +102,4 @@ class GRN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, H, W, C) -> (N, H, W, C)."""
-        response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)  # (N, 1, 1, C)
-        relative = response / (response.mean(dim=-1, keepdim=True) + self.eps)
-        return x + self.gamma * (x * relative) + self.beta
+        return grn(x, self.gamma, self.beta, eps=self.eps)

@@ -1,4 +1,4 @@
-"""Which implementation an operator takes: Triton's kernel or plain torch."""
+"""Which implementation an operator takes: one of ours, a Triton kernel, or plain torch."""
 
 import os
 import warnings
@@ -20,7 +20,7 @@ def use_triton(x: Tensor) -> bool:
     """
     # Opt-in, since no GPU has timed these kernels yet. Make them the default on CUDA, one by one, as rows of
     # tools/benchmarks/kernels.py in tools/benchmarks/results/ show them ahead of plain and compiled torch.
-    if os.environ.get('MMCONVNEXT_TRITON') != '1':
+    if os.environ.get('MMCONVNEXT_TRITON') != '1' or torch.jit.is_tracing() or transforms():
         return False
     device = x.device.type
     if device != 'cuda' and not (device == 'cpu' and os.environ.get('TRITON_INTERPRET') == '1'):
@@ -38,3 +38,22 @@ def use_triton(x: Tensor) -> bool:
             stacklevel=3,
         )
     return False
+
+
+def plain_torch() -> bool:
+    """Whether somebody else rewrites what is computed: torch's compiler, a tracer, or a transform.
+
+    They fuse better, or need operations that they know.
+    """
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or transforms()
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """x (N, C, H, W) with its channels last in memory, which norms and linear layers read without a copy."""
+    # vmap cannot tell memory formats.
+    return x if transforms() else x.contiguous(memory_format=torch.channels_last)
+
+
+def transforms() -> bool:
+    """Whether torch.func transforms what is computed."""
+    return torch._C._are_functorch_transforms_active()

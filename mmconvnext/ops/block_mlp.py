@@ -13,6 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from .gelu import gelu_backward
+from .grn import grn, respond, respond_backward, summing
+from .layer_norm import normalize, normalize_backward
+
 # Rows at once on a CPU: as many as leave their hidden values, of this many bytes, in the cache, but
 # enough of them for a matrix product to pay.
 HIDDEN_BYTES = 3 << 19
@@ -79,27 +83,16 @@ def reference(
     y = F.layer_norm(y, w.norm_bias.shape, w.norm_weight, w.norm_bias, constants.norm_eps)
     y = F.gelu(F.linear(y, w.w1, w.b1), approximate=constants.gelu)
     if w.grn_gamma is not None:
-        y = y + w.grn_gamma * (y * relative_response(y, constants.grn_eps)[1]) + w.grn_beta
+        y = grn(y, w.grn_gamma, w.grn_beta, eps=constants.grn_eps)
     y = F.linear(y, w.w2, w.b2) * constants.factor(w.gamma)
     if kept is None:
         return residual + y
     return residual.index_add(0, kept, y.to(residual.dtype))
 
 
-def relative_response(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Norms of the channels of x (N, rows, C), and these over their mean: (N, 1, C) each."""
-    response = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=exact(x))
-    return response, response / (response.mean(dim=-1, keepdim=True) + eps)
-
-
 def rows_at_once(hidden_bias: Tensor) -> int:
     """Of a part on a CPU."""
     return max(FEWEST_ROWS, HIDDEN_BYTES // hidden_bias.nbytes)
-
-
-def exact(x: Tensor) -> torch.dtype:
-    """For sums of many."""
-    return torch.promote_types(x.dtype, torch.float32)
 
 
 def block_mlp(
@@ -150,15 +143,14 @@ class BlockMLP(torch.autograd.Function):
             of_x, *of_weights = differentiable(grad, x, kept, ctx.constants, w, wanted)
             return of_x, grad, None, None, *of_weights
         parts = Parts(x, kept, w)
-        totals = Totals(w) if any(wanted[1:]) else None
+        totals = Totals(w, any(wanted[1:]))
         of_x = torch.empty_like(parts.take(x))
         of_parts = parts.of(parts.take(x), parts.take(grad.contiguous()), of_x)
         for (x_part, grad_part, out_part), hidden in zip(of_parts, remembered, strict=True):
             out_part.copy_(backward_part(x_part, grad_part, hidden, ctx.constants, w, totals))
         if kept is not None:
             of_x = torch.zeros_like(x).index_copy_(0, kept, of_x)
-        of_weights = totals.gradients(ctx.constants) if totals else [None] * len(w)
-        return of_x, grad, None, None, *of_weights
+        return of_x, grad, None, None, *totals.gradients(ctx.constants)
 
 
 class Parts:
@@ -190,17 +182,16 @@ class Parts:
 
 def forward_part(x: Tensor, constants: Constants, w: Weights) -> tuple[Tensor, Tensor]:
     """Without scale and residual (images, rows, C), and what the activation gets (rows, hidden)."""
-    hidden = torch.addmm(w.b1, normed(x, constants, w)[0], w.w1.t())
+    norm = normalize(x, w.norm_weight, w.norm_bias, constants.norm_eps)[0]
+    hidden = torch.addmm(w.b1, norm.flatten(0, 1).to(w.w1.dtype), w.w1.t())
     h = F.gelu(hidden, approximate=constants.gelu)
     if w.grn_gamma is not None:
-        h = h.unflatten(0, x.shape[:2])
-        relative = relative_response(h, constants.grn_eps)[1]
-        h = torch.addcmul(w.grn_beta, h, 1 + w.grn_gamma * relative).flatten(0, 1).to(hidden.dtype)
+        h = respond(h.unflatten(0, x.shape[:2]), w.grn_gamma, w.grn_beta, constants.grn_eps)[0].flatten(0, 1)
     return torch.addmm(w.b2, h, w.w2.t()).view(x.shape), hidden
 
 
 def backward_part(
-    x: Tensor, grad: Tensor, hidden: Tensor, constants: Constants, w: Weights, totals: 'Totals | None'
+    x: Tensor, grad: Tensor, hidden: Tensor, constants: Constants, w: Weights, totals: 'Totals'
 ) -> Tensor:
     """Gradient of x; those of the weights are added to the totals.
 
@@ -210,78 +201,56 @@ def backward_part(
         hidden: from ``forward_part``.
         constants: see there.
         w: see there.
-        totals: None: they are not wanted.
+        totals: of the weights' gradients.
     """
-    h = F.gelu(hidden, approximate=constants.gelu)
-    if w.grn_gamma is not None:
-        images = h.unflatten(0, x.shape[:2])
-        response, relative = relative_response(images, constants.grn_eps)
-        factor = 1 + w.grn_gamma * relative
-        h = torch.addcmul(w.grn_beta, images, factor).flatten(0, 1).to(hidden.dtype)
-    of_y = (grad * constants.factor(w.gamma)).to(w.w2.dtype).flatten(0, 1)
-    of_h = of_y @ w.w2
-    if totals:
-        totals.add_product('w2', grad.to(w.w2.dtype).flatten(0, 1), h)
-        totals.add('b2', grad.sum((0, 1), dtype=exact(grad)))
-    if w.grn_gamma is not None:
-        of_h = of_h.view(images.shape)
-        of_factor = (of_h * images).sum(1, keepdim=True, dtype=exact(of_h))
-        if totals:
-            totals.add('grn_gamma', (of_factor * relative).sum((0, 1)))
-            totals.add('grn_beta', of_h.sum((0, 1), dtype=exact(of_h)))
-        # relative = response / (mean response + eps), and a norm's gradient is the unit vector
-        mean = response.mean(-1, keepdim=True) + constants.grn_eps
-        of_relative = of_factor * w.grn_gamma
-        of_response = (of_relative - (of_relative * relative).mean(-1, keepdim=True)) / mean
-        unit = of_response / response.masked_fill(response == 0, torch.inf)
-        of_h = torch.addcmul(of_h * factor, images, unit).flatten(0, 1).to(hidden.dtype)
-    of_hidden = ATEN.gelu_backward(of_h, hidden, approximate=constants.gelu)
-    norm, mean, rstd = normed(x, constants, w)
-    if totals:
-        totals.add_product('w1', of_hidden, norm)
-        totals.add('b1', of_hidden.sum(0, dtype=exact(of_hidden)))
-    of_norm = (of_hidden @ w.w1).to(w.norm_weight.dtype).view(x.shape)
-    of_x, of_norm_weight, of_norm_bias = ATEN.native_layer_norm_backward(
-        of_norm,
-        x.to(of_norm.dtype),
-        w.norm_weight.shape,
-        mean,
-        rstd,
-        w.norm_weight,
-        w.norm_bias,
-        [True, bool(totals), bool(totals)],
-    )
-    if totals:
-        totals.add('norm_weight', of_norm_weight)
-        totals.add('norm_bias', of_norm_bias)
+    of_h = (grad * constants.factor(w.gamma)).to(w.w2.dtype).flatten(0, 1) @ w.w2
+    if w.grn_gamma is None:
+        h, of_hidden = gelu_backward(hidden, of_h, constants.gelu)
+    else:
+        images = F.gelu(hidden, approximate=constants.gelu).unflatten(0, x.shape[:2])
+        h, response = respond(images, w.grn_gamma, w.grn_beta, constants.grn_eps)
+        of_images, *of_grn = respond_backward(
+            of_h.view(images.shape), images, w.grn_gamma, response, constants.grn_eps
+        )
+        totals.add('grn_gamma', of_grn[0])
+        totals.add('grn_beta', of_grn[1])
+        h = h.flatten(0, 1)
+        of_hidden = ATEN.gelu_backward(of_images.flatten(0, 1), hidden, approximate=constants.gelu)
+    norm, mean, rstd = normalize(x, w.norm_weight, w.norm_bias, constants.norm_eps)
+    totals.add_product('w2', grad.to(w.w2.dtype).flatten(0, 1), h)
+    totals.add('b2', grad.sum((0, 1), dtype=summing(grad)))
+    totals.add_product('w1', of_hidden, norm.flatten(0, 1).to(w.w1.dtype))
+    totals.add('b1', of_hidden.sum(0, dtype=summing(of_hidden)))
+    of_norm = (of_hidden @ w.w1).view(x.shape)
+    of_x, *of_weights = normalize_backward(of_norm, x, w.norm_weight, w.norm_bias, mean, rstd)
+    totals.add('norm_weight', of_weights[0])
+    totals.add('norm_bias', of_weights[1])
     return of_x
-
-
-def normed(x: Tensor, constants: Constants, w: Weights) -> tuple[Tensor, Tensor, Tensor]:
-    """x (images, rows, C) behind LayerNorm, (images * rows, C) in the linear layers' dtype; mean, 1 / std."""
-    y, mean, rstd = ATEN.native_layer_norm(
-        x.to(w.norm_weight.dtype), w.norm_weight.shape, w.norm_weight, w.norm_bias, constants.norm_eps
-    )
-    return y.flatten(0, 1).to(w.w1.dtype), mean, rstd
 
 
 class Totals:
     """Sums of the weights' gradients over the parts, at least in float32.
 
     Those of the second linear layer are taken without the scales; that of layer scale follows from them.
+
+    Args:
+        w: the weights.
+        wanted: whether there is anything to do.
     """
 
-    def __init__(self, w: Weights):
-        self.w, self.sums = w, {}
+    def __init__(self, w: Weights, wanted: bool):
+        self.w, self.wanted, self.sums = w, wanted, {}
 
     def add(self, name: str, gradient: Tensor) -> None:
         if name in self.sums:
             self.sums[name] += gradient
         else:
-            self.sums[name] = gradient.to(exact(gradient))
+            self.sums[name] = gradient.to(summing(gradient))
 
     def add_product(self, name: str, grad: Tensor, x: Tensor) -> None:
         """grad (rows, out) and x (rows, in) of a linear layer."""
+        if not self.wanted:
+            return
         if name in self.sums and grad.dtype == self.sums[name].dtype:
             self.sums[name].addmm_(grad.t(), x)
         else:
@@ -290,12 +259,16 @@ class Totals:
     def gradients(self, constants: Constants) -> list[Tensor | None]:
         """In the order of the weights."""
         w, sums = self.w, self.sums
-        factor = constants.factor(w.gamma)
-        if w.gamma is not None:
+        if not self.wanted:
+            return [None] * len(w)
+        if w.gamma is None:
+            scales = rows = constants.scale
+        else:
             sums['gamma'] = ((sums['w2'] * w.w2).sum(1) + sums['b2'] * w.b2) * constants.scale
-            factor = factor[:, None]
-        sums['b2'] *= constants.factor(w.gamma)
-        sums['w2'] *= factor
+            scales = constants.factor(w.gamma)
+            rows = scales[:, None]
+        sums['b2'] *= scales
+        sums['w2'] *= rows
         return [
             None if tensor is None else sums[name].to(tensor.dtype) for name, tensor in w._asdict().items()
         ]

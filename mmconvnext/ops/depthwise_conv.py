@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from .dispatch import plain_torch
+from .backend import plain_torch, use_triton
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
@@ -25,6 +25,10 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int
     Returns:
         (N, C, H, W).
     """
+    if dilation == 1 and use_triton(x):
+        from .triton import depthwise_conv as kernels
+
+        return kernels.depthwise_conv(x, weight, bias)
     if plain_torch() or not x.is_cpu or not x.numel():
         return reference(x, weight, bias, dilation)
     if torch.is_autocast_enabled('cpu'):

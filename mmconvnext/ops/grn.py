@@ -10,18 +10,58 @@ def grn(x: Tensor, gamma: Tensor, beta: Tensor, *, eps: float = 1e-6) -> Tensor:
     """x + gamma * (x * relative response) + beta.
 
     Args:
-        x: (N, H, W, C).
+        x: (N, ..., C).
         gamma: (C,).
         beta: (C,).
         eps: added to the mean response; 1e-6 as in the official ``models/utils.py``.
 
     Returns:
-        (N, H, W, C); under autocast plain torch returns float32 on CUDA, the kernel x's type.
+        (N, ..., C); under autocast plain torch returns float32 on CUDA, the kernel x's type.
     """
     if use_triton(x):
         from .triton import grn as kernels
 
         return kernels.grn(x, gamma, beta, eps)
-    response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)  # (N, 1, 1, C)
-    relative = response / (response.mean(dim=-1, keepdim=True) + eps)
-    return x + gamma * (x * relative) + beta
+    response = torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim - 1)), keepdim=True)  # (N, 1, ..., C)
+    return x + gamma * (x * relative(response, eps)) + beta
+
+
+def relative(response: Tensor, eps: float) -> Tensor:
+    """Response (..., C) over its mean."""
+    return response / (response.mean(dim=-1, keepdim=True) + eps)
+
+
+def respond(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Without gradients: the same of x (N, rows, C), in its type, and the response (N, C)."""
+    if use_triton(x):
+        from .triton import grn as kernels
+
+        return kernels.respond(x, gamma, beta, eps)
+    response = torch.linalg.vector_norm(x, dim=1, dtype=summing(x))
+    factor = 1 + gamma * relative(response, eps)
+    return torch.addcmul(beta, x, factor[:, None]).to(x.dtype), response
+
+
+def respond_backward(
+    dy: Tensor, x: Tensor, gamma: Tensor, response: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, gamma and beta."""
+    if use_triton(x):
+        from .triton import grn as kernels
+
+        return kernels.respond_backward(dy, x, gamma, response, eps)
+    share = relative(response, eps)
+    of_share = (dy * x).sum(1, dtype=summing(x))
+    dgamma, dbeta = (of_share * share).sum(0), dy.sum((0, 1), dtype=summing(x))
+    # share = response / (mean response + eps), and a norm's gradient is the unit vector, or 0.
+    of_share = of_share * gamma
+    of_response = of_share - (of_share * share).mean(-1, keepdim=True)
+    of_response = of_response / (response.mean(-1, keepdim=True) + eps)
+    unit = of_response / response.masked_fill(response == 0, torch.inf)
+    dx = torch.addcmul(dy * (1 + gamma * share)[:, None], x, unit[:, None])
+    return dx.to(x.dtype), dgamma, dbeta
+
+
+def summing(x: Tensor) -> torch.dtype:
+    """The type for sums of many values of x."""
+    return torch.promote_types(x.dtype, torch.float32)

@@ -49,7 +49,7 @@ def test_fallback_is_named_once(monkeypatch, x, interpreted, installed, obstacle
         assert not use_triton(x)
 
 
-@pytest.mark.parametrize('name', ['gelu', 'grn', 'layer_norm', 'residual'])
+@pytest.mark.parametrize('name', ['depthwise_conv', 'block_mlp', 'gelu', 'grn', 'layer_norm'])
 def test_operators_are_imported_without_triton(monkeypatch, name):
     monkeypatch.setitem(sys.modules, 'triton', None)
     monkeypatch.delitem(sys.modules, f'mmconvnext.ops.{name}', raising=False)

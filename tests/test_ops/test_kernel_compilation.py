@@ -50,25 +50,22 @@ def test_kernels_compile_for_hopper_without_spilling(kernels, tmp_path):
     # The compiler treats sizes of 1 as constants.
     for shape, size in (((2, 14, 14, 128), 7), ((1, 1, 1, 1), 3)):
         launch_all(torch.zeros(shape, dtype=torch.bfloat16), size)
-    assert len(kernels) == 24
+    assert len(kernels) == 18
     for name, kernel in kernels.items():
         assert 'STACK:0 ' in resources(kernel, tmp_path / 'kernel.cubin'), name
 
 
 def launch_all(x, size):
-    from mmconvnext.ops.triton import depthwise_conv, gelu, grn, layer_norm, residual
+    from mmconvnext.ops.triton import depthwise_conv, gelu, grn, layer_norm
 
     parameter, image, rows = torch.zeros(x.shape[-1]), x.movedim(-1, 1), x.flatten(1, 2)
     depthwise_conv.convolve(image, torch.zeros(x.shape[-1], 1, size, size), parameter)
     depthwise_conv.weight_grad(image, image, size)
     _, mean, rstd = layer_norm.normalize(x, parameter, parameter, 1e-6)
     layer_norm.normalize_backward(x, x, parameter, mean, rstd)
-    gelu.gelu(x)
     gelu.gelu_backward(x, x)
     _, response = grn.respond(rows, parameter, parameter, 1e-6)
     grn.respond_backward(rows, rows, parameter, response, 1e-6)
-    residual.add(x, x, parameter, torch.ones(len(x)))
-    residual.add_backward(x, x, parameter, torch.ones(len(x)))
 
 
 def resources(kernel, file):

@@ -4,12 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmconvnext.models import ConvNeXt
-from mmconvnext.models.layers import GRN, LayerNorm2d
-from mmconvnext.ops.gelu import gelu, gelu_backward
-from mmconvnext.ops.grn import grn
-from mmconvnext.ops.layer_norm import layer_norm
-from mmconvnext.ops.residual import residual
+from mmconvnext.ops.gelu import gelu_backward
+from mmconvnext.ops.grn import grn, respond, respond_backward
+from mmconvnext.ops.layer_norm import layer_norm, normalize, normalize_backward
 
 
 @pytest.fixture(autouse=True)
@@ -17,27 +14,31 @@ def _plain_torch(monkeypatch):
     monkeypatch.setenv('MMCONVNEXT_TRITON', '0')
 
 
-def test_block_is_made_of_the_operators():
-    block = ConvNeXt(dict(depths=[1], channels=[8]), layer_scale_init_value=0.5, use_grn=True).stages[0][0]
-    for parameter in block.parameters():
-        torch.nn.init.normal_(parameter)
-    x = torch.randn(2, 8, 5, 4)
-    norm, response = block.norm, block.grn
-    assert (type(norm), type(response)) == (LayerNorm2d, GRN)
-    y = block.depthwise_conv(x).movedim(1, -1)
-    y = gelu(block.pointwise_conv1(layer_norm(y, norm.weight, norm.bias, eps=norm.eps)))
-    y = block.pointwise_conv2(grn(y, response.gamma, response.beta))
-    y = residual(x.movedim(1, -1), y, block.gamma).movedim(-1, 1)
-    torch.testing.assert_close(y, block(x))
-
-
-def test_dropped_image_keeps_its_input():
-    x, y = torch.randn(2, 3, 3, 8), torch.randn(2, 3, 3, 8)
-    out = residual(x, y, keep=torch.tensor([0, 2.0]))
-    assert torch.equal(out, torch.stack([x[0], x[1] + 2 * y[1]]))
+def randn(*shape):
+    return torch.randn(shape, dtype=torch.float64, requires_grad=True)
 
 
 def test_backward_of_gelu_gives_the_hidden_values_again():
     z, dh = torch.randn(3, 8, requires_grad=True), torch.randn(3, 8)
     h = F.gelu(z)
     assert all(map(torch.equal, gelu_backward(z, dh), (h, *torch.autograd.grad(h, z, dh))))
+
+
+def test_response_and_its_gradients_by_hand_are_those_of_autograd():
+    x, gamma, beta, dy = randn(3, 6, 5), randn(5), randn(5), randn(3, 6, 5).detach()
+    expected = grn(x, gamma, beta, eps=1e-3)
+    with torch.no_grad():
+        out, response = respond(x, gamma, beta, 1e-3)
+        gradients = respond_backward(dy, x, gamma, response, 1e-3)
+    torch.testing.assert_close(out, expected.detach())
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, (x, gamma, beta), dy))
+
+
+def test_norm_and_its_gradients_by_hand_are_those_of_autograd():
+    x, weight, bias, dy = randn(3, 6, 5), randn(5), randn(5), randn(3, 6, 5).detach()
+    expected = layer_norm(x, weight, bias, eps=1e-3)
+    with torch.no_grad():
+        out, mean, rstd = normalize(x, weight, bias, 1e-3)
+        gradients = normalize_backward(dy, x, weight, bias, mean, rstd)
+    torch.testing.assert_close(out, expected.detach())
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, (x, weight, bias), dy))

@@ -5,7 +5,7 @@ import argparse
 
 from mmconvnext.command_line import run_tool
 
-OPS = ('depthwise_conv', 'layer_norm', 'gelu', 'gelu_backward', 'grn', 'residual')
+OPS = ('depthwise_conv', 'layer_norm', 'gelu_backward', 'grn')
 
 
 def parse_args() -> argparse.Namespace:
