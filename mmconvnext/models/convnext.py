@@ -316,9 +316,8 @@ class ConvNeXt(BaseModule):
     def optimize_for_inference(self, dtype: torch.dtype = torch.float32) -> InferenceConvNeXt:
         """A faster copy that only infers: ``model.backbone = model.backbone.optimize_for_inference()``.
 
-        Scales and shifts are folded into the linear layers, and on a CPU the MLP is computed in parts
-        that stay in the cache: by oneDNN with AVX-512, activation and addition included, else by torch's
-        BLAS. It is made where the backbone lies and stays there.
+        Scales and shifts are folded into the linear layers, and on a CPU oneDNN computes the MLP in
+        parts that stay in the cache. It is made where the backbone lies and stays there.
 
         Args:
             dtype: of the computation: float32, or bfloat16 where the processor has it.

@@ -34,7 +34,10 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int
     if torch.is_autocast_enabled('cpu'):
         dtype = torch.get_autocast_dtype('cpu')
         x, weight, bias = (tensor if tensor is None else tensor.to(dtype) for tensor in (x, weight, bias))
-    return DepthwiseConv.apply(x, reachable(weight, x.shape[2:], dilation), bias, dilation)
+    weight = reachable(weight, x.shape[2:], dilation)
+    if torch.is_grad_enabled():
+        return DepthwiseConv.apply(x, weight, bias, dilation)
+    return reference(x, weight, bias, dilation)
 
 
 def reference(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
