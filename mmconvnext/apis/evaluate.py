@@ -59,6 +59,8 @@ def evaluate(
         UserError: what was found, what was expected and what to do.
     """
     check_out(out, out_item)
+    if amp and optimize is not None:
+        raise UserError('--optimize bf16 is in lower precision already, and fp32 is not; leave --amp out')
     cfg = load_config(config, cfg_options)
     if cfg.get('test_dataloader') is None:
         raise UserError(f'{config} has no test_dataloader, so there is nothing to test on')

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
-import timm
 import torch
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
@@ -86,6 +87,8 @@ def openmmlab_pipeline(steps: list[dict]) -> Callable[[str], torch.Tensor]:
 
 def timm_pipeline(*, use_prefetcher: bool) -> Callable[[str], torch.Tensor]:
     """With the settings of the official datasets.py."""
+    import timm  # only this tool needs it
+
     transform = timm.data.create_transform(
         224,
         is_training=True,
@@ -116,8 +119,10 @@ def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> Non
         out: JSON lines, appended; default: the file of this repository.
 
     Raises:
-        UserError: too few rounds.
+        UserError: too few rounds, or no timm.
     """
+    if find_spec('timm') is None:
+        raise UserError('timm, one of those that are measured, is not installed: pip install timm')
     if rounds < 2:
         raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
     out = RESULTS if out is None else Path(out)
@@ -128,7 +133,7 @@ def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> Non
         seconds = time_interleaved(cases, rounds)
         conditions = dict(
             conditions_on(torch.device('cpu')),
-            timm=timm.__version__,
+            timm=version('timm'),
             mmpretrain=mmpretrain_version,
             opencv=cv2.__version__,
         )

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmconvnext.apis import evaluate, train
+from mmconvnext.errors import UserError
 from mmconvnext.models.convnext import ConvNeXtBlock
 
 
@@ -36,3 +37,8 @@ def test_scores_are_those_of_the_plain_network_and_it_is_not_used(
     monkeypatch.setattr(ConvNeXtBlock, 'forward', used)
     torch.testing.assert_close(scores('fp32'), plain, rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(scores('bf16'), plain, rtol=0, atol=0.02)
+
+
+def test_mixed_precision_is_refused_beside_it(tiny_config, tmp_path):
+    with pytest.raises(UserError, match='leave --amp out'):
+        evaluate(tiny_config, tmp_path / 'none.pth', amp=True, optimize='bf16')
