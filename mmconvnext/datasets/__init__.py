@@ -7,12 +7,13 @@ from .preprocessing import Preprocessing
 from .rand_augment import RandAugment
 from .shards import Shards
 from .synthetic import Synthetic
-from .transforms import FloorCenterCrop
+from .transforms import FloorCenterCrop, LoadImageForCrop
 
 __all__ = [
     'Digits',
     'FloorCenterCrop',
     'ImageFolder',
+    'LoadImageForCrop',
     'PackInputs',
     'Preprocessing',
     'RandAugment',

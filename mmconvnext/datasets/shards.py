@@ -355,12 +355,14 @@ class Shards(IterableDataset):
 
 def reading_bytes(pipeline: list[dict]) -> list[dict]:
     """The pipeline, decoding what a shard gives in place of a file."""
-    files = [str(step['type']).endswith('LoadImageFromFile') for step in pipeline]
     steps = [
-        {**step, 'type': LoadImageFromBytes} if is_file else step
-        for step, is_file in zip(pipeline, files, strict=True)
+        {**step, 'type': LoadImageFromBytes} if str(step['type']).endswith('LoadImageFromFile') else step
+        for step in pipeline
     ]
-    return steps if any(files) else [dict(type=LoadImageFromBytes), *steps]
+    decodes = any(
+        step['type'] is LoadImageFromBytes or str(step['type']).endswith('LoadImageForCrop') for step in steps
+    )
+    return steps if decodes else [dict(type=LoadImageFromBytes), *steps]
 
 
 def images_in(sample: dict) -> list[str]:
