@@ -32,6 +32,7 @@ def can_fuse(block: nn.Module, x: Tensor) -> bool:
     modules = [getattr(block, name) for name in FUSED_TYPES]
     return (
         all(type(module) in types for module, types in zip(modules, FUSED_TYPES.values(), strict=True))
+        and all(m.bias is not None for m in (block.norm, block.pointwise_conv1, block.pointwise_conv2))
         and x[:, 0].numel() * block.pointwise_conv1.out_features >= FEWEST_HIDDEN_VALUES
         and not any(getattr(module, hooks) for module in modules if module for hooks in HOOKS)
     )

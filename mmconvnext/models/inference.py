@@ -73,7 +73,7 @@ class InferenceBlock(nn.Module):
             for tensor in (linear.weight.flatten(1), linear.bias)
         )
         norm = block.norm
-        if type(norm) is LayerNorm2d:
+        if type(norm) is LayerNorm2d and norm.bias is not None:
             bias1 = bias1 + weight1 @ norm.bias.double()
             weight1 = weight1 * norm.weight.double()
             norm = LayerNorm2d(norm.normalized_shape, eps=norm.eps, elementwise_affine=False)

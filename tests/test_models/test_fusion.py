@@ -6,6 +6,7 @@ from torch import nn
 
 from mmconvnext.models import ConvNeXt, fusion
 from mmconvnext.models.convnext import ConvNeXtBlock
+from mmconvnext.models.layers import LayerNorm2d
 from tests.conftest import TINY_ARCH
 
 
@@ -78,7 +79,17 @@ def other_activation(block):
     block.act = nn.ReLU()
 
 
-@pytest.mark.parametrize('change', [hook, adapter, parametrization, other_activation])
+def no_bias(block):
+    block.pointwise_conv1 = nn.Linear(8, 32, bias=False)
+
+
+def norm_without_parameters(block):
+    block.norm = LayerNorm2d(8, elementwise_affine=False)
+
+
+@pytest.mark.parametrize(
+    'change', [hook, adapter, parametrization, other_activation, no_bias, norm_without_parameters]
+)
 def test_changed_blocks_compute_separately(change, calls):
     block = ConvNeXtBlock(8)
     x = torch.randn(1, 8, 4, 4)

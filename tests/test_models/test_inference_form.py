@@ -16,6 +16,8 @@ VARIANTS = {
     'convolutions': dict(linear_pw_conv=False),
     'tanh': dict(act_cfg='gelu_pytorch_tanh'),
     'relu': dict(act_cfg='relu'),
+    'norm without parameters': dict(norm_cfg=dict(type='LN2d', eps=1e-6, elementwise_affine=False)),
+    'norm without bias': dict(norm_cfg=dict(type='LN2d', eps=1e-6, bias=False)),
     'rms': dict(norm_cfg=dict(type='RMSNorm2d', eps=1e-6)),
     'simple': dict(norm_cfg=dict(type='SimpleNorm2d', eps=1e-6)),
     'dilated': dict(output_stride=8, gap_before_final_norm=False),
