@@ -80,9 +80,9 @@ def train(
         )
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
-    if compile:
-        check_compiler(distributed)
     init_distributed(cfg, launcher)
+    if compile:
+        check_compiler(distributed)  # on the device of this process
     choose_start(cfg, resume, trust=trust_checkpoint)
     add_loggers(cfg, log or [])
     if accumulate:

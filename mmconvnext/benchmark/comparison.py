@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..models import ARCHS
 from ..paths import MIM
 from .chart import plot_bars
-from .contenders import Condition, check_sameness, contender, installed_contenders
+from .contenders import DROP_PATH_RATES, Condition, check_sameness, contender, installed_contenders
 from .timing import conditions_on, speed, time_interleaved
 
 RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/comparison.jsonl'
@@ -110,6 +110,7 @@ def measure(
             contender=name,
             **asdict(condition),
             **speed(times, condition.batch),
+            drop_path_rate=DROP_PATH_RATES.get(condition.arch, 0.0) if condition.mode == 'training' else None,
             peak_mib=peak_memory(name, condition) if memory else None,
             rounds=rounds,
             conditions=conditions,

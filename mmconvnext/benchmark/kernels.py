@@ -188,7 +188,8 @@ def check(case: Case, calls: dict[str, Callable]) -> dict[str, float]:
         UserError: the kernel's exceeds both twice that of plain torch and one unit in the last place.
     """
     wide = tuple(x.detach().float().requires_grad_(x.requires_grad) for x in case.inputs)
-    truth = run(case.plain, wide, 'training')
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        truth = run(case.plain, wide, 'training')
     errors = {}
     for name, call in calls.items():
         found = run(call, case.inputs, 'training')

@@ -133,6 +133,8 @@ class PackInputs(upstream.PackInputs):
     @staticmethod
     def format_input(image: np.ndarray) -> Tensor:
         """(H, W, C) -> (C, H, W)."""
+        if not isinstance(image, np.ndarray) or image.ndim != 3:
+            return upstream.PackInputs.format_input(image)
         height, width, channels = image.shape
         planes = np.empty((channels, height, width), image.dtype)
         cv2.split(image, list(planes))  # into them

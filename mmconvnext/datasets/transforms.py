@@ -82,7 +82,7 @@ class LoadImageForCrop(LoadImageFromFile):
         if len(encoded) >= self.FEWEST_BYTES and encoded.startswith(b'\xff\xd8'):  # JPEG
             try:
                 with Image.open(BytesIO(encoded)) as header:
-                    box = self.smallest * math.sqrt(math.prod(header.size))
+                    box = min(self.smallest * math.sqrt(math.prod(header.size)), *header.size)
             except (OSError, Image.DecompressionBombError):
                 return 'color'  # cv2 will say what is wrong
             for factor, flag in self.REDUCED.items():

@@ -4,7 +4,7 @@ import torch
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from ..ops.backend import plain_torch
+from ..ops.backend import plain_torch, use_triton
 from ..ops.block_mlp import Constants, Weights, block_mlp
 from .layers import GRN, LayerNorm2d
 
@@ -25,14 +25,20 @@ HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_p
 def can_fuse(block: nn.Module, x: Tensor) -> bool:
     """Whether it pays behind the depthwise convolution's x (N, C, H, W), and nobody would see it.
 
-    Nobody would if the modules are our own and have no hooks.
+    Nobody would if the modules and weights are of the plain types and the modules have no hooks of their own.
     """
-    if plain_torch() or x.device.type not in ('cpu', 'cuda'):
+    if plain_torch(x) or not (x.is_cpu or use_triton(x)):
         return False
     modules = [getattr(block, name) for name in FUSED_TYPES]
+    weights = [
+        getattr(module, name, None)
+        for module in (block.norm, block.pointwise_conv1, block.pointwise_conv2)
+        for name in ('weight', 'bias')
+    ]
     return (
         all(type(module) in types for module, types in zip(modules, FUSED_TYPES.values(), strict=True))
-        and all(m.bias is not None for m in (block.norm, block.pointwise_conv1, block.pointwise_conv2))
+        and all(type(weight) in (nn.Parameter, Tensor) for weight in weights)  # nor None
+        and not any('forward' in vars(module) for module in modules if module)
         and x[:, 0].numel() * block.pointwise_conv1.out_features >= FEWEST_HIDDEN_VALUES
         and not any(getattr(module, hooks) for module in modules if module for hooks in HOOKS)
     )

@@ -70,7 +70,7 @@ class InferenceBlock(nn.Module):
         weight1, bias1, weight2, bias2 = (
             tensor.double()
             for linear in (block.pointwise_conv1, block.pointwise_conv2)
-            for tensor in (linear.weight.flatten(1), linear.bias)
+            for tensor in (linear.weight.flatten(1), bias_of(linear))
         )
         norm = block.norm
         if type(norm) is LayerNorm2d and norm.bias is not None:
@@ -96,6 +96,10 @@ class InferenceBlock(nn.Module):
         """x (N, C, H, W), whose memory is used again if its channels come last there, -> (N, C, H, W)."""
         rows = self.mlp(rows_of(self.depthwise_conv(x)), rows_of(x))
         return rows.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def bias_of(linear: nn.Module) -> Tensor:
+    return linear.weight.new_zeros(len(linear.weight)) if linear.bias is None else linear.bias
 
 
 class Response(nn.Module):

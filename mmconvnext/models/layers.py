@@ -10,7 +10,7 @@ from ..ops.layer_norm import layer_norm
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """Convolution of every channel by itself that keeps the size of the map.
+    """Convolution of every channel by itself that keeps the size of the map: stride and padding are given.
 
     Args:
         channels: C.

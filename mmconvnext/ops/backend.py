@@ -40,18 +40,29 @@ def use_triton(x: Tensor) -> bool:
     return False
 
 
-def plain_torch() -> bool:
-    """Whether somebody else rewrites what is computed: torch's compiler, a tracer, or a transform.
+def plain_torch(x: Tensor) -> bool:
+    """Whether somebody else rewrites what is computed: torch's compiler, a tracer, a transform or a mode.
 
     They fuse better, or need operations that they know.
     """
-    return torch.compiler.is_compiling() or torch.jit.is_tracing() or transforms()
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or transforms()
+        or torch.autograd.forward_ad._current_level >= 0
+        or type(x) not in (Tensor, torch.nn.Parameter)
+    )
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """x (N, C, H, W) with its channels last in memory, which norms and linear layers read without a copy."""
+    """x (N, C, H, W) with its channels last in memory, which norms and linear layers read without a copy.
+
+    On a GPU as it is, unless the kernels compute: there that is not measured yet.
+    """
     # vmap cannot tell memory formats.
-    return x if transforms() else x.contiguous(memory_format=torch.channels_last)
+    if transforms() or not (x.is_cpu or use_triton(x)):
+        return x
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def transforms() -> bool:

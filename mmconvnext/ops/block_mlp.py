@@ -5,7 +5,7 @@ activation again, which costs little beside the matrix products. Images that dro
 left out, and on a CPU both passes go in parts that stay in the cache.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,12 +17,9 @@ from .gelu import gelu_backward
 from .grn import grn, respond, respond_backward, summing
 from .layer_norm import normalize, normalize_backward
 
-# Rows at once on a CPU: as many as leave their hidden values, of this many bytes, in the cache, but
-# enough of them for a matrix product to pay.
-HIDDEN_BYTES = 3 << 19
-FEWEST_ROWS = 2048
-
-ATEN = torch.ops.aten
+# At once on a CPU: few enough for their values to be in the cache still when the next operation reads
+# them, and enough for a matrix product to pay.
+ROWS = 2048
 
 
 class Weights(NamedTuple):
@@ -80,19 +77,15 @@ def reference(
     """
     w = weights
     y = x if kept is None else x[kept]
-    y = F.layer_norm(y, w.norm_bias.shape, w.norm_weight, w.norm_bias, constants.norm_eps)
+    y = y.to(w.norm_weight.dtype)
+    y = F.layer_norm(y, w.norm_bias.shape, w.norm_weight, w.norm_bias, constants.norm_eps).to(w.w1.dtype)
     y = F.gelu(F.linear(y, w.w1, w.b1), approximate=constants.gelu)
     if w.grn_gamma is not None:
-        y = grn(y, w.grn_gamma, w.grn_beta, eps=constants.grn_eps)
+        y = grn(y, w.grn_gamma, w.grn_beta, eps=constants.grn_eps).to(w.w2.dtype)
     y = F.linear(y, w.w2, w.b2) * constants.factor(w.gamma)
     if kept is None:
         return residual + y
     return residual.index_add(0, kept, y.to(residual.dtype))
-
-
-def rows_at_once(hidden_bias: Tensor) -> int:
-    """Of a part on a CPU."""
-    return max(FEWEST_ROWS, HIDDEN_BYTES // hidden_bias.nbytes)
 
 
 def block_mlp(
@@ -105,7 +98,29 @@ def block_mlp(
         lower = {name: getattr(weights, name).to(dtype) for name in ('w1', 'b1', 'w2', 'b2')}
         weights = weights._replace(**lower)
     with torch.autocast(device, enabled=False):
-        return BlockMLP.apply(x, residual, kept, constants, *weights)
+        if torch.is_grad_enabled():
+            return BlockMLP.apply(x, residual, kept, constants, *weights)
+        return forward(x, residual, kept, constants, weights, None)
+
+
+def forward(
+    x: Tensor,
+    residual: Tensor,
+    kept: Tensor | None,
+    constants: Constants,
+    w: Weights,
+    remembered: list[Tensor] | None,
+) -> Tensor:
+    """``reference`` in parts; what the activation gets in each is appended to a list, if there is one."""
+    parts = Parts(x, kept, w)
+    base = parts.take(residual)
+    out = torch.empty_like(base, dtype=torch.result_type(base, w.b2 if w.gamma is None else w.gamma))
+    for x_part, base_part, out_part in parts.of(parts.take(x), base, out):
+        y, hidden = forward_part(x_part, constants, w)
+        torch.add(base_part, y * constants.factor(w.gamma), out=out_part)
+        if remembered is not None:
+            remembered.append(hidden)
+    return out if kept is None else residual.to(out.dtype).index_copy(0, kept, out)
 
 
 class BlockMLP(torch.autograd.Function):
@@ -120,19 +135,11 @@ class BlockMLP(torch.autograd.Function):
         constants: Constants,
         *weights: Tensor | None,
     ) -> Tensor:
-        w = Weights(*weights)
-        parts = Parts(x, kept, w)
-        base = parts.take(residual)
-        out = torch.empty_like(base, dtype=torch.result_type(base, w.b2 if w.gamma is None else w.gamma))
         remembered = []
-        for x_part, base_part, out_part in parts.of(parts.take(x), base, out):
-            y, hidden = forward_part(x_part, constants, w)
-            torch.add(base_part, y * constants.factor(w.gamma), out=out_part)
-            if any(ctx.needs_input_grad):
-                remembered.append(hidden)
+        out = forward(x, residual, kept, constants, Weights(*weights), remembered)
         ctx.constants = constants
         ctx.save_for_backward(x, kept, *weights, *remembered)
-        return out if kept is None else residual.to(out.dtype).index_copy(0, kept, out)
+        return out
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -143,7 +150,7 @@ class BlockMLP(torch.autograd.Function):
             of_x, *of_weights = differentiable(grad, x, kept, ctx.constants, w, wanted)
             return of_x, grad, None, None, *of_weights
         parts = Parts(x, kept, w)
-        totals = Totals(w, any(wanted[1:]))
+        totals = Totals(w, wanted[1:])
         of_x = torch.empty_like(parts.take(x))
         of_parts = parts.of(parts.take(x), parts.take(grad.contiguous()), of_x)
         for (x_part, grad_part, out_part), hidden in zip(of_parts, remembered, strict=True):
@@ -166,7 +173,7 @@ class Parts:
         self.kept = kept
         # Without GRN rows know nothing of each other: each is an image of its own.
         self.by_row = w.grn_gamma is None
-        rows = rows_at_once(w.b1) if x.is_cpu else x[..., 0].numel()
+        rows = ROWS if x.is_cpu else x[..., 0].numel()
         self.size = max(1, rows // (1 if self.by_row else x.shape[1]))
 
     def take(self, rows: Tensor) -> Tensor:
@@ -215,7 +222,7 @@ def backward_part(
         totals.add('grn_gamma', of_grn[0])
         totals.add('grn_beta', of_grn[1])
         h = h.flatten(0, 1)
-        of_hidden = ATEN.gelu_backward(of_images.flatten(0, 1), hidden, approximate=constants.gelu)
+        of_hidden = torch.ops.aten.gelu_backward(of_images.flatten(0, 1), hidden, approximate=constants.gelu)
     norm, mean, rstd = normalize(x, w.norm_weight, w.norm_bias, constants.norm_eps)
     totals.add_product('w2', grad.to(w.w2.dtype).flatten(0, 1), h)
     totals.add('b2', grad.sum((0, 1), dtype=summing(grad)))
@@ -235,42 +242,39 @@ class Totals:
 
     Args:
         w: the weights.
-        wanted: whether there is anything to do.
+        wanted: of each of them, whether its gradient is.
     """
 
-    def __init__(self, w: Weights, wanted: bool):
-        self.w, self.wanted, self.sums = w, wanted, {}
+    def __init__(self, w: Weights, wanted: Sequence[bool]):
+        self.w, self.sums = w, {}
+        self.wanted = {name for name, is_wanted in zip(w._fields, wanted, strict=True) if is_wanted}
+        self.needed = self.wanted | ({'w2', 'b2'} if 'gamma' in self.wanted else set())
 
     def add(self, name: str, gradient: Tensor) -> None:
         if name in self.sums:
             self.sums[name] += gradient
-        else:
+        elif name in self.needed:
             self.sums[name] = gradient.to(summing(gradient))
 
     def add_product(self, name: str, grad: Tensor, x: Tensor) -> None:
         """grad (rows, out) and x (rows, in) of a linear layer."""
-        if not self.wanted:
-            return
         if name in self.sums and grad.dtype == self.sums[name].dtype:
             self.sums[name].addmm_(grad.t(), x)
-        else:
+        elif name in self.needed:
             self.add(name, grad.t() @ x)
 
     def gradients(self, constants: Constants) -> list[Tensor | None]:
         """In the order of the weights."""
-        w, sums = self.w, self.sums
-        if not self.wanted:
-            return [None] * len(w)
-        if w.gamma is None:
-            scales = rows = constants.scale
-        else:
+        w, sums, factor = self.w, self.sums, constants.factor(self.w.gamma)
+        if 'gamma' in self.wanted:
             sums['gamma'] = ((sums['w2'] * w.w2).sum(1) + sums['b2'] * w.b2) * constants.scale
-            scales = constants.factor(w.gamma)
-            rows = scales[:, None]
-        sums['b2'] *= scales
-        sums['w2'] *= rows
+        if 'b2' in self.wanted:
+            sums['b2'] *= factor
+        if 'w2' in self.wanted:
+            sums['w2'] *= factor if w.gamma is None else factor[:, None]
         return [
-            None if tensor is None else sums[name].to(tensor.dtype) for name, tensor in w._asdict().items()
+            sums[name].to(tensor.dtype) if name in self.wanted else None
+            for name, tensor in w._asdict().items()
         ]
 
 
@@ -283,7 +287,7 @@ def differentiable(
     wanted: tuple[bool, ...],
 ) -> list[Tensor | None]:
     """Gradients of x and the weights, of which torch knows how they came about."""
-    out = reference(x, torch.zeros_like(x), kept, constants, w)
+    out = reference(x, torch.zeros_like(x, dtype=grad.dtype), kept, constants, w)
     inputs = [tensor for tensor, is_wanted in zip((x, *w), wanted, strict=True) if is_wanted]
     found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
     return [next(found) if is_wanted else None for is_wanted in wanted]

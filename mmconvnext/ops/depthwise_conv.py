@@ -29,7 +29,7 @@ def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int
         from .triton import depthwise_conv as kernels
 
         return kernels.depthwise_conv(x, weight, bias)
-    if plain_torch() or not x.is_cpu or not x.numel():
+    if plain_torch(x) or not x.is_cpu or not x.numel():
         return reference(x, weight, bias, dilation)
     if torch.is_autocast_enabled('cpu'):
         dtype = torch.get_autocast_dtype('cpu')

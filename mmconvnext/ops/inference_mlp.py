@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .block_mlp import FEWEST_ROWS, rows_at_once
+from .block_mlp import ROWS
 
 # torch's compiler calls these operators, too. They multiply by weights in a layout of oneDNN's own, and
 # compute activation and addition on the way out.
@@ -52,7 +52,7 @@ class InferenceMLP(nn.Module):
         self.by_onednn = self.on_cpu and onednn_multiplies(weight1.dtype)
         # An opaque tensor is no buffer: it cannot be copied.
         self.weight1, self.weight2 = (
-            ONEDNN._reorder_linear_weight(weight.contiguous(), FEWEST_ROWS) if self.by_onednn else weight
+            ONEDNN._reorder_linear_weight(weight.contiguous(), ROWS) if self.by_onednn else weight
             for weight in (weight1, weight2)
         )
 
@@ -62,7 +62,7 @@ class InferenceMLP(nn.Module):
             x, out = (rows.view(-1, 1, rows.shape[-1]) for rows in (x, residual))
         else:
             out = residual
-        rows = rows_at_once(self.bias1) if self.on_cpu else x[..., 0].numel()
+        rows = ROWS if self.on_cpu else x[..., 0].numel()
         images = max(1, rows // x.shape[1])
         for part in zip(x.split(images), out.split(images), strict=True):
             self._add(*part)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
 
 from mmconvnext.models import ConvNeXt, fusion
 from mmconvnext.models.convnext import ConvNeXtBlock
@@ -79,6 +80,18 @@ def other_activation(block):
     block.act = nn.ReLU()
 
 
+def forward_of_the_instance(block):
+    block.pointwise_conv1.forward = block.pointwise_conv1.forward
+
+
+def weight_of_another_type(block):
+    class Quantized(torch.Tensor):
+        pass
+
+    weight = block.pointwise_conv1.weight.detach().as_subclass(Quantized)
+    block.pointwise_conv1.weight = nn.Parameter(weight)
+
+
 def no_bias(block):
     block.pointwise_conv1 = nn.Linear(8, 32, bias=False)
 
@@ -88,7 +101,11 @@ def norm_without_parameters(block):
 
 
 @pytest.mark.parametrize(
-    'change', [hook, adapter, parametrization, other_activation, no_bias, norm_without_parameters]
+    'change',
+    [
+        *(hook, forward_of_the_instance, adapter, parametrization, weight_of_another_type),
+        *(other_activation, no_bias, norm_without_parameters),
+    ],
 )
 def test_changed_blocks_compute_separately(change, calls):
     block = ConvNeXtBlock(8)
@@ -110,7 +127,7 @@ def test_small_maps_compute_separately(calls, monkeypatch):
 
 
 def test_tracers_and_transforms_see_torchs_operations(calls):
-    backbone = ConvNeXt(TINY_ARCH).eval()
+    backbone = ConvNeXt(TINY_ARCH, drop_path_rate=0.2).eval()
     images = torch.randn(2, 3, 64, 64)
     expected = backbone(images)[0]
     calls.clear()
@@ -120,6 +137,11 @@ def test_tracers_and_transforms_see_torchs_operations(calls):
     torch.testing.assert_close(exported(images)[0], expected)
     stacked = torch.func.vmap(lambda image: backbone(image[None])[0][0])(images)
     torch.testing.assert_close(stacked, expected)
+    with torch.autograd.forward_ad.dual_level():
+        along = torch.autograd.forward_ad.make_dual(images, torch.randn_like(images))
+        assert torch.autograd.forward_ad.unpack_dual(backbone(along)[0]).tangent.any()
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert backbone.train()(mode.from_tensor(images))[0].shape == expected.shape
     assert not calls
 
 

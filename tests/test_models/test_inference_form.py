@@ -63,7 +63,7 @@ def test_input_is_left_as_it_is():
 
 
 def test_large_maps_in_parts_are_those_of_one_piece(monkeypatch):
-    monkeypatch.setattr(mlp, 'rows_at_once', lambda _: 50)
+    monkeypatch.setattr(mlp, 'ROWS', 50)
     for settings in (VARIANTS['v1'], VARIANTS['v2']):
         backbone = build(**settings).eval()
         images = torch.randn(5, 3, 96, 64)

@@ -21,13 +21,15 @@ def _asked(monkeypatch):
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 def test_kernels_compute_where_they_were_asked_for(dtype):
-    with warnings.catch_warnings(action='error'):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
         assert use_triton(torch.zeros(1, dtype=dtype))
 
 
 def test_plain_torch_computes_unasked(monkeypatch):
     monkeypatch.delenv('MMCONVNEXT_TRITON')
-    with warnings.catch_warnings(action='error'):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
         assert not use_triton(torch.zeros(1, dtype=torch.float64))
 
 
@@ -45,7 +47,8 @@ def test_fallback_is_named_once(monkeypatch, x, interpreted, installed, obstacle
     monkeypatch.setattr(backend, 'HAS_TRITON', installed)
     with pytest.warns(UserWarning, match=f'{obstacle}.* Plain torch computes instead'):
         assert not use_triton(x)
-    with warnings.catch_warnings(action='error'):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
         assert not use_triton(x)
 
 

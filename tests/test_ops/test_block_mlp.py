@@ -1,5 +1,7 @@
 """The MLP in one operation gives what its separate ones give, gradients included."""
 
+import weakref
+
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
@@ -36,8 +38,7 @@ def outcome(function, arguments, grad):
 @pytest.fixture
 def small_parts(monkeypatch):
     """Several parts, the last of another size."""
-    monkeypatch.setattr(op, 'HIDDEN_BYTES', 1)
-    monkeypatch.setattr(op, 'FEWEST_ROWS', 7)
+    monkeypatch.setattr(op, 'ROWS', 7)
 
 
 CASES = {
@@ -130,8 +131,53 @@ def test_half_of_the_memory_is_kept():
     assert remembered(block_mlp) <= 0.5 * remembered(reference)
 
 
-def test_nothing_is_kept_without_gradients():
+def test_parts_are_forgotten_without_gradients(small_parts, monkeypatch):
+    hidden = []
+
+    def forward_part(*args):
+        assert all(values() is None for values in hidden[:-1])
+        y, values = original(*args)
+        hidden.append(weakref.ref(values))
+        return y, values
+
+    original = op.forward_part
+    monkeypatch.setattr(op, 'forward_part', forward_part)
     arguments = problem()
     with torch.no_grad():
-        assert torch.equal(block_mlp(*arguments), block_mlp(*arguments).detach())
-        torch.testing.assert_close(block_mlp(*arguments), reference(*arguments))
+        out = block_mlp(*arguments)
+    assert len(hidden) > 1
+    torch.testing.assert_close(out, reference(*arguments).detach())
+
+
+@pytest.mark.parametrize('trained', [['gamma'], ['b1', 'norm_bias'], ['w2'], ['grn_gamma'], []])
+def test_weights_that_do_not_learn_get_no_gradients_and_cost_none(trained, small_parts, monkeypatch):
+    x, residual, kept, constants, weights = arguments = problem(grn=True)
+    for name, tensor in weights._asdict().items():
+        tensor.requires_grad_(name in trained)
+    multiplied = []
+    original = op.Totals.add_product
+
+    def add_product(self, name, *pair):
+        before = name in self.sums
+        original(self, name, *pair)
+        multiplied.extend([name] if name in self.sums and not before else [])
+
+    monkeypatch.setattr(op.Totals, 'add_product', add_product)
+    grad = torch.randn_like(x)
+    wanted = [x, *(tensor for tensor in weights if tensor.requires_grad)]
+    ours, true = (torch.autograd.grad(f(*arguments), wanted, grad) for f in (block_mlp, reference))
+    for mine, right in zip(ours, true, strict=True):
+        torch.testing.assert_close(mine, right)
+    assert set(multiplied) == ({'w2'} if set(trained) & {'gamma', 'w2'} else set())
+
+
+@pytest.mark.parametrize('case', [{}, dict(grn=True, dropped=[1])], ids=['v1', 'v2'])
+def test_gradients_of_gradients_under_autocast(case):
+    arguments = problem(**case, dtype=torch.float32)
+    penalties = []
+    for function in (block_mlp, reference):
+        with torch.autocast('cpu', torch.bfloat16):
+            out = function(*arguments)
+        (slope,) = torch.autograd.grad(out.float().square().sum(), arguments[0], create_graph=True)
+        penalties.append(torch.autograd.grad(slope.square().sum(), arguments[-1].w1)[0])
+    assert (penalties[0] - penalties[1]).norm() <= 0.05 * penalties[1].norm()

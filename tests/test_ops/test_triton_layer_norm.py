@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch.library import opcheck
 
 from mmconvnext.ops.layer_norm import layer_norm
+from mmconvnext.ops.triton import layer_norm as kernels
 from mmconvnext.ops.triton.layer_norm import normalize, normalize_backward
 from tests.kernels import check_kernel, check_repeats, features, parameters
 
@@ -62,3 +63,16 @@ def test_operators_keep_the_rules_of_torch():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r'x has shape \(2, 40\); weight \(41,\) and bias \(40,\) need'):
         layer_norm(torch.zeros(2, 40), torch.zeros(41), torch.zeros(40), eps=EPS)
+
+
+def test_no_rows_have_gradients_of_zero(monkeypatch):
+    """A GPU has one program there; memory that it does not write holds whatever was in it."""
+    monkeypatch.setattr(kernels, 'summing_programs', lambda *_: 1)
+    monkeypatch.setattr(torch.utils.deterministic, 'fill_uninitialized_memory', True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        weight, bias = parameters((8,), (8,))
+        layer_norm(features(0, 8), weight, bias, eps=1e-6).sum().backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(weight.grad, torch.zeros(8)) and torch.equal(bias.grad, torch.zeros(8))

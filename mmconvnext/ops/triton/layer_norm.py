@@ -63,7 +63,7 @@ def normalize_backward(
     rows, channels, sizes = mean.numel(), x.shape[-1], blocks(x.shape[-1])
     programs = summing_programs(x.device, triton.cdiv(rows, sizes['BLOCK_ROWS']))
     sums = x.new_empty(2, programs, channels, dtype=torch.float32)
-    if rows > 0:
+    if programs > 0:  # without rows it writes zeros
         backward_kernel[(programs,)](
             dy, x, weight.contiguous(), mean, rstd, dx, sums[0], sums[1], rows, channels, **sizes
         )
