@@ -143,8 +143,7 @@ class ConvNeXt(BaseModule):
         act_cfg: a name from ``activations.ACTIVATIONS`` or a registry dict as ``dict(type='GELU')``.
         linear_pw_conv: pointwise convolutions as linear layers, else as 1x1 convolutions.
         use_grn: GRN in every block (V2).
-        drop_path_rate: stochastic depth of the last block, rising linearly from 0 at the first; the MLP
-            of the images left out is not computed.
+        drop_path_rate: stochastic depth of the last block, rising linearly from 0 at the first.
         layer_scale_init_value: start of the layer scale, none if 0.
         out_indices: stages whose features are returned, negative ones counted from the end.
         frozen_stages: this many stages, from the first and with their downsampling, do not train.
