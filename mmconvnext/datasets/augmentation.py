@@ -15,6 +15,7 @@ from mmpretrain.datasets import transforms as upstream
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..errors import UserError
 from ..registry import TRANSFORMS
 
 ATTEMPTS = 10  # of timm, at a box that fits
@@ -31,6 +32,9 @@ class RandomResizedCrop(BaseTransform):
     Args:
         scale: side of the square in pixels.
         crop_ratio_range: area of the box as a share of the image's.
+
+    Raises:
+        UserError: ``LoadImageForCrop`` decoded the image for smaller crops.
     """
 
     ASPECTS = 3 / 4, 4 / 3
@@ -40,6 +44,13 @@ class RandomResizedCrop(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         image = results['img']
+        scale, least = results.pop('decoded_for', (self.scale, self.crop_ratio_range[0]))
+        if self.scale > scale or self.crop_ratio_range[0] < least:
+            raise UserError(
+                f'images are decoded for crops of at least {least:.0%} of their area to {scale} px, not of '
+                f'{self.crop_ratio_range[0]:.0%} to {self.scale} px; give LoadImageForCrop and '
+                'RandomResizedCrop of the pipeline the same settings'
+            )
         top, left, height, width = self.draw_box(*image.shape[:2])
         # Contiguous (1, 3, H, W) in channels_last: only then the result is, too.
         box = np.ascontiguousarray(image[top : top + height, left : left + width])
@@ -66,14 +77,20 @@ class RandomResizedCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomFlip(BaseTransform):
-    """The mirror image, left to right, in half of the cases.
+    """The mirror image, left to right.
 
     Needs and gives ``img``; gives ``flip`` and ``flip_direction`` as mmcv's, whose mirror image is a view
     that makes all further steps slow.
+
+    Args:
+        prob: of it.
     """
 
+    def __init__(self, prob: float = 0.5):
+        self.prob = prob
+
     def transform(self, results: dict) -> dict:
-        results['flip'] = random.random() < 0.5
+        results['flip'] = random.random() < self.prob
         results['flip_direction'] = 'horizontal' if results['flip'] else None
         if results['flip']:
             results['img'] = cv2.flip(results['img'], 1)

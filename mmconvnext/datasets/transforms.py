@@ -64,7 +64,7 @@ class LoadImageForCrop(LoadImageFromFile):
 
     def __init__(self, scale: int, crop_ratio_range: tuple[float, float]):
         super().__init__()
-        self.scale = scale
+        self.scale, self.least_area = scale, crop_ratio_range[0]
         # The short side of the smallest box, for each pixel of an image's geometric mean side.
         self.smallest = math.sqrt(crop_ratio_range[0] * RandomResizedCrop.ASPECTS[0])
 
@@ -75,7 +75,8 @@ class LoadImageForCrop(LoadImageFromFile):
         # As mmcv says it: cv2 returns nothing for what it cannot decode.
         assert image is not None, f'failed to load image: {results["img_path"]}'
         shape = image.shape[:2]
-        return {**results, 'img': image, 'img_shape': shape, 'ori_shape': shape}
+        decoded_for = self.scale, self.least_area
+        return {**results, 'img': image, 'img_shape': shape, 'ori_shape': shape, 'decoded_for': decoded_for}
 
     def flag(self, encoded: bytes) -> int | str:
         """How cv2 is to decode this file."""

@@ -11,6 +11,7 @@ from PIL import Image
 from mmconvnext.apis.config import read_config
 from mmconvnext.datasets import LoadImageForCrop, RandomResizedCrop
 from mmconvnext.datasets.shards import reading_bytes
+from mmconvnext.errors import UserError
 from mmconvnext.paths import CONFIGS
 
 CROP = dict(scale=64, crop_ratio_range=(0.35, 1.0))
@@ -63,6 +64,13 @@ def test_crop_is_that_of_the_whole_image(tmp_path):
         crops.append(RandomResizedCrop(**CROP).transform(dict(img=image))['img'].astype(int))
     assert np.abs(crops[0] - crops[1]).mean() < 3
     assert np.abs(crops[0] - crops[1]).max() <= 12
+
+
+@pytest.mark.parametrize('other', [dict(scale=96), dict(crop_ratio_range=(0.08, 1.0))])
+def test_larger_crops_than_it_was_decoded_for_are_refused(tmp_path, other):
+    image = LoadImageForCrop(**CROP).transform(written(tmp_path, 300, 300))
+    with pytest.raises(UserError, match='RandomResizedCrop of the pipeline the same settings'):
+        RandomResizedCrop(**{**CROP, **other}).transform(image)
 
 
 def test_orientation_of_the_camera_is_followed(tmp_path):
