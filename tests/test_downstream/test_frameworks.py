@@ -61,7 +61,9 @@ def build(library, base, changes, **backbone):
     settings = {**changes, 'backbone': {**BACKBONE, **changes.get('backbone', {}), **backbone}}
     cfg.merge_from_dict({'model': settings})
     cfg.model.pop('pretrained', None)
-    return MODELS.build(cfg.model)
+    model = MODELS.build(cfg.model)
+    model.init_weights()  # Deformable DETR leaves parameters as the memory was until then
+    return model
 
 
 def detection_batch():
