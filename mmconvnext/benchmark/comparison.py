@@ -1,7 +1,6 @@
 """What tools/benchmark.py does."""
 
 import gc
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import product
@@ -18,7 +17,7 @@ from ..models import ARCHS
 from ..paths import MIM
 from .chart import plot_bars
 from .contenders import DROP_PATH_RATES, Condition, check_sameness, contender, installed_contenders
-from .timing import conditions_on, speed, time_interleaved
+from .timing import append_rows, conditions_on, speed, time_interleaved
 
 RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/comparison.jsonl'
 
@@ -60,7 +59,7 @@ def compare(
     check(arch, contenders, rounds)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     out = RESULTS if out is None else Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the measurement, which would be lost
     measured = []
     for case in product(arch, mode, dtype, batch):
         condition = Condition(*case, size, device)
@@ -68,8 +67,7 @@ def compare(
             check_sameness(condition)
         rows = measure(condition, contenders, rounds, memory=not quick)
         show(condition, rows)
-        with out.open('a') as file:
-            file.writelines(json.dumps(row) + '\n' for row in rows)
+        append_rows(rows, out)
         measured.append((condition, rows))
     print(f'Appended to {out}')
     if plot is not None:

@@ -1,6 +1,5 @@
 """What tools/benchmarks/data_pipeline.py does: how fast a core makes training images out of files."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -23,7 +22,7 @@ from rich.table import Table
 from ..apis.config import read_config
 from ..errors import UserError
 from ..paths import CONFIGS, MIM
-from .timing import conditions_on, speed, time_interleaved
+from .timing import append_rows, conditions_on, speed, time_interleaved
 
 RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/data_pipeline.jsonl'
 HEIGHT, WIDTH, QUALITY = 375, 500, 90  # many of ImageNet's images have this size
@@ -126,7 +125,7 @@ def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> Non
     if rounds < 2:
         raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
     out = RESULTS if out is None else Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the measurement, which would be lost
     with TemporaryDirectory() as folder, one_thread():
         paths = make_images(Path(folder))
         cases = {name: over(pipeline, paths) for name, pipeline in pipelines().items()}
@@ -151,8 +150,7 @@ def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> Non
         for name, times in seconds.items()
     ]
     show(rows)
-    with out.open('a') as file:
-        file.writelines(json.dumps(row) + '\n' for row in rows)
+    append_rows(rows, out)
     print(f'Appended to {out}')
 
 

@@ -1,6 +1,5 @@
 """What tools/benchmarks/kernels.py does."""
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from ..ops.gelu import gelu_backward
 from ..ops.grn import grn
 from ..ops.layer_norm import layer_norm
 from ..paths import MIM
-from .timing import conditions_on, time_interleaved
+from .timing import append_rows, conditions_on, time_interleaved
 
 RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/kernels.jsonl'
 CONTENDERS = ('triton', 'torch', 'compiled')
@@ -77,7 +76,7 @@ def measure_kernels(
     if rounds < 2:
         raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
     out = RESULTS if out is None else Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the measurement, which would be lost
     device = torch.device('cuda')
     copy = copy_bandwidth(device, rounds)
     print(f'A copy reads and writes {copy / 1e9:,.0f} GB/s')
@@ -85,8 +84,7 @@ def measure_kernels(
     for name, (channels, side) in product(op, stages):
         rows = measure(build(name, batch, channels, side, device), CONTENDERS, rounds, copy)
         show(rows)
-        with out.open('a') as file:
-            file.writelines(json.dumps(row) + '\n' for row in rows)
+        append_rows(rows, out)
     print(f'Appended to {out}')
 
 

@@ -1,5 +1,6 @@
 """Times of calls in turns, and the conditions they were measured under."""
 
+import json
 import os
 import platform
 import subprocess
@@ -62,6 +63,12 @@ def conditions_on(device: torch.device) -> dict:
         commit=commit(),
         date=date.today().isoformat(),
     )
+
+
+def append_rows(rows: list[dict], file: Path) -> None:
+    """As JSON lines."""
+    with file.open('a') as lines:
+        lines.writelines(json.dumps(row) + '\n' for row in rows)
 
 
 def cpu_name() -> str:

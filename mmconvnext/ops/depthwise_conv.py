@@ -1,8 +1,8 @@
 """Depthwise convolution that keeps the size of the map.
 
 Its gradients on a CPU are depthwise convolutions as well. That of the weight takes the image for the
-input and the gradient for the kernel: 1.2 to 20 times as fast as torch's own on AVX2, which takes 15 %
-of a training step of ConvNeXt-T at 224 px and 45 % of one of Atto at 32 px.
+input and the gradient for the kernel, and is what makes small maps fast:
+``tools/benchmark.py --arch atto --mode training --batch 64 --size 32``.
 """
 
 import torch

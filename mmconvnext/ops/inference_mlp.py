@@ -15,8 +15,8 @@ ONEDNN = torch.ops.mkldnn
 class InferenceMLP(nn.Module):
     """``residual += linear2(grn(act(linear1(norm(x)))))``.
 
-    By oneDNN on a CPU, whose weights lie as it reads them: on Zen 3 up to 1.45 times as fast as MKL where
-    rows are few, and never much slower. By torch on other devices. The weights can neither be trained nor
+    By oneDNN on a CPU, whose weights lie as it reads them: faster than MKL on Zen 3 where rows are few, and
+    as fast where they are many. By torch on other devices. The weights can neither be trained nor
     moved.
 
     Args:
