@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.inference_mlp import InferenceMLP
+from ..ops.onednn import PackedConv2d, onednn_computes
+from .folding import fold
 from .fusion import rows_of
-from .layers import GRN, LayerNorm2d
+from .layers import GRN
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
@@ -45,7 +47,8 @@ class InferenceConvNeXt(nn.Module):
         self.dtype = dtype
         network = deepcopy(backbone).eval().requires_grad_(False)
         stages = [
-            nn.Sequential(*(InferenceBlock(block, dtype) for block in stage)) for stage in network.stages
+            nn.Sequential(*(InferenceBlock(fold(block), dtype) for block in stage))
+            for stage in network.stages
         ]
         network.stages = nn.ModuleList(stages)
         self.network = network.to(dtype=dtype, memory_format=torch.channels_last)
@@ -58,48 +61,24 @@ class InferenceConvNeXt(nn.Module):
 
 
 class InferenceBlock(nn.Module):
-    """A ``ConvNeXtBlock`` whose scales and shifts are part of the weights of its linear layers.
-
-    LayerNorm's affine is folded into the first, GRN's shift and the layer scale into the second, in
-    double precision.
-    """
+    """A folded ``ConvNeXtBlock``."""
 
     def __init__(self, block: nn.Module, dtype: torch.dtype):
         super().__init__()
-        self.depthwise_conv = block.depthwise_conv
-        weight1, bias1, weight2, bias2 = (
-            tensor.double()
+        conv = block.depthwise_conv
+        packs = conv.weight.is_cpu and onednn_computes(dtype)
+        self.depthwise_conv = PackedConv2d(conv, dtype) if packs else conv
+        (weight1, bias1), (weight2, bias2) = (
+            (linear.weight.flatten(1).to(dtype), linear.bias.to(dtype))
             for linear in (block.pointwise_conv1, block.pointwise_conv2)
-            for tensor in (linear.weight.flatten(1), bias_of(linear))
         )
-        norm = block.norm
-        if type(norm) is LayerNorm2d and norm.bias is not None:
-            bias1 = bias1 + weight1 @ norm.bias.double()
-            weight1 = weight1 * norm.weight.double()
-            norm = LayerNorm2d(norm.normalized_shape, eps=norm.eps, elementwise_affine=False)
-        if block.grn is not None:
-            bias2 = bias2 + weight2 @ block.grn.beta.double()
-        if block.gamma is not None:
-            bias2 = bias2 * block.gamma.double()
-            weight2 = weight2 * block.gamma.double()[:, None]
-        self.mlp = InferenceMLP(
-            norm.normalize,
-            weight1.to(dtype),
-            bias1.to(dtype),
-            block.act,
-            block.grn and Response(block.grn),
-            weight2.to(dtype),
-            bias2.to(dtype),
-        )
+        response = block.grn and Response(block.grn)
+        self.mlp = InferenceMLP(block.norm.normalize, weight1, bias1, block.act, response, weight2, bias2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W), whose memory is used again if its channels come last there, -> (N, C, H, W)."""
+        """x (N, C, H, W), whose memory may be used again if its channels come last there, -> (N, C, H, W)."""
         rows = self.mlp(rows_of(self.depthwise_conv(x)), rows_of(x))
         return rows.transpose(1, 2).unflatten(2, x.shape[2:])
-
-
-def bias_of(linear: nn.Module) -> Tensor:
-    return linear.weight.new_zeros(len(linear.weight)) if linear.bias is None else linear.bias
 
 
 class Response(nn.Module):

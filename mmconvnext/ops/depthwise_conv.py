@@ -46,10 +46,13 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1)
 
 
 def reachable(weight: Tensor, size: torch.Size, dilation: int) -> Tensor:
-    """The middle of the kernels: the taps that meet more than padding on a map of this size."""
+    """The middle of the kernels, with the taps that meet more than padding on a map of this size.
+
+    3 x 3 at least: on a single image torch convolves with less channel by channel.
+    """
     for axis, extent in zip((2, 3), size, strict=True):
         side = weight.shape[axis]
-        reach = min(side // 2, (extent - 1) // dilation)
+        reach = min(side // 2, max(1, (extent - 1) // dilation))
         weight = weight.narrow(axis, side // 2 - reach, 2 * reach + 1)
     return weight
 

@@ -58,6 +58,13 @@ def test_weight_gradient_is_not_torchs_slow_one():
     assert 'aten::convolution_backward' not in {event.key for event in profile.key_averages()}
 
 
+def test_a_single_pixel_is_not_convolved_channel_by_channel():
+    x, weight, bias = tensors((1, 1), dtype=torch.float32, channels=40)
+    with torch.no_grad(), torch.profiler.profile() as profile:
+        depthwise_conv(x[:1], weight, bias)
+    assert 'aten::_slow_conv2d_forward' not in {event.key for event in profile.key_averages()}
+
+
 def test_autocast_computes_in_its_dtype():
     x, weight, bias = tensors((8, 8), dtype=torch.float32)
     with torch.autocast('cpu', torch.bfloat16):
