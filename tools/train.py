@@ -23,6 +23,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--compile', action='store_true', help="let torch's compiler fuse the backbone's operations"
     )
+    parser.add_argument(
+        '--augment-on-device',
+        action='store_true',
+        help='flip, RandAugment and erase whole batches on the GPU, if the cores beside it are few',
+    )
     parser.add_argument('--no-validate', action='store_true', help='leave out validation')
     parser.add_argument(
         '--auto-scale-lr',

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from ..errors import UserError
 from .accumulation import accumulate_to_recipe, accumulation_of
+from .augmenting import augment_batches
 from .config import load_config
 from .data_root import use_data_root
 from .distributed import prepare_engine
@@ -28,6 +29,7 @@ def train(
     resume: str | None = None,
     amp: bool = False,
     compile: bool = False,
+    augment_on_device: bool = False,
     auto_scale_lr: bool = False,
     accumulate: bool = False,
     no_validate: bool = False,
@@ -49,6 +51,7 @@ def train(
             if there is one and a new start if not, or the path of one.
         amp: mixed precision.
         compile: let torch's compiler fuse the backbone's operations.
+        augment_on_device: leave flipping, RandAugment and erasing to the device, see ``augment_batches``.
         auto_scale_lr: scale the learning rate by effective over base batch size.
         accumulate: see ``accumulate_to_recipe``.
         no_validate: leave out validation.
@@ -80,6 +83,8 @@ def train(
         )
     if auto_scale_lr:
         enable_auto_scale_lr(cfg)
+    if augment_on_device:
+        augment_batches(cfg)
     init_distributed(cfg, launcher)
     if compile:
         check_compiler(distributed)  # on the device of this process
@@ -93,7 +98,8 @@ def train(
 
     runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'), trust_checkpoint=trust_checkpoint)
     if compile:
-        unwrapped(runner.model).backbone.compile()  # in place: names and checkpoints stay
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model.backbone.compile()  # in place: names and checkpoints stay
         print_log('The backbone is compiled: the first iterations take minutes.', 'current')
     match_batch_size(cfg, runner)
     compare_lengths(cfg)
@@ -134,10 +140,6 @@ def check_compiler(distributed: str | None) -> None:
             f"--compile: torch's compiler does not work here: {reason}; install a C++ compiler as g++, or "
             'train without --compile'
         ) from error
-
-
-def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def use_fused_adamw(cfg: Config) -> None:

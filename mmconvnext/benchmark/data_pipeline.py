@@ -1,4 +1,7 @@
-"""What tools/benchmarks/data_pipeline.py does: how fast a core makes training images out of files."""
+"""What tools/benchmarks/data_pipeline.py does: how fast a core makes training images out of files.
+
+And how fast the device makes them inputs of a network, which takes over a part with --augment-on-device.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +13,8 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 import torch
-from mmengine.dataset import Compose
+from mmengine.config import Config
+from mmengine.dataset import Compose, default_collate
 from mmengine.registry import DefaultScope
 from mmpretrain import __version__ as mmpretrain_version
 from mmpretrain.registry import TRANSFORMS
@@ -19,15 +23,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..apis.config import read_config
+from ..apis import load_config
+from ..apis.augmenting import augment_batches
 from ..errors import UserError
-from ..paths import CONFIGS, MIM
+from ..paths import MIM
+from ..registry import MODELS
 from .timing import append_rows, conditions_on, speed, time_interleaved
 
 RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/data_pipeline.jsonl'
 HEIGHT, WIDTH, QUALITY = 375, 500, 90  # many of ImageNet's images have this size
 IMAGES = 32
+BATCH = 4  # times these images: the 128 of the recipe
 OURS = 'mmconvnext'
+ON_DEVICE = f'{OURS} with --augment-on-device'
 
 
 def mmpretrain_steps(mean: list[float], std: list[float]) -> list[dict]:
@@ -65,23 +73,41 @@ def mmpretrain_steps(mean: list[float], std: list[float]) -> list[dict]:
 
 def pipelines() -> dict[str, Callable[[str], torch.Tensor | np.ndarray]]:
     """By name, from the path of a file to (3, 224, 224); and what they all begin with."""
-    cfg = read_config(CONFIGS / '_base_/datasets/imagenet_224.py')
-    upstream = mmpretrain_steps(cfg.grey, cfg.noise)
-    official = timm_pipeline(use_prefetcher=False)
+    cfg = recipe()
     return {
-        OURS: openmmlab_pipeline(cfg.train_pipeline),
-        'mmpretrain': openmmlab_pipeline(upstream),
-        'timm': official,
+        OURS: images_of(cfg.train_dataloader.dataset.pipeline),
+        ON_DEVICE: images_of(recipe(on_device=True).train_dataloader.dataset.pipeline),
+        'mmpretrain': images_of(mmpretrain_steps(cfg.grey, cfg.noise)),
+        'timm': timm_pipeline(use_prefetcher=False),
         # timm's loader with prefetching leaves them to the GPU.
         'timm without erasing and normalising': timm_pipeline(use_prefetcher=True),
         'decoding alone': cv2.imread,
     }
 
 
-def openmmlab_pipeline(steps: list[dict]) -> Callable[[str], torch.Tensor]:
+def recipe(*, on_device: bool = False) -> Config:
+    cfg = load_config('convnext-tiny_32xb128_in1k')
+    if on_device:
+        augment_batches(cfg)
+    return cfg
+
+
+def samples_of(steps: list[dict]) -> Callable[[str], dict]:
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         transforms = Compose([TRANSFORMS.build(step) for step in steps])
-    return lambda path: transforms(dict(img_path=path, gt_label=0, sample_idx=0))['inputs']
+    return lambda path: transforms(dict(img_path=path, gt_label=0, sample_idx=0))
+
+
+def images_of(steps: list[dict]) -> Callable[[str], torch.Tensor]:
+    samples = samples_of(steps)
+    return lambda path: samples(path)['inputs']
+
+
+def preprocessing(cfg: Config, paths: list[str], device: torch.device) -> Callable[[], dict]:
+    """Makes inputs of the network out of one batch that a worker made."""
+    preprocessor = MODELS.build(dict(type='ClsDataPreprocessor') | cfg.data_preprocessor).to(device)
+    batch = default_collate(list(map(samples_of(cfg.train_dataloader.dataset.pipeline), paths * BATCH)))
+    return lambda: preprocessor(batch, training=True)
 
 
 def timm_pipeline(*, use_prefetcher: bool) -> Callable[[str], torch.Tensor]:
@@ -113,6 +139,8 @@ def timm_pipeline(*, use_prefetcher: bool) -> Callable[[str], torch.Tensor]:
 def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> None:
     """Measure our training pipeline and those of the peers in turns, on one thread; print and append rows.
 
+    And the data preprocessor with and without --augment-on-device, on the GPU if there is one.
+
     Args:
         rounds: timings of each, at least 2.
         out: JSON lines, appended; default: the file of this repository.
@@ -128,26 +156,29 @@ def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> Non
     out.parent.mkdir(parents=True, exist_ok=True)  # before the measurement, which would be lost
     with TemporaryDirectory() as folder, one_thread():
         paths = make_images(Path(folder))
-        cases = {name: over(pipeline, paths) for name, pipeline in pipelines().items()}
+        device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        cases = {('worker', name): over(pipeline, paths) for name, pipeline in pipelines().items()}
+        for name in (OURS, ON_DEVICE):
+            cases['device', name] = preprocessing(recipe(on_device=name == ON_DEVICE), paths, device)
         seconds = time_interleaved(cases, rounds)
-        conditions = dict(
-            conditions_on(torch.device('cpu')),
-            timm=version('timm'),
-            mmpretrain=mmpretrain_version,
-            opencv=cv2.__version__,
-        )
+        versions = dict(timm=version('timm'), mmpretrain=mmpretrain_version, opencv=cv2.__version__)
+        conditions = {
+            'worker': conditions_on(torch.device('cpu')) | versions,
+            'device': conditions_on(device) | versions,
+        }
         kilobytes = round(sum(Path(path).stat().st_size for path in paths) / IMAGES / 1000)
     rows = [
         dict(
             contender=name,
+            part=part,
             height=HEIGHT,
             width=WIDTH,
             kilobytes=kilobytes,
-            **speed(times, IMAGES),
+            **speed(times, IMAGES * (BATCH if part == 'device' else 1)),
             rounds=rounds,
-            conditions=conditions,
+            conditions=conditions[part],
         )
-        for name, times in seconds.items()
+        for (part, name), times in seconds.items()
     ]
     show(rows)
     append_rows(rows, out)
@@ -195,13 +226,19 @@ def over(pipeline: Callable, paths: list[str]) -> Callable[[], None]:
 
 
 def show(rows: list[dict]) -> None:
-    """A table with our speed as a multiple of each."""
-    ours = next(row['images_per_second'] for row in rows if row['contender'] == OURS)
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ('', 'images/s', 'quartiles', 'ours is'):
-        table.add_column(column, justify='right' if column else 'left')
-    for row in rows:
-        speed = row['images_per_second']
-        quartiles = f'{row["lower_quartile"]:.4g}-{row["upper_quartile"]:.4g}'
-        table.add_row(row['contender'], f'{speed:.4g}', quartiles, f'{ours / speed:.2f} x')
-    Console(width=100).print(table)
+    """Tables with our speed as a multiple of each."""
+    titles = {
+        'worker': 'A core makes images',
+        'device': f'{rows[-1]["conditions"]["device"]} preprocesses them',
+    }
+    for part, title in titles.items():
+        table = Table(box=box.SIMPLE_HEAD)
+        for column in (title, 'images/s', 'quartiles', 'ours is'):
+            table.add_column(column, justify='left' if column == title else 'right')
+        ours, *_ = shown = [row for row in rows if row['part'] == part]
+        for row in shown:
+            speed = row['images_per_second']
+            quartiles = f'{row["lower_quartile"]:.4g}-{row["upper_quartile"]:.4g}'
+            multiple = ours['images_per_second'] / speed
+            table.add_row(row['contender'], f'{speed:.4g}', quartiles, f'{multiple:.2f} x')
+        Console(width=100).print(table)

@@ -2,6 +2,7 @@ from .. import _quiet  # noqa: F401, before all that imports mmpretrain
 from .augmentation import PackInputs, RandomErasing, RandomFlip, RandomResizedCrop
 from .batches import ReplayableBatches
 from .digits import Digits
+from .drawn import DrawAugmentation
 from .image_folder import ImageFolder
 from .preprocessing import Preprocessing
 from .rand_augment import RandAugment
@@ -11,6 +12,7 @@ from .transforms import FloorCenterCrop, LoadImageForCrop
 
 __all__ = [
     'Digits',
+    'DrawAugmentation',
     'FloorCenterCrop',
     'ImageFolder',
     'LoadImageForCrop',

@@ -6,6 +6,8 @@ timm's, which the official code takes, where mmpretrain's is another. All draw f
 
 import math
 import random
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,6 +19,7 @@ from torch.nn import functional as F
 
 from ..errors import UserError
 from ..registry import TRANSFORMS
+from .drawn import DrawnTransform, sent
 
 ATTEMPTS = 10  # of timm, at a box that fits
 
@@ -76,7 +79,7 @@ class RandomResizedCrop(BaseTransform):
 
 
 @TRANSFORMS.register_module()
-class RandomFlip(BaseTransform):
+class RandomFlip(DrawnTransform):
     """The mirror image, left to right.
 
     Needs and gives ``img``; gives ``flip`` and ``flip_direction`` as mmcv's, whose mirror image is a view
@@ -89,16 +92,39 @@ class RandomFlip(BaseTransform):
     def __init__(self, prob: float = 0.5):
         self.prob = prob
 
-    def transform(self, results: dict) -> dict:
+    def draw(self, results: dict) -> bool:
         results['flip'] = random.random() < self.prob
         results['flip_direction'] = 'horizontal' if results['flip'] else None
-        if results['flip']:
-            results['img'] = cv2.flip(results['img'], 1)
-        return results
+        return results['flip']
+
+    def apply(self, image: np.ndarray, drawn: bool) -> np.ndarray:
+        return cv2.flip(image, 1) if drawn else image
+
+    def apply_to_batch(self, images: Tensor, drawn: Sequence[bool]) -> None:
+        flipped = sent([place for place, flip in enumerate(drawn) if flip], images.device, torch.long)
+        images.index_copy_(0, flipped, images.index_select(0, flipped).flip(3))
+
+
+class Erased(NamedTuple):
+    """A box, in pixels, and the seed of the noise in it."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    seed: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.left, self.left + self.width)
 
 
 @TRANSFORMS.register_module()
-class RandomErasing(BaseTransform):
+class RandomErasing(DrawnTransform):
     """A box of random area and shape replaced by noise around the mean.
 
     timm's mode ``pixel``, which erases after normalisation, by noise of mean 0 and deviation 1: this is what
@@ -118,12 +144,33 @@ class RandomErasing(BaseTransform):
     def __init__(self, mean: list[float], std: list[float]):
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
 
-    def transform(self, results: dict) -> dict:
-        if random.random() < self.PROBABILITY:
-            box = self.draw_box(*results['img'].shape[:2])
-            if box is not None:
-                results['img'] = self.erased(results['img'], *box)
-        return results
+    def draw(self, results: dict) -> Erased | None:
+        if random.random() >= self.PROBABILITY:
+            return None
+        box = self.draw_box(*results['img'].shape[:2])
+        return box and Erased(*box, seed=int(torch.randint(1 << 62, ())))
+
+    def apply(self, image: np.ndarray, drawn: Erased | None) -> np.ndarray:
+        if drawn is None:
+            return image
+        image = image.copy()
+        image[drawn.rows, drawn.columns] = self.noise(drawn, torch.device('cpu'), self.mean, self.std)
+        return image
+
+    def apply_to_batch(self, images: Tensor, drawn: Sequence[Erased | None]) -> None:
+        device = images.device
+        mean, std = (numbers.to(device, non_blocking=True) for numbers in (self.mean, self.std))
+        for image, erased in zip(images, drawn, strict=True):
+            if erased is not None:
+                noise = self.noise(erased, device, mean, std)
+                image[:, erased.rows, erased.columns] = noise.permute(2, 0, 1)
+
+    @staticmethod
+    def noise(erased: Erased, device: torch.device, mean: Tensor, std: Tensor) -> Tensor:
+        """(height, width, 3) uint8; a GPU makes other noise of a seed than a CPU."""
+        generator = torch.Generator(device).manual_seed(erased.seed)
+        noise = torch.randn(erased.height, erased.width, 3, generator=generator, device=device)
+        return noise.mul_(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)
 
     def draw_box(self, height: int, width: int) -> tuple[int, int, int, int] | None:
         """Top, left, height and width in an image of this size; None if no box fitted."""
@@ -135,12 +182,6 @@ class RandomErasing(BaseTransform):
                 top = random.randint(0, height - box_height)
                 return top, random.randint(0, width - box_width), box_height, box_width
         return None
-
-    def erased(self, image: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
-        noise = torch.randn(height, width, 3).mul_(self.std).add_(self.mean)
-        image = image.copy()
-        image[top : top + height, left : left + width] = noise.round_().clamp_(0, 255).to(torch.uint8)
-        return image
 
 
 @TRANSFORMS.register_module()

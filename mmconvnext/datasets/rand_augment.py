@@ -1,17 +1,22 @@
 """Which operations RandAugment chooses, and how strongly it applies them."""
 
 import random
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from mmcv.transforms import BaseTransform
+import torch
+from torch import Tensor
 
 from ..registry import TRANSFORMS
+from . import batch_operations as on_batch
 from . import image_operations as on_image
+from .drawn import DrawnTransform, sent
 
 # timm's rand_augment_transform, whose names end in "-inc1" for operations that grow with the magnitude.
 CHOSEN, PROBABILITY, FULL = 2, 0.5, 10
+Drawn = tuple[int, float | None]  # number of an operation, and its argument if it takes one
 FILL = 104, 116, 124  # what lies outside of an image: ImageNet's mean in BGR, as timm rounds it
 
 
@@ -30,6 +35,15 @@ class Operation:
     argument: Callable[[float], float] | None = None
     signed: bool = False
     uncovers: bool = False
+
+    @property
+    def apply_to_batch(self) -> Callable[..., Tensor]:
+        """Of ``batch_operations``, by the same name."""
+        return getattr(on_batch, self.apply.__name__)
+
+    def settings(self, argument: float | Tensor | None) -> list:
+        """What the operation takes beside images."""
+        return [*([] if self.argument is None else [argument]), *([FILL] if self.uncovers else [])]
 
 
 def enhancing(apply: Callable) -> Operation:
@@ -60,7 +74,7 @@ OPERATIONS = (
 
 
 @TRANSFORMS.register_module()
-class RandAugment(BaseTransform):
+class RandAugment(DrawnTransform):
     """Two of timm's operations, drawn with replacement, each applied with probability 0.5.
 
     ``rand-m9-mstd0.5-inc1`` of the official recipe, in integers and tables where mmpretrain's passes over
@@ -77,20 +91,39 @@ class RandAugment(BaseTransform):
     def __init__(self, magnitude: float, magnitude_std: float):
         self.magnitude, self.magnitude_std = magnitude, magnitude_std
 
-    def transform(self, results: dict) -> dict:
-        for operation in random.choices(OPERATIONS, k=CHOSEN):
-            if random.random() < PROBABILITY:
-                results['img'] = operation.apply(results['img'], *self.draw_arguments(operation))
-        return results
+    def draw(self, results: dict) -> list[Drawn | None]:
+        numbers = random.choices(range(len(OPERATIONS)), k=CHOSEN)
+        return [
+            (number, self.draw_argument(OPERATIONS[number])) if random.random() < PROBABILITY else None
+            for number in numbers
+        ]
 
-    def draw_arguments(self, operation: Operation) -> list:
-        """What the operation takes beside the image."""
-        arguments = []
-        if operation.argument is not None:
-            magnitude = random.gauss(self.magnitude, self.magnitude_std)
-            strength = min(max(magnitude, 0), FULL) / FULL
-            backward = operation.signed and random.random() < 0.5
-            arguments.append(operation.argument(-strength if backward else strength))
-        if operation.uncovers:
-            arguments.append(FILL)
-        return arguments
+    def draw_argument(self, operation: Operation) -> float | None:
+        if operation.argument is None:
+            return None
+        magnitude = random.gauss(self.magnitude, self.magnitude_std)
+        strength = min(max(magnitude, 0), FULL) / FULL
+        backward = operation.signed and random.random() < 0.5
+        return operation.argument(-strength if backward else strength)
+
+    def apply(self, image: np.ndarray, drawn: list[Drawn | None]) -> np.ndarray:
+        for number, argument in filter(None, drawn):
+            operation = OPERATIONS[number]
+            image = operation.apply(image, *operation.settings(argument))
+        return image
+
+    def apply_to_batch(self, images: Tensor, drawn: Sequence[list[Drawn | None]]) -> None:
+        for turn in zip(*drawn, strict=True):
+            chosen = defaultdict(list)  # by operation: images and their arguments
+            for place, one in enumerate(turn):
+                if one is not None:
+                    number, argument = one
+                    chosen[number].append((place, argument or 0))
+            pairs = sent([pair for group in chosen.values() for pair in group], images.device, torch.float64)
+            groups = pairs.view(-1, 2).split([len(group) for group in chosen.values()])
+            for number, group in zip(chosen, groups, strict=True):
+                operation = OPERATIONS[number]
+                places, arguments = group[:, 0].long(), group[:, 1]
+                before = images.index_select(0, places)
+                after = operation.apply_to_batch(before, *operation.settings(arguments))
+                images.index_copy_(0, places, after)

@@ -1,7 +1,8 @@
 from .. import _quiet  # noqa: F401, before all that imports mmpretrain
 from .archs import ARCHS
 from .convnext import ConvNeXt
+from .data_preprocessor import AugmentingDataPreprocessor
 from .linear_head import LinearClsHead
 from .outputs import outputs_of
 
-__all__ = ['ARCHS', 'ConvNeXt', 'LinearClsHead', 'outputs_of']
+__all__ = ['ARCHS', 'AugmentingDataPreprocessor', 'ConvNeXt', 'LinearClsHead', 'outputs_of']

@@ -29,8 +29,9 @@ def test_rows_hold_speed_and_conditions(tmp_path, capsys):
     compare_pipelines(rounds=2, out=tmp_path / 'new/rows.jsonl')
     rows = [json.loads(line) for line in (tmp_path / 'new/rows.jsonl').read_text().splitlines()]
     assert [row['contender'].split()[0] for row in rows] == [
-        *('mmconvnext', 'mmpretrain', 'timm', 'timm', 'decoding')
+        *('mmconvnext', 'mmconvnext', 'mmpretrain', 'timm', 'timm', 'decoding', 'mmconvnext', 'mmconvnext')
     ]
+    assert [row['part'] for row in rows] == ['worker'] * 6 + ['device'] * 2
     for row in rows:
         assert row['lower_quartile'] <= row['images_per_second'] <= row['upper_quartile']
         assert row['conditions']['threads'] == 1

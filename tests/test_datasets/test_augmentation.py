@@ -19,6 +19,7 @@ from timm.data.transforms import RandomResizedCropAndInterpolation
 from mmconvnext.apis import load_config
 from mmconvnext.benchmark.data_pipeline import mmpretrain_steps
 from mmconvnext.datasets import PackInputs, RandomFlip, RandomResizedCrop
+from mmconvnext.datasets.augmentation import Erased
 from mmconvnext.datasets.replay import Replayed
 
 SIZES = [(375, 500), (500, 333), (40, 40), (90, 1000), (1000, 90), (3, 5), (1, 1)]  # height, width
@@ -100,30 +101,26 @@ def test_half_of_the_images_are_mirrored():
 
 @pytest.mark.parametrize('size', [(224, 224), (40, 40), (20, 60), (1, 1)])
 def test_erased_boxes_are_timms_and_as_many(size, steps, monkeypatch):
-    boxes = []
     monkeypatch.setattr(random_erasing, '_get_pixels', lambda _, __, shape, **___: torch.ones(shape))
     timm = random_erasing.RandomErasing(probability=0.25, mode='pixel', max_count=1, device='cpu')
     (ours,) = built([step for step in steps if step.type == 'mmconvnext.RandomErasing']).transforms
-    monkeypatch.setattr(ours, 'erased', lambda image, *box: boxes.append(box) or image)
     for seed in range(400):
         random.seed(seed)
         expected = torch.zeros(1, *size)
         timm(expected)
-        boxes.clear()
         random.seed(seed)
-        ours.transform(dict(img=np.zeros((*size, 3), np.uint8)))
+        erased = ours.draw(dict(img=np.zeros((*size, 3), np.uint8)))
         found = torch.zeros(1, *size)
-        for top, left, height, width in boxes:
-            found[:, top : top + height, left : left + width] = 1
+        if erased is not None:
+            found[:, erased.rows, erased.columns] = 1
         assert torch.equal(found, expected)
 
 
 def test_erased_pixels_are_noise_of_mean_0_and_nearly_deviation_1_after_normalisation(steps):
     """Nearly: 8-bit pixels cannot hold the 3 % of the noise that lies beyond black and white."""
     (ours,) = built([step for step in steps if step.type == 'mmconvnext.RandomErasing']).transforms
-    torch.manual_seed(0)
     black = np.zeros((220, 230, 3), np.uint8)
-    erased = ours.erased(black, 10, 15, 200, 210)
+    erased = ours.apply(black, Erased(top=10, left=15, height=200, width=210, seed=0))
     assert not black.any()
     patch = erased[10:210, 15:225].astype(float)
     assert not np.delete(erased.reshape(-1, 3), np.arange(10 * 230, 210 * 230), axis=0).any()
