@@ -17,7 +17,7 @@ class RunError(UserError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown word: the nearest known ones, or all if they are few."""
-    known = sorted(known)
+    known = sorted(set(known))  # a recipe and a checkpoint may have one name
     close = get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f'; did you mean {" or ".join(close)}?'

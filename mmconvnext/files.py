@@ -7,14 +7,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import UserError
+
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes the target if all goes well and vanishes if not."""
+    """A path to write to, which becomes the target if all goes well and vanishes if not.
+
+    Folders on the way to the target are made.
+    """
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=f'.{target.name}.') as folder:
         part = Path(folder, target.name)
         yield part
         put_in_place(part, target)
+
+
+def check_place(target: Path) -> None:
+    """Raise UserError if something is at the target already, or a file on the way there."""
+    if target.exists():
+        raise UserError(f'{target} exists already; delete it or choose another name')
+    there = next(path for path in target.absolute().parents if path.exists())
+    if not there.is_dir():
+        raise UserError(f'{target} cannot be written: {there} is a file and no folder; choose another name')
 
 
 def put_in_place(part: Path, target: Path) -> None:

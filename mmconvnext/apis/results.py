@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import UserError
-from ..files import written_whole
+from ..files import check_place, written_whole
 
 # matplotlib brings a font with more than Latin letters; Pillow's own has no others.
 FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
@@ -39,12 +39,14 @@ def check_outputs(out: str | Path | None, out_dir: str | Path | None) -> None:
         check_folder(out_dir)
     if out is None:
         return
-    if Path(out).suffix not in ('.json', '.csv'):
-        raise UserError(f'--out {out}: results are written as .json or .csv; let its name end in one of them')
-    if not Path(out).absolute().parent.is_dir():
-        raise UserError(f'--out {out}: {Path(out).parent} is not a folder; make it first')
-    if Path(out).exists():
-        raise UserError(f'--out {out} exists already; delete it or choose another name')
+    check_new_file(out, '.json', '.csv')
+
+
+def check_new_file(out: str | Path, *suffixes: str) -> None:
+    """Raise before a long run whose file could not be written, or would replace another."""
+    if Path(out).suffix not in suffixes:
+        raise UserError(f'{out}: what is written here is {" or ".join(suffixes)}; let its name end in it')
+    check_place(Path(out))
 
 
 def check_folder(folder: str | Path) -> None:
@@ -225,17 +227,23 @@ def printable(text: str) -> str:
 
 
 class PictureFolder:
-    """A new folder for annotated images, each with a name of its own."""
+    """A new folder for annotated images, each with a name of its own.
 
-    def __init__(self, folder: str | Path):
+    Args:
+        folder: is not there yet, or empty.
+        suffixes: of the pictures; a name without any of them gets the first.
+    """
+
+    def __init__(self, folder: str | Path, suffixes: tuple[str, ...] = ('.jpg', '.jpeg')):
         check_folder(folder)
-        self.folder, self.taken, self.copies = Path(folder), set(), Counter()
+        self.folder, self.suffixes = Path(folder), suffixes
+        self.taken, self.copies = set(), Counter()
 
     def place(self, name: str) -> Path:
         """The file for the picture of an image, numbered if another image has the name already."""
         # A pattern may climb: a/../../b.jpg. Nothing is written outside of the folder.
         name = '/'.join(part for part in Path(name).parts if part not in ('..', '/')) or 'image'
-        path = free = Path(name if name.lower().endswith(('.jpg', '.jpeg')) else f'{name}.jpg')
+        path = free = Path(name if name.lower().endswith(self.suffixes) else f'{name}{self.suffixes[0]}')
         # Some file systems take A.jpg for a.jpg.
         while str(free).casefold() in self.taken:
             self.copies[path] += 1

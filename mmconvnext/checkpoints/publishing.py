@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import check_place
 from .reading import check_whole, load_weights
 from .writing import save_weights
 
@@ -28,10 +29,7 @@ def publish(source: str | Path, target: str | Path, *, trust_checkpoint: bool = 
     target = Path(target)
     if target.suffix not in ('.pth', '.safetensors'):
         raise UserError(f'{target} ends in {target.suffix!r}; expected .pth or .safetensors')
-    if not target.absolute().parent.is_dir():
-        raise UserError(f'{target.parent} is not a folder; make it first')
-    if target.exists():
-        raise UserError(f'{target} exists already; delete it or choose another name')
+    check_place(target)
     loaded = load_weights(source, trust=trust_checkpoint)
     check_whole(loaded)
     save_weights(loaded, target, 'openmmlab')

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError
-from ..files import written_whole
+from ..files import check_place, written_whole
 from ..models.archs import ARCHS, resolve_arch
 from ..models.network import Network
 from .formats import DIRECTORIES, find_format
@@ -32,10 +32,7 @@ def check_target(target: Path, target_format: str) -> None:
         raise UserError(
             f'the format {target_format} can be read but not written: half of its model is not ours'
         )
-    if target.exists():
-        raise UserError(f'{target} exists already; delete it or choose another name')
-    if not target.absolute().parent.is_dir():
-        raise UserError(f'{target.parent} is not a folder; make it first')
+    check_place(target)
     suffixes = SUFFIXES.get(target_format, TORCH_SUFFIXES)
     if target.suffix not in suffixes:
         expected = ' or '.join(suffixes) if suffixes != ('',) else 'none, since it is a directory'

@@ -375,7 +375,7 @@ def test_unknown_and_missing_names_are_listed_and_nothing_is_written(
             'no ConvNeXt in the format torchvision: 65 of its 65 names',
         ),
         ('timm.pth', {}, 'exists already'),
-        ('nowhere/out.pth', {}, 'nowhere is not a folder'),
+        ('timm.pth/out.pth', {}, 'timm.pth is a file and no folder'),
         ('out.txt', {}, "ends in '.txt'; for openmmlab the ending should be .pth"),
         ('out.pth', dict(target_format='transformers'), 'should be none, since it is a directory'),
         ('out.pth', dict(target_format='official-isotropic'), 'has no place for'),

@@ -62,10 +62,10 @@ class Site(Handler):
         sent = content[: len(content) // 2] if site.drops else content
         content_range = f'bytes {start}-{len(body) - 1}/{len(body)}' if start else None
         length = len(content) if site.tells_length else None
+        site.sent += len(sent)  # before it is: whoever has it may ask at once
         self.answer(
             206 if start else 200, sent, Content_Range=content_range, Content_Length=length, **version
         )
-        site.sent += len(sent)
         if site.drops:
             site.drops -= 1
             vars(site).update(site.after_a_drop)
