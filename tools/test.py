@@ -27,6 +27,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--show-dir', help='folder for every test image with its prediction')
     parser.add_argument(
+        '--report',
+        metavar='FILE',
+        help='page of HTML with accuracy, confusions, classes and the most confident mistakes',
+    )
+    parser.add_argument(
         '--tta', action='store_true', help='average the scores of each image and its mirror image'
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')

@@ -12,6 +12,7 @@ from ..zoo.entries import source_of
 from .config import load_config
 from .data_root import use_data_root
 from .libraries import LIBRARIES
+from .results import check_new_file
 from .runner import build_runner, init_distributed, naming_broken_images
 
 
@@ -24,6 +25,7 @@ def evaluate(
     out: str | None = None,
     out_item: str | None = None,
     show_dir: str | None = None,
+    report: str | None = None,
     tta: bool = False,
     amp: bool = False,
     optimize: str | None = None,
@@ -43,6 +45,7 @@ def evaluate(
         out: file for the results: .pkl, or .json or .yml for metrics.
         out_item: ``pred`` (every prediction, the default) or ``metrics``.
         show_dir: folder for every test image with its prediction.
+        report: HTML file for accuracy, confusions, classes and the most confident mistakes.
         tta: average the scores over the config's ``tta_pipeline``; of a classifier without one, over
             the image and its mirror image.
         amp: mixed precision.
@@ -61,6 +64,8 @@ def evaluate(
     check_out(out, out_item)
     if amp and optimize is not None:
         raise UserError('--optimize bf16 is in lower precision already, and fp32 is not; leave --amp out')
+    if report is not None:
+        check_new_file(report, '.html')
     cfg = load_config(config, cfg_options)
     if cfg.get('test_dataloader') is None:
         raise UserError(f'{config} has no test_dataloader, so there is nothing to test on')
@@ -74,11 +79,13 @@ def evaluate(
         draw_into(cfg, show_dir)
     if tta:
         use_tta(cfg)
+    if report is not None:
+        if cfg.get('default_scope') in LIBRARIES:
+            raise UserError('--report is for classifiers; leave it out, or draw with --show-dir')
+        about = dict(title=Path(config).stem, checkpoint=str(checkpoint))
+        add_hook(cfg, dict(type='mmconvnext.ReportHook', file=str(report), **about))
     if optimize is not None:
-        cfg.custom_hooks = [
-            *cfg.get('custom_hooks', []),
-            dict(type='mmconvnext.InferenceHook', dtype=optimize),
-        ]
+        add_hook(cfg, dict(type='mmconvnext.InferenceHook', dtype=optimize))
     init_distributed(cfg, launcher)
 
     runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint, weights=weights)
@@ -105,6 +112,10 @@ def check_out(out: str | None, out_item: str | None) -> None:
             f'--out {out}: {out_item or "pred"} can be written as {", ".join(suffixes)}; '
             'pred is every prediction, metrics the accuracies: see --out-item'
         )
+
+
+def add_hook(cfg: Config, hook: dict) -> None:
+    cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
 
 def draw_into(cfg: Config, folder: str) -> None:

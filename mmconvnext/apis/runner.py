@@ -192,6 +192,14 @@ def check_schedule(cfg: Config) -> None:
 
 def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
     """The dataset of a dataloader, once its folder, classes and first image fit the model."""
+    dataset, place = open_dataset(cfg, field)
+    check_classes(dataset, model, place)
+    check_first_image(dataset, model, place)
+    return dataset
+
+
+def open_dataset(cfg: Config, field: str) -> tuple[BaseDataset, str]:
+    """The dataset of a dataloader, which is not empty, and what messages call it."""
     settings = cfg[field].dataset
     place = f'{field}.dataset ({settings.type}'
     root = settings.get('data_root')
@@ -208,9 +216,7 @@ def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
         raise UserError(f'{place} cannot be read: {error}. {cure}') from error
     if len(dataset) == 0:
         raise UserError(f'{place} is empty; it needs at least one image')
-    check_classes(dataset, model, place)
-    check_first_image(dataset, model, place)
-    return dataset
+    return dataset, place
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from .inference import InferenceHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .replay import ReplayHook
+from .report import ReportHook
 from .throughput import ThroughputHook
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     'PreemptionHook',
     'ProgressHook',
     'ReplayHook',
+    'ReportHook',
     'ThroughputHook',
 ]

@@ -3,7 +3,6 @@
 import csv
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
 
 from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
@@ -16,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from ..evaluation.class_results import ClassResult, class_results, distinct_names
 from ..files import written_whole
 from ..registry import HOOKS
 from ..visualization.confusion import save_confusion
@@ -31,22 +31,6 @@ class Confusions(ConfusionMatrix):
     def compute_metrics(self, results: list) -> dict:
         self.matrix = super().compute_metrics(results)['result']
         return {}
-
-
-class ClassResult(NamedTuple):
-    """Of one class: its images, those told right, and what most of the others were taken for."""
-
-    label: int
-    name: str
-    images: int
-    correct: int
-    confused_with: str
-    confused_images: int
-
-    @property
-    def accuracy(self) -> float | None:
-        """In percent; None without images."""
-        return 100 * self.correct / self.images if self.images else None
 
 
 @HOOKS.register_module()
@@ -85,7 +69,7 @@ class ClassReportHook(Hook):
         matrix = self.confusions.matrix
         if matrix is None:  # training ended before the first validation
             return
-        names = tuple(map(str, metainfo.get('classes') or range(len(matrix))))
+        names = distinct_names(metainfo.get('classes'), len(matrix))
         results = class_results(matrix, names)
         folder = Path(runner.work_dir)
         with written_whole(folder / 'classes.csv') as part:
@@ -97,23 +81,6 @@ class ClassReportHook(Hook):
             f'All {len(results)} classes: {folder / "classes.csv"}, what each is taken for: '
             f'{folder / "confusion_matrix.png"}'
         )
-
-
-def class_results(matrix: Tensor, names: tuple[str, ...]) -> list[ClassResult]:
-    """Of every class in its order.
-
-    Args:
-        matrix: (classes, classes), images by true and predicted class.
-        names: of the classes.
-    """
-    wrong = matrix.clone().fill_diagonal_(0)
-    most, taken_for = (column.tolist() for column in wrong.max(dim=1))
-    return [
-        ClassResult(label, name, images, correct, names[other] if count else '', count)
-        for label, (name, images, correct, other, count) in enumerate(
-            zip(names, matrix.sum(1).tolist(), matrix.diag().tolist(), taken_for, most, strict=True)
-        )
-    ]
 
 
 def csv_of(results: list[ClassResult]) -> str:

@@ -11,6 +11,7 @@ from mmengine.dataset import default_collate
 from ..apis import build_runner, load_config
 from ..errors import UserError
 from ..zoo.entries import source_of
+from .pictures import rgb_of
 
 
 def plot_predictions(
@@ -46,7 +47,7 @@ def plot_predictions(
     with torch.no_grad():
         predictions = runner.model.test_step(default_collate(samples))
     draw_grid(
-        images=[sample['inputs'].permute(1, 2, 0).numpy()[..., ::-1] for sample in samples],  # BGR -> RGB
+        images=[rgb_of(sample['inputs']) for sample in samples],
         predictions=predictions,
         classes=dataset.metainfo.get('classes'),
         out=out,

@@ -1,0 +1,130 @@
+"""What tools/browse_dataset.py does: a look at the data as the model will get it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmpretrain.registry import BATCH_AUGMENTS
+
+from ..datasets.replay import Draw, Replayed, draws_put_back, seed_draws
+from ..errors import UserError
+from ..visualization.browser import Mix, Sample, save_browser
+from ..visualization.pictures import rgb_of
+from .augmenting import keep_augmentation
+from .classes import SHARDS
+from .config import load_config
+from .data_root import use_data_root
+from .images import decode, read_bytes
+from .inference import check_counts
+from .libraries import LIBRARIES
+from .pipeline import one_line
+from .results import check_new_file
+from .runner import check_data_roots, open_dataset
+
+EPOCHS = 5  # of which the draws of a training image are shown
+
+
+def browse_dataset(
+    config: str | Path,
+    out: str | Path,
+    *,
+    split: str = 'train',
+    number: int = 12,
+    data_root: str | None = None,
+    cfg_options: dict | None = None,
+) -> None:
+    """Write a page with images of a dataset, each as it is and as the model sees it after augmentation.
+
+    The draws of training images are those of the first epochs of a run with the config's seed.
+
+    Args:
+        config: see ``load_config``.
+        out: HTML file.
+        split: ``train``, ``val`` or ``test``: whose dataloader of the config.
+        number: of images, spread evenly over the dataset.
+        data_root: folder of the data, in place of the config's.
+        cfg_options: dotted key to value.
+
+    Raises:
+        UserError: what was found, what was expected and what to do.
+    """
+    check_new_file(out, '.html')
+    check_counts(number=number)
+    cfg, field = load_config(config, cfg_options), f'{split}_dataloader'
+    check_browsable(cfg, field, config)
+    if data_root is not None:
+        use_data_root(cfg, data_root)
+    check_data_roots(cfg, (field,))
+    keep_augmentation(cfg[field])
+    dataset, _ = open_dataset(cfg, field)
+    names = dataset.metainfo.get('classes')
+    seed = cfg.get('randomness', {}).get('seed') or 0
+    draws = Replayed(dataset, seed)
+    chosen = np.linspace(0, len(dataset) - 1, min(number, len(dataset))).round().astype(int).tolist()
+    training = split == 'train'
+    samples = [look_at(dataset, draws, index, names, epochs=EPOCHS if training else 1) for index in chosen]
+    mixes = mixed_batches(cfg, draws, chosen, samples, names) if training else []
+    about = dict(title=f'{Path(config).stem}: {split}', total=len(dataset), names=names)
+    save_browser(samples, mixes, out, **about, seed=seed if training else None)
+    print(f'Wrote {out}: {len(samples)} of {len(dataset):,} images')
+
+
+def check_browsable(cfg: Config, field: str, config: str | Path) -> None:
+    if cfg.get(field) is None:
+        raise UserError(f'{config} has no {field}; choose another --split')
+    if cfg.get('default_scope') in LIBRARIES:
+        raise UserError(f'{config} is for {cfg.default_scope}, whose own tools show its data')
+    if cfg[field].dataset.type == SHARDS:
+        raise UserError(f'{field}.dataset reads shards in their order; browse the folder they were made of')
+
+
+def look_at(
+    dataset: BaseDataset, draws: Replayed, index: int, names: Sequence[str] | None, epochs: int
+) -> Sample:
+    """An image as it is, and as the model sees it; or why there is none."""
+    info = dataset.get_data_info(index)
+    path, label = info.get('img_path'), info.get('gt_label')
+    name = str(names[label]) if names and isinstance(label, int) else str(label)
+    try:
+        original = decode(read_bytes(path)) if path else info['img']
+        drawn = [rgb_of(draws[Draw(index, epoch)]['inputs']) for epoch in range(epochs)]
+    except Exception as error:  # decoders and transforms raise what they like
+        return Sample(path, name, error=one_line(error))
+    if original.ndim == 3:  # BGR, or else grey
+        original = np.ascontiguousarray(original[..., ::-1])
+    return Sample(path, name, original, drawn)
+
+
+def mixed_batches(
+    cfg: Config, draws: Replayed, chosen: list[int], samples: list[Sample], names: Sequence[str] | None
+) -> list[Mix]:
+    """The first draws as one batch, under each of the model's batch augmentations."""
+    augments = (cfg.model.get('train_cfg') or {}).get('augments') or []
+    packed = [
+        draws[Draw(index, 0)] for index, sample in zip(chosen, samples, strict=True) if sample.error is None
+    ]
+    labels = [one['data_samples'].gt_label for one in packed]
+    one_label_each = all(label.numel() == 1 for label in labels)
+    if not packed or not one_label_each or len({one['inputs'].shape for one in packed}) > 1:
+        return []
+    images = torch.stack([one['inputs'] for one in packed]).float()
+    names = names or range(max(map(int, labels)) + 1)
+    scores = torch.nn.functional.one_hot(torch.cat(labels), len(names)).float()
+    mixes = []
+    for number, augment in enumerate([augments] if isinstance(augments, dict) else augments):
+        with draws_put_back():
+            seed_draws(draws.seed, 0, number)
+            inputs, mixed = BATCH_AUGMENTS.build(augment)(images.clone(), scores)
+        captions = [
+            [
+                (str(names[label]), float(row[label]))
+                for label in row.argsort(descending=True)
+                if row[label] > 0
+            ]
+            for row in mixed
+        ]
+        mixes.append(Mix(augment['type'], [rgb_of(one) for one in inputs], captions))
+    return mixes

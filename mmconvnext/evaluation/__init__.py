@@ -1,0 +1,1 @@
+"""What a classifier takes images for, counted."""

@@ -1,0 +1,93 @@
+"""A dataset as a page: its images, and what augmentation makes of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .page import escaped, figure, percent, section, write_page
+
+
+class Sample(NamedTuple):
+    """
+    Attributes:
+        path: of the image; None: it comes out of something else than a file.
+        name: of its class.
+        original: (H, W, 3) uint8 in RGB.
+        draws: the same of any size, as the model sees it in each epoch.
+        error: why there are none.
+    """
+
+    path: str | None
+    name: str
+    original: np.ndarray | None = None
+    draws: Sequence[np.ndarray] = ()
+    error: str | None = None
+
+
+class Mix(NamedTuple):
+    """A batch under a batch augmentation: its images (H, W, 3), and the classes and parts of each."""
+
+    name: str
+    images: list[np.ndarray]
+    labels: list[list[tuple[str, float]]]
+
+
+def save_browser(
+    samples: Sequence[Sample],
+    mixes: Sequence[Mix],
+    out: str | Path,
+    *,
+    title: str,
+    total: int,
+    seed: int | None,
+    names: Sequence[str] | None,
+) -> None:
+    """Write the page.
+
+    Args:
+        samples: to show.
+        mixes: batches of their first draws.
+        out: HTML file.
+        title: what the dataset is called.
+        total: how many images it has.
+        seed: of the draws; None: nothing is drawn by chance.
+        names: of its classes, if it names any.
+    """
+    classes = f' in {len(names)} classes' if names else ''
+    anew = (
+        ''
+        if seed is None
+        else f' Training draws every epoch anew; these are the draws of a run with seed {seed}.'
+    )
+    head = (
+        f'<h1>{escaped(title)}</h1>\n<p class="faint">{len(samples)} of {total:,} images{classes}, spread '
+        f'evenly: each as it is, then as the model sees it before its colours are normalised.{anew}</p>'
+    )
+    write_page(Path(out), title, '\n'.join([head, *map(row_of, samples), *map(section_of, mixes)]))
+
+
+def row_of(sample: Sample) -> str:
+    path = f' <span class="faint">{escaped(sample.path)}</span>' if sample.path else ''
+    if sample.error is not None:
+        cells = [figure(None, f'<b class="wrong">cannot be read</b><small>{escaped(sample.error)}</small>')]
+    else:
+        height, width = sample.original.shape[:2]
+        cells = [figure(sample.original, f'as it is<small>{width} × {height}</small>')]
+        for epoch, image in enumerate(sample.draws, 1):
+            seen = 'as the model sees it' if len(sample.draws) == 1 else f'epoch {epoch}'
+            cells.append(figure(image, f'{seen}<small>{image.shape[1]} × {image.shape[0]}</small>'))
+    return f'<h3>{escaped(sample.name)}{path}</h3>\n<div class="gallery draws">{"".join(cells)}</div>'
+
+
+def section_of(mix: Mix) -> str:
+    cells = [
+        figure(image, '<br>'.join(f'{percent(part)} <b>{escaped(name)}</b>' for name, part in labels))
+        for image, labels in zip(mix.images, mix.labels, strict=True)
+    ]
+    return section(
+        escaped(mix.name),
+        'The images above in epoch 1, as one batch: what is mixed, and the labels it is trained with.',
+        f'<div class="gallery">{"".join(cells)}</div>',
+    )
