@@ -1,8 +1,6 @@
 """What tools/infer.py does."""
 
 import glob
-import sys
-import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -54,27 +52,29 @@ def infer(
     check_counts(batch_size=batch_size, topk=topk)
     check_outputs(out, out_dir)
     network, weights = choose_weights(model, config, checkpoint)
-    for source in inputs:  # a slip in the command is better told before the model is loaded
+    check_inputs(inputs)  # a slip in the command is better told before the model is loaded
+    images = find_images(inputs)
+    loading = dict(device=device, trust_checkpoint=trust_checkpoint)
+    if is_dense(network):
+        inferencer = DenseInferencer(network, weights, min_score=min_score, **loading)
+        summary, layout = Summary(inferencer.finds), dense_layout(inferencer.finds)
+        results = inferencer.stream(images, show_dir=out_dir)
+    else:
+        inferencer = ImageClassificationInferencer(network, weights, **loading)
+        summary, layout = Summary('topk'), class_layout(topk)
+        results = inferencer.stream(images, batch_size=batch_size, topk=topk, show_dir=out_dir)
+    form = nullcontext() if optimize is None else optimized(inferencer.model, optimize)
+    with form, results_file(out, layout) as write:
+        for result in track(results, total=len(images)):
+            write(result)
+            summary.add(result)
+    summary.show(out, out_dir)
+
+
+def check_inputs(inputs: list[str]) -> None:
+    for source in inputs:
         if not (is_url(source) or glob.has_magic(source) or Path(source).expanduser().exists()):
             raise UserError(f'{source} does not exist; name an image, a folder, a "*.jpg" in quotes or a URL')
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: print(f'Note: {message}', file=sys.stderr)
-        images = find_images(inputs)
-        loading = dict(device=device, trust_checkpoint=trust_checkpoint)
-        if is_dense(network):
-            inferencer = DenseInferencer(network, weights, min_score=min_score, **loading)
-            summary, layout = Summary(inferencer.finds), dense_layout(inferencer.finds)
-            results = inferencer.stream(images, show_dir=out_dir)
-        else:
-            inferencer = ImageClassificationInferencer(network, weights, **loading)
-            summary, layout = Summary('topk'), class_layout(topk)
-            results = inferencer.stream(images, batch_size=batch_size, topk=topk, show_dir=out_dir)
-        form = nullcontext() if optimize is None else optimized(inferencer.model, optimize)
-        with form, results_file(out, layout) as write:
-            for result in track(results, total=len(images)):
-                write(result)
-                summary.add(result)
-    summary.show(out, out_dir)
 
 
 def choose_weights(model: str | None, config: str | None, checkpoint: str | None) -> tuple[str, bool | str]:

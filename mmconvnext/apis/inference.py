@@ -13,7 +13,6 @@ from mmengine.model import BaseModel
 from mmpretrain.apis import ImageClassificationInferencer as MMPretrainInferencer
 from PIL import Image
 
-from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError
 from ..zoo.entries import list_models, zoo
 from ..zoo.models import get_model, is_weights
@@ -211,7 +210,7 @@ def load_classifier(model: str | Path, pretrained: bool | str | Path, trust: boo
     if not from_file and not pretrained:
         raise UserError(f'{model} without weights would predict at random; pass pretrained=FILE')
     classifier = get_model(model, pretrained or True, trust_checkpoint=trust)  # a file is its weights
-    if from_file and classifier.preprocessing == Preprocessing():
+    if not classifier.preprocessing_told:
         warnings.warn(
             f'{model} does not tell how its images were prepared; they are taken for those of ImageNet: the '
             "short side resized to 256 pixels, the central 224 cut out, ImageNet's mean and deviation. If "

@@ -37,7 +37,8 @@ def get_model(
 
     Returns:
         mmpretrain's ``ImageClassifier``, in training mode, with ``preprocessing`` attached (None if the
-        config's pipeline says it in another way), and the config and class names where mmpretrain's
+        config's pipeline says it in another way), with ``preprocessing_told`` (False: the weights do not
+        tell it, and it is taken for ImageNet's), and the config and class names where mmpretrain's
         inferencers look for them. Of the configs of detectors and segmenters: theirs, whose backbone,
         without weights for the whole, starts from the checkpoint that the config names.
 
@@ -81,6 +82,7 @@ def get_model(
     model._config = cfg
     model._dataset_meta = {} if new_head or not loaded.classes else {'classes': loaded.classes}
     model.preprocessing = preprocessing
+    model.preprocessing_told = described is None or described.preprocessing is not None
     return model
 
 

@@ -1,0 +1,7 @@
+"""Why this class? Which pixels and features a prediction rests on."""
+
+from .grad_cam import grad_cam
+from .occlusion import occlusion
+from .stage_maps import stage_maps
+
+__all__ = ['grad_cam', 'occlusion', 'stage_maps']

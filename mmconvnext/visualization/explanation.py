@@ -1,0 +1,152 @@
+"""One picture of what a prediction rests on."""
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+LONGEST_NAME = 28  # letters of a class
+LONGEST_PATH = 70
+MOST_BARS = 5
+WARM, GREY, INK, FAINT = '#c8452d', '#b9c0c8', '#20262e', '#59636e'
+# Below this, differences of probability are not worth a colour.
+SMALLEST_SCALE = 0.01
+
+
+class Score(NamedTuple):
+    """Number, name and probability of a class."""
+
+    label: int
+    name: str
+    score: float
+
+
+class Explanation(NamedTuple):
+    """
+    Attributes:
+        path: what the picture calls the image.
+        image: (H, W, 3) uint8 in RGB, as the network gets it but for its normalisation.
+        target: the class that is explained.
+        ranked: the likeliest classes, best first.
+        grad_cam: (H, W) from 0 to 1.
+        stage: whose map it weighted.
+        occlusion: (H, W) from -1 to 1.
+        patch: side of the hidden square in pixels.
+        stages: (h, w, 3) from 0 to 1 each.
+    """
+
+    path: str
+    image: np.ndarray
+    target: Score
+    ranked: list[Score]
+    grad_cam: np.ndarray
+    stage: int
+    occlusion: np.ndarray
+    patch: int
+    stages: list[np.ndarray]
+
+
+def save_explanation(explanation: Explanation, out: str | Path) -> None:
+    """Draw image, scores, Grad-CAM and occlusion above the maps of the stages."""
+    figure = Figure(figsize=(12.4, 7.1), layout='constrained')
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, hspace=0.03, wspace=0.02)
+    columns = max(4, len(explanation.stages))
+    grid = figure.add_gridspec(2, columns)
+    image, cam, hidden, scores = (figure.add_subplot(grid[0, i]) for i in range(4))
+    height, width = explanation.image.shape[:2]
+
+    draw_image(image, explanation.image)
+    describe(image, 'As the model sees it', f'{width} × {height} pixels')
+    draw_scores(scores, explanation)
+    draw_heat(
+        cam, explanation.image, explanation.grad_cam, 'inferno', Normalize(0, 1), 'of the strongest evidence'
+    )
+    describe(cam, 'Grad-CAM', f'features of stage {explanation.stage} that speak for the class')
+    scale = max(float(np.abs(explanation.occlusion).max()), SMALLEST_SCALE)
+    draw_heat(
+        hidden,
+        explanation.image,
+        explanation.occlusion,
+        'RdBu_r',
+        Normalize(-scale, scale),
+        'drop of the score',
+    )
+    describe(hidden, 'Occlusion', f'score lost with {explanation.patch} × {explanation.patch} pixels hidden')
+    for number, stage in enumerate(explanation.stages):
+        axes = figure.add_subplot(grid[1, number])
+        draw_image(axes, stage)
+        describe(axes, f'Stage {number}', f'{stage.shape[1]} × {stage.shape[0]} features')
+    figure.suptitle(
+        f'{shortened(explanation.path, LONGEST_PATH)}   ·   why {shortened(explanation.target.name)}?',
+        **dict(x=0.025, ha='left', fontsize=14, fontweight='bold', color=INK, parse_math=False),
+    )
+    figure.supxlabel(
+        'Stages: the first three principal components of the features in red, green and blue; '
+        'like colours are like features',
+        **dict(x=0.025, ha='left', fontsize=9, color=FAINT),
+    )
+    with warnings.catch_warnings():
+        # Names may have letters that no font here has; boxes stand for them.
+        warnings.filterwarnings('ignore', message='Glyph .* missing from')
+        figure.savefig(out, dpi=110)
+
+
+def draw_image(axes: Axes, image: np.ndarray) -> None:
+    axes.imshow(image, interpolation='nearest')
+    frame(axes)
+
+
+def draw_heat(
+    axes: Axes, image: np.ndarray, heat: np.ndarray, cmap: str, norm: Normalize, label: str
+) -> None:
+    """Over the image in grey, the more opaque the further from nothing; with a scale below."""
+    grey = 90 + 0.6 * (image @ np.array([0.299, 0.587, 0.114]))  # pale, so that dark colours show
+    axes.imshow(grey, cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+    opacity = 0.25 + 0.6 * np.abs(heat) / max(abs(norm.vmin), abs(norm.vmax))
+    axes.imshow(heat, cmap=cmap, norm=norm, alpha=opacity.clip(0, 1), interpolation='bilinear')
+    frame(axes)
+    bar = axes.figure.colorbar(
+        ScalarMappable(norm, cmap), ax=axes, location='bottom', shrink=0.9, aspect=28, pad=0.03
+    )
+    bar.outline.set_visible(False)
+    bar.locator = MaxNLocator(4)
+    bar.formatter = PercentFormatter(1)
+    bar.ax.tick_params(labelsize=8, length=2, color=GREY)
+    bar.set_label(label, fontsize=9, color=FAINT)
+
+
+def draw_scores(axes: Axes, explanation: Explanation) -> None:
+    """A bar for each of the likeliest classes, and for the explained one."""
+    bars = explanation.ranked[:MOST_BARS]
+    if explanation.target not in bars:
+        bars = [*bars[: MOST_BARS - 1], explanation.target]
+    for row, each in enumerate(bars):
+        marked = each == explanation.target
+        axes.barh(row, 1, height=0.34, color='#eef1f4')
+        axes.barh(row, each.score, height=0.34, color=WARM if marked else GREY)
+        text = dict(va='bottom', fontsize=10, color=INK, fontweight='bold' if marked else 'normal')
+        axes.text(0, row - 0.24, shortened(each.name), ha='left', parse_math=False, **text)
+        axes.text(1, row - 0.24, f'{each.score:.1%}', ha='right', **text)
+    axes.set(xlim=(0, 1), ylim=(MOST_BARS - 0.4, -0.75), xticks=[], yticks=[], box_aspect=1)
+    axes.spines[:].set_visible(False)
+    describe(axes, 'Scores', 'explained class in red')
+
+
+def describe(axes: Axes, title: str, detail: str) -> None:
+    axes.set_title(title, loc='left', fontsize=12, fontweight='bold', color=INK, pad=20)
+    axes.text(0, 1.03, detail, transform=axes.transAxes, fontsize=9, color=FAINT, va='bottom')
+
+
+def frame(axes: Axes) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color(GREY)
+
+
+def shortened(name: str, longest: int = LONGEST_NAME) -> str:
+    return name if len(name) <= longest else f'{name[: longest - 1]}…'
