@@ -1,0 +1,5 @@
+"""Classifiers as files for other runtimes."""
+
+from .exporting import export
+
+__all__ = ['export']

@@ -1,0 +1,125 @@
+"""Does an exported file compute what PyTorch computes?"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .graph import Graph
+from .images import Images
+
+# Of the largest output.
+TOLERANCE = 1e-4
+# Part of the images that int8 and PyTorch give the same class.
+LEAST_AGREEMENT = 0.9
+CHECKED, EVALUATED, AT_ONCE = 8, 1000, 8
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+class Accuracy(NamedTuple):
+    """Of a file against PyTorch.
+
+    Attributes:
+        images: how many.
+        agreement: part of them that both give the same class.
+        error: root mean square of the outputs' differences, over that of PyTorch's outputs.
+        file: part that the file gives the right class; None without labels.
+        torch: the same of PyTorch.
+    """
+
+    images: int
+    agreement: float
+    error: float
+    file: float | None
+    torch: float | None
+
+    def __str__(self) -> str:
+        told = f'the same class as PyTorch for {self.agreement:.1%} of {self.images} images'
+        return told if self.file is None else f'{told}, top-1 {self.file:.1%} (PyTorch {self.torch:.1%})'
+
+
+def check(run: Run, graph: Graph, model: nn.Module, images: Images) -> str:
+    """Compare on several images, on one, on two of another size, and on one as small as it may be.
+
+    Args:
+        run: the file's function.
+        graph: what was exported.
+        model: what it was made of; computes with its own preprocessing.
+        images: real ones.
+
+    Returns:
+        What was found.
+
+    Raises:
+        UserError: an output differs by more than ``TOLERANCE`` of the largest.
+    """
+    pixels, _ = images.spread(CHECKED).batch(0, CHECKED)
+    height, width = pixels.shape[2:]
+    batches = (
+        pixels,
+        pixels[:1],
+        # By so much that every map is larger.
+        resized(pixels[:2], height + graph.min_size + 5, width + 2 * graph.min_size + 18),
+        resized(pixels[:1], graph.min_size, graph.min_size),
+    )
+    errors = []
+    for batch in batches:
+        got, expected = run(graph.input_of(batch).numpy()), reference(model, graph, batch)
+        errors.append(np.abs(got - expected).max() / np.abs(expected).max())
+    error = np.max(errors)  # which nan is, too
+    sizes = ', '.join(f'{len(batch)} x {batch.shape[2]} x {batch.shape[3]}' for batch in batches)
+    if not error <= TOLERANCE:
+        raise UserError(
+            f'the exported file differs from PyTorch by {error:.1e} of the largest output, more than '
+            f'{TOLERANCE:.0e}, on images of {sizes} pixels; nothing was written'
+        )
+    return f'max error {error:.1e} of the largest output, on real images of {sizes} pixels'
+
+
+def resized(pixels: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(pixels.float(), (height, width), mode='bilinear').to(pixels.dtype)
+
+
+def check_accuracy(run: Run, graph: Graph, model: nn.Module, images: Images) -> str:
+    """The same for int8, by the classes.
+
+    Raises:
+        UserError: they are others for more than a few images.
+    """
+    found = accuracy(run, graph, model, images.spread(EVALUATED))
+    if found.agreement < LEAST_AGREEMENT:
+        raise UserError(
+            f'int8 is not good enough: {found}, of which {LEAST_AGREEMENT:.0%} should have the same; nothing '
+            'was written. Calibrate on more images, or leave out --int8'
+        )
+    return str(found)
+
+
+def accuracy(run: Run, graph: Graph, model: nn.Module, images: Images) -> Accuracy:
+    """Of all images."""
+    pairs, labels = [], []
+    for start in range(0, len(images), AT_ONCE):
+        pixels, these = images.batch(start, start + AT_ONCE)
+        pairs.append((run(graph.input_of(pixels).numpy()), reference(model, graph, pixels)))
+        labels.extend(these or [])
+    got, expected = (np.concatenate(outputs) for outputs in zip(*pairs, strict=True))
+    error = np.sqrt(np.square(got - expected).mean() / np.square(expected).mean())
+    classes, classes_of_torch = got.argmax(1), expected.argmax(1)
+    right = (
+        [float((each == labels).mean()) for each in (classes, classes_of_torch)] if labels else [None, None]
+    )
+    return Accuracy(len(images), float((classes == classes_of_torch).mean()), float(error), *right)
+
+
+@torch.inference_mode()
+def reference(model: nn.Module, graph: Graph, pixels: Tensor) -> np.ndarray:
+    """The same outputs by PyTorch, by the model's own preprocessing and weights as they are."""
+    outputs = model(model.data_preprocessor(dict(inputs=pixels))['inputs'], mode='tensor')
+    if graph.output == 'features':
+        outputs = outputs[-1]
+    return (outputs.softmax(-1) if graph.softmax else outputs).numpy()

@@ -1,0 +1,149 @@
+"""Real images to check and to calibrate with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset, Subset
+
+from ..apis.classes import innermost
+from ..apis.images import find_images
+from ..apis.libraries import class_count
+from ..apis.pipeline import TestPipeline
+from ..apis.runner import build_dataset
+from ..checkpoints.matching import listed
+from ..datasets.image_folder import has_splits
+from ..datasets.walking import folders_in
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images as the pipeline of a config's test gives them, made when they are asked for.
+
+    Attributes:
+        samples: each with ``inputs`` (3, H, W), and ``data_samples`` with ``gt_label`` if ``labelled``.
+        labelled: whether the class of each is known.
+    """
+
+    samples: Sequence[dict]
+    labelled: bool = False
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def spread(self, most: int) -> 'Images':
+        """At most so many of them, evenly from first to last."""
+        if len(self) <= most:
+            return self
+        chosen = np.linspace(0, len(self) - 1, most).round().astype(int).tolist()
+        return Images(Subset(self.samples, chosen), self.labelled)
+
+    def halves(self) -> tuple['Images', 'Images']:
+        """Every second image, and the others."""
+        parts = (Subset(self.samples, range(i, len(self), 2)) for i in (0, 1))
+        return tuple(Images(part, self.labelled) for part in parts)
+
+    def batch(self, start: int, stop: int) -> tuple[Tensor, list[int] | None]:
+        """Pixels (N, 3, H, W) and labels, if there are any.
+
+        Raises:
+            UserError: the images have several sizes.
+        """
+        chosen = [self.samples[i] for i in range(start, min(stop, len(self)))]
+        pixels = [sample['inputs'] for sample in chosen]
+        if len({image.shape for image in pixels}) > 1:
+            raise UserError(
+                'the test pipeline of the config leaves images in different sizes, which do not fit into one '
+                'batch; let it end with a crop'
+            )
+        labels = [int(sample['data_samples'].gt_label) for sample in chosen] if self.labelled else None
+        return torch.stack(pixels), labels
+
+
+class Pictures(Sequence):
+    """Image files without labels, behind the pipeline of a config's test."""
+
+    def __init__(self, cfg: Config, files: Sequence[str]):
+        self.files, self.pipeline = files, TestPipeline(cfg)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: int) -> dict:
+        file = self.files[number]
+        try:
+            return self.pipeline(self.pipeline.read(file))
+        except Exception as error:  # decoders raise what they like
+            raise UserError(f'{file} cannot be read: {error}') from error
+
+
+def real_images(model: nn.Module, folder: str | Path | None) -> tuple[Images, Images]:
+    """Images to calibrate on, and others to check on; the same ones if there are three only.
+
+    Args:
+        model: of ``get_model``.
+        folder: with images, which are labelled unless ``why_unlabelled``. None: the data of the model's
+            config where it is there and fits the model, else three photographs that come with libraries.
+    """
+    cfg = model._config
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    if folder is not None:
+        folder = Path(folder).expanduser()
+        if not folder.is_dir():
+            raise UserError(f'--images {folder} is not a folder; name one with images')
+        if why_unlabelled(model, folder):
+            return Images(Pictures(cfg, [given.path for given in find_images(folder)])).halves()
+        settings = dict(type='mmconvnext.ImageFolder', data_root=str(folder), pipeline=pipeline)
+        settings['classes'] = model._dataset_meta.get('classes')
+        return tuple(build(model, dict(settings, split=split)) for split in ('train', 'test'))
+    try:
+        checking = build(model, innermost(cfg.test_dataloader.dataset))
+    except UserError:
+        few = Images(Pictures(cfg, carried_photographs()))
+        return few, few
+    try:
+        training = innermost(cfg.train_dataloader.dataset)
+        return build(model, dict(training, pipeline=pipeline)), checking
+    except (AttributeError, UserError):
+        return checking.halves()
+
+
+def why_unlabelled(model: nn.Module, folder: Path) -> str | None:
+    """What keeps the folders in it from telling the model's classes; None: they do.
+
+    They do, in the layout of ``ImageFolder``, if they have names that the model knows, not necessarily all
+    of them; or if it knows no names, and they are as many as its outputs.
+    """
+    place = folder / 'train' if has_splits(folder) else folder
+    folders = folders_in(place) if place.is_dir() else []
+    if not folders:
+        return f'{place} has no folders of classes'
+    known = model._dataset_meta.get('classes')
+    if known:
+        unknown = [name for name in folders if name not in known]
+        return f'{listed(unknown)} in {place}: no class of the model' if unknown else None
+    count = class_count(model)
+    return None if len(folders) == count else f'{place} has {len(folders)} folders for {count} classes'
+
+
+def build(model: nn.Module, settings: dict) -> Images:
+    cfg = Config(dict(model._config, test_dataloader=dict(dataset=settings)))
+    dataset = build_dataset(cfg, 'test_dataloader', model)
+    if isinstance(dataset, IterableDataset):
+        raise UserError('the data of the config lies in shards; name a folder of images with --images')
+    return Images(dataset, labelled=True)
+
+
+def carried_photographs() -> list[str]:
+    """Of scikit-learn and matplotlib."""
+    import matplotlib
+    import sklearn.datasets
+
+    images = Path(sklearn.datasets.__file__).parent / 'images'
+    hopper = Path(matplotlib.get_data_path(), 'sample_data/grace_hopper.jpg')
+    return [str(file) for file in (images / 'china.jpg', images / 'flower.jpg', hopper)]

@@ -1,0 +1,79 @@
+"""What an exported file says of itself, so that nobody needs this package to use it."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mmengine.config import Config
+from torch import nn
+
+from ..apis.pipeline import kind
+from ..version import __version__
+from ..zoo.entries import zoo
+from .graph import Graph
+
+# The one entry among a file's metadata; its value is JSON.
+KEY = 'mmconvnext'
+PACKING = ('LoadImageFromFile', 'LoadAnnotations', 'PackInputs')
+
+
+def describe(name: str, model: nn.Module, graph: Graph) -> dict:
+    """All that it takes to use the file.
+
+    Args:
+        name: of the weights, as the user gave it.
+        model: of ``get_model``.
+        graph: the same, as exported.
+
+    Returns:
+        ``name`` (in the zoo, or the file's without its folder), ``license`` of the weights if the zoo
+        states one, ``mmconvnext`` (version), ``classes`` (their names or None), ``input`` and ``output``
+        in words, ``preprocessed`` (whether the file normalises), ``channels`` (RGB or BGR), ``mean`` and
+        ``std`` of these channels in 0 to 1, ``min_size`` in pixels, and what ``resizing`` returns.
+    """
+    entry = zoo().get(name.removeprefix('mmconvnext://'))
+    file = Path(urlsplit(name).path if '://' in name else name)
+    channels = 'RGB' if graph.preprocess or graph.to_rgb else 'BGR'
+    mean, std = ([value / 255 for value in numbers.flatten().tolist()] for numbers in (graph.mean, graph.std))
+    if graph.preprocess and not graph.to_rgb:
+        mean, std = mean[::-1], std[::-1]
+    shape = 'uint8 (N, H, W, 3)' if graph.preprocess else 'float32 (N, 3, H, W), (value / 255 - mean) / std'
+    classes = model._dataset_meta.get('classes')
+    return dict(
+        name=entry.name if entry else file.name,  # a folder is nobody else's business
+        license=entry and entry.license,
+        mmconvnext=__version__,
+        classes=classes and list(classes),
+        input=f'{shape}, {channels}',
+        output=graph.output,
+        preprocessed=graph.preprocess,
+        channels=channels,
+        mean=mean,
+        std=std,
+        min_size=graph.min_size,
+        **resizing(model._config),
+    )
+
+
+def resizing(cfg: Config) -> dict:
+    """``size``, ``resize``, ``interpolation``, ``by`` (pillow or cv2) and ``crop`` of the config's test.
+
+    As in ``Preprocessing``. Of other steps than its own: ``steps``, as the config has them.
+    """
+    steps = [step for step in cfg.test_dataloader.dataset.pipeline if kind(step) not in PACKING]
+    kinds = [kind(step) for step in steps]
+    how = dict(interpolation='bilinear', backend='cv2')  # mmcv's defaults
+    how.update({key: steps[0][key] for key in how if steps and key in steps[0]})
+    how = dict(interpolation=how['interpolation'], by=how['backend'])
+    if kinds == ['Resize'] and is_square(steps[0].get('scale')) and not steps[0].get('keep_ratio'):
+        return dict(size=steps[0]['scale'][0], resize=None, **how, crop=None)
+    crops = {'CenterCrop': 'round', 'FloorCenterCrop': 'floor'}
+    if kinds[:1] == ['ResizeEdge'] and kinds[1:] in [[crop] for crop in crops]:
+        resize, crop = steps
+        size = crop['crop_size']
+        if resize.get('edge', 'short') == 'short' and isinstance(size, int):
+            return dict(size=size, resize=resize['scale'], **how, crop=crops[kinds[1]])
+    return dict(steps=Config(dict(steps=steps)).to_dict()['steps'])
+
+
+def is_square(scale: object) -> bool:
+    return isinstance(scale, tuple | list) and len(set(scale)) == 1

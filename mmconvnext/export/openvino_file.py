@@ -1,0 +1,61 @@
+"""OpenVINO: the graph as .xml, the weights as .bin beside.
+
+Example:
+    >>> network = openvino.compile_model('atto.xml', 'CPU')
+    >>> about = json.loads(openvino.Core().read_model('atto.xml').get_rt_info(['mmconvnext']).value)
+    >>> logits = network(images)[0]
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from . import onnx_file
+from .graph import Program
+from .metadata import KEY
+
+
+def write(program: Program, file: Path) -> None:
+    """By way of ONNX, whose graph is shorter than what OpenVINO makes of torch's."""
+    import openvino
+
+    with TemporaryDirectory() as folder:
+        onnx_file.write(program, Path(folder, 'network.onnx'))
+        network = openvino.convert_model(Path(folder, 'network.onnx'))
+        network.set_rt_info(json.dumps(program.metadata), [KEY])
+        # By default it would round the weights to fp16.
+        openvino.save_model(network, file, compress_to_fp16=False)
+
+
+def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """The function in the file, in fp32: left to itself, OpenVINO takes bf16 where the processor has it."""
+    import openvino
+
+    network = openvino.compile_model(file, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    return lambda images: network(images)[0]
+
+
+def quantize(source: Path, images: Iterable[np.ndarray], target: Path, *, keep_depthwise: bool) -> None:
+    """Convolutions and matrix products in int8, see ``int8``; calibrated on images one at a time."""
+    import logging
+
+    import nncf
+    import openvino
+
+    nncf.set_log_level(logging.ERROR)
+    images = list(images)
+    small = nncf.quantize(
+        openvino.Core().read_model(source),
+        nncf.Dataset(images),
+        subset_size=len(images),
+        ignored_scope=nncf.IgnoredScope(types=['GroupConvolution'] if keep_depthwise else []),
+        # Its kind of network: what stands between the matrix products, above all the sums of the blocks,
+        # keeps its precision, and wide channels move from the activations into the weights.
+        model_type=nncf.ModelType.TRANSFORMER,
+        # Products of 8 and 8 bits overflow in the sums of processors without VNNI.
+        advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+    )
+    openvino.save_model(small, target, compress_to_fp16=False)

@@ -1,0 +1,33 @@
+"""Accuracies and speeds of int8."""
+
+import json
+
+import pytest
+
+from mmconvnext.apis import train
+from mmconvnext.benchmark.int8 import compare_int8
+from tests.conftest import TINY_ARCH
+
+
+@pytest.mark.slow
+def test_every_form_is_measured_in_every_runtime(tiny_config, tmp_path):
+    for library in ('onnxruntime', 'onnxscript', 'openvino', 'nncf'):
+        pytest.importorskip(library)
+    options = {'train_cfg.max_epochs': 1}
+    train(tiny_config, work_dir=str(tmp_path / 'w'), no_validate=True, cfg_options=options)
+    out = tmp_path / 'rows.jsonl'
+    compare_int8(tiny_config, tmp_path / 'w/epoch_1.pth', batch=(1,), size=32, rounds=2, out=out)
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    forms = ('fp32', 'int8', 'int8 everywhere')
+    assert [(row['runtime'], row['form']) for row in rows] == [
+        (runtime, form) for runtime in ('onnxruntime', 'openvino') for form in forms
+    ]
+    assert rows[0]['network']['arch'] == {key: list(value) for key, value in TINY_ARCH.items()}
+    for row in rows:
+        assert row['images_per_second'] > 0
+        assert row['tested'] == 32
+        if row['form'] == 'fp32':
+            assert (row['agreement'], row['top1']) == (1, row['top1_torch'])
+            assert row['error'] < 1e-5
+        else:
+            assert 1e-4 < row['error'] < 0.5
