@@ -1,0 +1,158 @@
+"""What tools/app.py does."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+from ..apis.infer import choose_weights
+from ..apis.inference import check_device
+from ..errors import UserError
+from ..zoo.entries import get_entry
+
+try:
+    # gradio reads these when it is imported: nothing is reported to its makers.
+    os.environ.update(GRADIO_ANALYTICS_ENABLED='0', HF_HUB_DISABLE_TELEMETRY='1')
+    import gradio as gr
+    import uvicorn
+    from fastapi import FastAPI
+except ImportError as error:
+    raise UserError(f'{error.name} is missing; pip install "mmconvnext[app]"') from error
+
+from .border import Border
+from .events import Events
+from .layout import CSS, THEME, build
+from .models import Models, Source
+from .uploads import Uploads
+
+MODEL = 'convnext_atto.d2_in1k'  # small: downloaded in seconds
+AT_ONCE = 4  # requests of a kind; of one network, one computes while others are prepared
+WAITING = 256  # further ones are turned away
+
+
+def serve(
+    model: str | None = None,
+    checkpoint: str | None = None,
+    config: str | None = None,
+    host: str = '127.0.0.1',
+    port: int = 7860,
+    max_megabytes: float = 20,
+    device: str | None = None,
+    origin: str | None = None,
+) -> None:
+    """Show the page until interrupted.
+
+    Args:
+        model: name of the zoo that is chosen at first.
+        checkpoint: weights in any format, a choice above the zoo's.
+        config: of the checkpoint; default: the network is read off the weights.
+        host: address to answer at. If it is this machine's own and ``origin`` is None, users may upload
+            checkpoints and choose from the whole zoo; else they have what is named here alone.
+        port: 0: any free one.
+        max_megabytes: of an image.
+        device: default a GPU if there is one.
+        origin: ``https://name`` under which a proxy on this machine offers the page to others.
+
+    Raises:
+        UserError: what was found, what was expected and what to do.
+    """
+    if max_megabytes <= 0:
+        raise UserError(f'--max-megabytes is {max_megabytes:g}; it should be above 0')
+    if origin is not None:
+        check_origin(origin)
+    check_device(device)
+    models, given = Models(device), sources(model, checkpoint, config)
+    with ExitStack() as stack:
+        listener = stack.enter_context(listening(host, port))
+        for source in given:
+            models.get(source)  # what is wrong with it is told now
+        given = given or [Source(MODEL, MODEL)]
+        own = is_own(listener)
+        if origin is not None and not own:
+            raise UserError(
+                f'others reach {host} without the proxy of --origin, and its login; leave --host at 127.0.0.1'
+            )
+        private = own and origin is None
+        app = stack.enter_context(application(models, given, max_megabytes, private, origin))
+        host, port = listener.getsockname()[:2]
+        print(f'Open http://{f"[{host}]" if ":" in host else host}:{port}; end with Ctrl+C', flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder goes then, too
+        with suppress(KeyboardInterrupt):
+            server(app).run(sockets=[listener])
+
+
+def sources(model: str | None, checkpoint: str | None, config: str | None) -> list[Source]:
+    """What the command line names, in the order of the list."""
+    given = [] if model is None else [Source(get_entry(model).name, model)]
+    if checkpoint is not None or config is not None:
+        network, weights = choose_weights(None, config, checkpoint)
+        given.append(Source(Path(checkpoint).name, network, weights))
+    return given
+
+
+@contextmanager
+def application(
+    models: Models, given: Sequence[Source], max_megabytes: float, private: bool, origin: str | None = None
+) -> Iterator[Border]:
+    """The page as an ASGI application, with a folder for uploads that goes with it."""
+    with TemporaryDirectory(prefix='mmconvnext-') as folder:
+        os.environ['GRADIO_TEMP_DIR'] = folder  # for what gradio writes: pictures and tables
+        uploads = Uploads(Path(folder), max_megabytes, checkpoints=private)
+        blocks = build(Events(models, uploads, given, published=private))
+        blocks.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE, api_open=False)
+        app = gr.mount_gradio_app(
+            FastAPI(openapi_url=None),
+            blocks,
+            path='/',
+            root_path=origin,
+            theme=gr.themes.Default(**THEME),
+            css=CSS,
+            max_file_size=uploads.most_bytes,
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            mcp_server=False,
+            show_error=False,
+        )
+        with uploads.tidying():
+            yield Border(app, uploads, private=private, origin=origin)
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ':' in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f'the page cannot be shown at {host}, port {port}: {error}; choose others with --host and --port'
+        ) from error
+    with listener:
+        yield listener
+
+
+def is_own(listener: socket.socket) -> bool:
+    """Whether only this machine reaches it."""
+    return ip_address(listener.getsockname()[0]).is_loopback
+
+
+def check_origin(origin: str) -> None:
+    try:
+        parts = urlsplit(origin)
+        good = parts.scheme in ('http', 'https') and origin == f'{parts.scheme}://{parts.netloc}'
+        good = good and parts.hostname and '@' not in origin and origin == origin.lower()
+    except ValueError:
+        good = False
+    if not good:
+        raise UserError(f'--origin is {origin}; expected one like https://page.example.org, without a path')
+
+
+def server(app: Border) -> uvicorn.Server:
+    # Pages that are open keep a connection for as long as they are.
+    return uvicorn.Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1))

@@ -1,0 +1,200 @@
+"""What may pass between browsers and gradio: the page's own requests, and uploads under our names."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from starlette.datastructures import FormData, Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..errors import UserError
+from .uploads import MOST_FILES, Uploads
+
+API = '/gradio_api'
+FILE = f'{API}/file='
+# All that the page asks gradio for; it can do much else.
+READ = ('/assets/', '/static/', '/theme.css', '/config', '/favicon.ico', '/manifest.json')
+READ_API = ('/queue/data', '/heartbeat/', '/startup-events', '/theme.css')
+WRITE_API = ('/queue/join', '/cancel', '/reset')
+# Uploads lie in a temporary folder while they are read, before anything is known of them.
+UPLOADS_AT_ONCE = 2  # others wait
+UPLOAD_SECONDS = 600  # then it is the others' turn
+MOST_UPLOAD = 16  # size of all its images, in units of the largest that is allowed
+MOST_FIELDS = 8  # in memory, beside its files
+MOST_FORM = 1_000_000  # bytes of a request that holds no file
+
+
+class Border:
+    """Stands before gradio's application.
+
+    gradio stores uploads under their users' names, fetches files from addresses in requests, and answers
+    many requests that this page never makes. Here uploads are stored under names of our own, requests may
+    only name files that were, and everything that the page does not ask for is not found.
+
+    Args:
+        app: gradio's.
+        uploads: where files go.
+        private: answer only pages of this machine: another site's, open in the same browser, may not
+            use this one.
+        origin: ``https://name`` under which a proxy on this machine offers the page; answer its pages, too.
+    """
+
+    def __init__(self, app: ASGIApp, uploads: Uploads, *, private: bool, origin: str | None = None):
+        self.app, self.uploads, self.private, self.origin = app, uploads, private, origin
+        self.turns = asyncio.Semaphore(UPLOADS_AT_ONCE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope['type'] != 'http':  # gradio's start and end; the page has no websockets
+            if scope['type'] == 'lifespan':
+                await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        if (refused := self.refused(request)) is not None:
+            answer = refused
+        elif request.method == 'POST' and scope['path'] == f'{API}/upload':
+            answer = await self.upload(request)
+        elif request.method == 'POST' and scope['path'] in [API + path for path in WRITE_API]:
+            answer, receive = await self.checked(request)
+        elif scope['path'] == f'{API}/upload_progress':
+            answer = Response(status_code=204)
+        else:
+            answer = None if self.may_read(request) else PlainTextResponse('Not found', 404)
+        await (answer or self.app)(scope, receive, send)
+
+    def refused(self, request: Request) -> Response | None:
+        """An answer unless the browser was sent here by a name of ours, from a page of ours or by hand."""
+        host, origin = request.headers.get('host', ''), request.headers.get('origin')
+        try:
+            name = urlsplit(f'//{host}').hostname
+        except ValueError:
+            return PlainTextResponse('This request names no host', 400)
+        if not self.private and self.origin is None:
+            return None
+        if is_loopback(name):  # also what a proxy may write in place of the browser's
+            good = origin in (None, f'http://{host}', self.origin)
+        else:
+            good = self.origin is not None and name == urlsplit(self.origin).hostname
+            good = good and origin in (None, self.origin)
+        only = self.origin or 'this machine'
+        return None if good else PlainTextResponse(f'This page answers {only} only', 403)
+
+    def may_read(self, request: Request) -> bool:
+        path = request.scope['path']
+        if request.method not in ('GET', 'HEAD'):
+            return False
+        if path.startswith(FILE):
+            # gradio would also fetch addresses, and knows other folders.
+            try:
+                file = Path(path.removeprefix(FILE)).resolve()
+            except (OSError, ValueError):  # a name that no file can have
+                return False
+            return file.is_relative_to(self.uploads.folder.resolve())
+        return path == '/' or path.startswith((*READ, *(API + path for path in READ_API)))
+
+    async def upload(self, request: Request) -> Response:
+        """Store the files of a form; the answer has their paths, as gradio's."""
+        stream = request.stream()
+        parser = FormParser(request.headers, stream, self.uploads)
+        try:
+            async with self.turns:
+                return await self.stored(await asyncio.wait_for(parser.parse(), UPLOAD_SECONDS))
+        except UserError as error:
+            answer = PlainTextResponse(str(error), 413)
+        except (MultiPartException, KeyError) as error:
+            answer = PlainTextResponse(str(getattr(error, 'message', error)), 400)
+        except asyncio.TimeoutError:
+            return PlainTextResponse(f'This upload took more than {UPLOAD_SECONDS / 60:g} minutes', 408)
+        await drain(stream)
+        return answer
+
+    async def stored(self, form: FormData) -> Response:
+        try:
+            files = [file for file in form.getlist('files') if not isinstance(file, str)]
+            stored = [
+                await asyncio.to_thread(self.uploads.store, file.file, file.filename or '') for file in files
+            ]
+        finally:
+            await form.close()
+        return JSONResponse([str(upload.path) for upload in stored])
+
+    async def checked(self, request: Request) -> tuple[Response | None, Receive]:
+        """An answer if the request names files that were not uploaded; and the request once more."""
+        body = b''
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_FORM:
+                return PlainTextResponse('This request is too long', 413), request.receive
+        try:
+            paths = paths_in(json.loads(body))
+        except (ValueError, RecursionError):
+            return PlainTextResponse('This request is no JSON, or nested too deeply', 400), request.receive
+        if any(path not in self.uploads for path in paths):
+            return PlainTextResponse(
+                'This upload is not kept any more; upload it again', 400
+            ), request.receive
+        parts = iter([dict(type='http.request', body=body, more_body=False)])
+
+        async def again() -> dict:
+            return next(parts, None) or await request.receive()
+
+        return None, again
+
+
+def is_loopback(name: str | None) -> bool:
+    """Whether a host's name means this machine, wherever it is asked."""
+    try:
+        return name == 'localhost' or ip_address(name or '').is_loopback
+    except ValueError:
+        return False
+
+
+class FormParser(MultiPartParser):
+    """Reads a form's files, and stops where they become too many or too large.
+
+    Raises:
+        UserError: a file, or all together, are too large.
+    """
+
+    def __init__(self, headers: Headers, stream: AsyncIterator[bytes], uploads: Uploads):
+        super().__init__(headers, stream, max_files=MOST_FILES, max_fields=MOST_FIELDS)
+        self.most_bytes, self.total, self.size = uploads.most_bytes, 0, 0
+        self.most_total = max(self.most_bytes, MOST_UPLOAD * uploads.most_megabytes * 1e6)
+
+    def on_part_begin(self) -> None:
+        super().on_part_begin()
+        self.size = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        self.size += end - start
+        self.total += end - start
+        if self.size > self.most_bytes:
+            raise UserError(f'a file has more than {self.most_bytes / 1e6:g} MB; choose a smaller one')
+        if self.total > self.most_total:
+            raise UserError(f'more than {self.most_total / 1e6:g} MB at once; choose fewer files')
+        super().on_part_data(data, start, end)
+
+
+async def drain(stream: AsyncIterator[bytes]) -> None:
+    """Read the rest and throw it away: a browser that is still sending does not see the answer."""
+    try:
+        async for _ in stream:
+            pass
+    except ClientDisconnect:
+        pass
+
+
+def paths_in(content: object) -> list[object]:
+    """Of all files that a request to gradio names."""
+    if isinstance(content, list):
+        return [path for value in content for path in paths_in(value)]
+    if isinstance(content, dict):
+        return [
+            path for key, value in content.items() for path in ([value] if key == 'path' else paths_in(value))
+        ]
+    return []

@@ -1,0 +1,140 @@
+"""What happens when someone uses the page."""
+
+import secrets
+from collections.abc import Sequence
+from html import escape
+
+import gradio as gr
+import torch
+from PIL import Image
+
+from ..apis.inference import ImageClassificationInferencer
+from ..errors import UserError
+from ..zoo.entries import zoo
+from .models import Model, Models, Source, facts_of_entry
+from .prediction import classify_all, explain, predict, prepare, write_csv
+from .uploads import MOST_FILES, Upload, Uploads
+
+TOPK = 5
+COLUMNS = ('Image', 'Class', 'Score', 'Then', 'Problem')
+
+
+class Events:
+    """The functions that gradio calls, with the raw values of its components.
+
+    gradio's own reading of them would open images without our limits; of an uploaded file they have the
+    path, which means nothing but which upload it is.
+
+    Args:
+        models: shared by all users.
+        uploads: of all users.
+        given: what the command line names, shown above the zoo.
+        published: offer the zoo, too: any of its networks may then be downloaded.
+    """
+
+    def __init__(self, models: Models, uploads: Uploads, given: Sequence[Source], *, published: bool):
+        self.models, self.uploads = models, uploads
+        names = ImageClassificationInferencer.list_models() if published else ()
+        first = {source.name: source for source in given}
+        # A file may be called as a network of the zoo: it keeps its place and its name.
+        self.sources = first | {name: Source(name, name) for name in names} | first
+
+    def classify(self, name: str, checkpoint: dict | None, image: dict | None) -> tuple:
+        """-> scores, heat, what there is to say."""
+        try:
+            if image is None:
+                return None, no_heat(), self.about(name, checkpoint)
+            model = self.model(name, checkpoint)
+            prepared = prepare(model, self.upload(image))
+            scores, milliseconds = predict(model, prepared, TOPK)
+            best = next(iter(scores))
+            heat = explain(model, prepared, best)
+        except UserError as error:
+            return None, no_heat(), problem(error)
+        latency = (
+            f'<p class="latency"><b>{milliseconds:.1f} ms</b> in the network, on {device_name(model)}</p>'
+        )
+        return scores, shown_heat(heat, best), latency + table(model.name, model.facts)
+
+    def explain(self, name: str, checkpoint: dict | None, image: dict | None, event: gr.SelectData) -> dict:
+        """-> heat for the class that was clicked on."""
+        try:
+            model = self.model(name, checkpoint)
+            if image is None or event.value not in model.names:
+                return gr.skip()
+            heat = explain(model, prepare(model, self.upload(image)), event.value)
+        except UserError as error:
+            gr.Warning(escape(str(error)))
+            return gr.skip()
+        return shown_heat(heat, event.value)
+
+    def classify_all(self, name: str, checkpoint: dict | None, images: list[dict] | None) -> tuple:
+        """-> table, CSV, what there is to say."""
+        try:
+            uploads = [self.upload(image) for image in images or ()]
+            if not 0 < len(uploads) <= MOST_FILES:
+                raise UserError(f'there are {len(uploads)} images; choose 1 to {MOST_FILES}')
+            model = self.model(name, checkpoint)
+            results = list(classify_all(model, uploads, TOPK))
+        except UserError as error:
+            return gr.Dataframe(visible=False), gr.DownloadButton(visible=False), problem(error)
+        folder = self.uploads.folder / secrets.token_hex(16)
+        folder.mkdir()
+        write_csv(results, folder / 'results.csv', TOPK)
+        done = sum('error' not in result for result in results)
+        return (
+            gr.Dataframe([row(result) for result in results], visible=True),
+            gr.DownloadButton(value=str(folder / 'results.csv'), visible=True),
+            f'<p>{done} of {len(results)} images classified by <b>{escape(model.name)}</b></p>',
+        )
+
+    def about(self, name: str, checkpoint: dict | None) -> str:
+        """What is known of a model before it is loaded."""
+        entry = zoo().get(self.sources[name].network) if name in self.sources else None
+        return table(name, facts_of_entry(entry)) if entry and checkpoint is None else ''
+
+    def model(self, name: str, checkpoint: dict | None) -> Model:
+        """That of the checkpoint, if one was uploaded, else of the list."""
+        if checkpoint is not None and self.uploads.checkpoints:
+            upload = self.upload(checkpoint)
+            try:
+                return self.models.get(Source(upload.name, str(upload.path)))
+            except UserError as error:
+                raise UserError(upload.told(str(error))) from error
+        if name not in self.sources:
+            raise UserError(f'there is no model {name!r}; choose one of the list')
+        return self.models.get(self.sources[name])
+
+    def upload(self, value: dict) -> Upload:
+        return self.uploads.find(value['path'])
+
+
+def row(result: dict) -> list[str]:
+    """Of the table that is shown."""
+    if 'error' in result:
+        return [result['path'], '', '', '', result['error']]
+    best, *others = [(one['class'], f'{one["score"]:.1%}') for one in result['topk']]
+    return [result['path'], *best, '; '.join(map(' '.join, others)), '']
+
+
+def table(name: str, facts: dict[str, str]) -> str:
+    rows = ''.join(f'<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in facts.items())
+    return f'<div class="facts"><b>{escape(name)}</b><table>{rows}</table></div>'
+
+
+def problem(error: UserError) -> str:
+    return f'<p class="problem" role="alert">{escape(str(error))}</p>'
+
+
+def shown_heat(heat: Image.Image, name: str) -> dict:
+    return gr.Image(heat, label=f'Grad-CAM: what speaks for {name}')
+
+
+def no_heat() -> dict:
+    return gr.Image(None, label='Grad-CAM')
+
+
+def device_name(model: Model) -> str:
+    if model.device.type == 'cuda':
+        return torch.cuda.get_device_name(model.device)
+    return f'{torch.get_num_threads()} {"thread" if torch.get_num_threads() == 1 else "threads"} of the CPU'

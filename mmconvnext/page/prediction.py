@@ -1,0 +1,155 @@
+"""What the page computes for an image, and for many."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+import torch
+from mmengine.dataset import default_collate
+from PIL import Image
+from torch import Tensor
+
+from ..apis.images import Given
+from ..apis.pipeline import one_line
+from ..apis.results import class_layout, results_file
+from ..errors import UserError
+from ..explanation import grad_cam
+from ..models.outputs import outputs_of
+from ..visualization.pictures import rgb_of
+from .models import Model
+from .uploads import Upload, check_image
+
+COLORS = matplotlib.colormaps['inferno']
+STRONGEST = 0.8  # share of the colour where the heat is 1; where it is 0, the image is seen alone
+SHOWN_SIDE = 448  # pixels, at least
+BATCH = 8  # images that go through the network at once
+
+
+class Prepared(NamedTuple):
+    """An image as the network gets it.
+
+    Attributes:
+        pixels: (H, W, 3) in RGB, uint8.
+        inputs: (1, 3, H, W), normalised.
+    """
+
+    pixels: np.ndarray
+    inputs: Tensor
+
+
+class Prediction(NamedTuple):
+    """
+    Attributes:
+        scores: class to probability, the best first.
+        milliseconds: that the network took.
+    """
+
+    scores: dict[str, float]
+    milliseconds: float
+
+
+def prepare(model: Model, upload: Upload) -> Prepared:
+    """
+    Raises:
+        UserError: it is no whole image of a known format and size.
+    """
+    pipeline = model.inferencer.pipeline
+    try:
+        check_image(upload)
+        sample = pipeline(pipeline.read(str(upload.path)))
+    except Exception as error:  # decoders and transforms raise what they like
+        raise UserError(f'{upload.name}: {upload.told(one_line(error))}') from error
+    with torch.inference_mode():
+        inputs = model.inferencer.model.data_preprocessor(default_collate([sample]))['inputs']
+    return Prepared(rgb_of(sample['inputs']), inputs)
+
+
+def predict(model: Model, image: Prepared, topk: int) -> Prediction:
+    """The best classes."""
+    with model.lock, torch.inference_mode():
+        if not model.warm:  # the first image takes longer: memory is asked for, kernels are chosen
+            outputs_of(model.inferencer.model, image.inputs)
+            model.warm = True
+        wait_for(model.device)
+        start = time.perf_counter()
+        logits = outputs_of(model.inferencer.model, image.inputs).logits
+        wait_for(model.device)
+        milliseconds = 1000 * (time.perf_counter() - start)
+    scores = logits[0].float().softmax(dim=0).cpu()
+    if not scores.isfinite().all():
+        raise UserError(f'{model.name} gives scores that are not finite; check its weights')
+    best = scores.topk(min(topk, len(scores)))
+    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return Prediction({model.names[label]: score for label, score in ranked}, milliseconds)
+
+
+def wait_for(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def explain(model: Model, image: Prepared, name: str) -> Image.Image:
+    """The image as the network gets it, under the heat of its Grad-CAM for a class."""
+    network = model.inferencer.model
+    label = torch.tensor([model.names.index(name)])
+    with model.lock:
+        (heat,) = grad_cam(network, image.inputs, label)
+    return overlaid(image.pixels, heat.cpu().numpy())
+
+
+def overlaid(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
+    """The image (H, W, 3), large enough to look at, in grey under the colours of the heat (H, W)."""
+    height, width = heat.shape
+    times = -(-SHOWN_SIDE // max(height, width))
+    size = (times * width, times * height)
+    grey = np.asarray(Image.fromarray(pixels).convert('L').resize(size, Image.Resampling.BICUBIC))
+    heat = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))
+    share = STRONGEST * heat[..., None]
+    mixed = share * 255 * COLORS(heat)[..., :3] + (1 - share) * grey[..., None]
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def classify_all(model: Model, uploads: Sequence[Upload], topk: int) -> Iterator[dict]:
+    """Results of ``ImageClassificationInferencer``, whose ``path`` is the user's name of the file."""
+    for begin in range(0, len(uploads), BATCH):
+        batch = uploads[begin : begin + BATCH]
+        refused = {upload: error for upload in batch if (error := fault(upload)) is not None}
+        images = [Given(str(upload.path), upload.name, '') for upload in batch if upload not in refused]
+        with model.lock:  # others take their turn between two batches
+            results = iter(list(model.inferencer.stream(images, batch_size=BATCH, topk=topk)))
+        for upload in batch:
+            if upload in refused:
+                yield dict(path=upload.name, error=refused[upload])
+            else:
+                result = next(results)
+                if 'error' in result:
+                    result['error'] = upload.told(result['error'])
+                for best in result.get('topk', ()):
+                    best['class'] = model.names[best['label']]
+                yield result
+
+
+def fault(upload: Upload) -> str | None:
+    """What is wrong with an image, as far as its header tells."""
+    try:
+        check_image(upload)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def write_csv(results: Iterable[dict], file: Path, topk: int) -> None:
+    """A line for each image. What a spreadsheet would take for a formula begins with an apostrophe."""
+    with results_file(file, class_layout(topk)) as write:
+        for result in results:
+            ranked = [best | {'class': plain(best['class'])} for best in result.get('topk', ())]
+            error = {'error': plain(result['error'])} if 'error' in result else {}
+            write(dict(path=plain(result['path']), topk=ranked, **error))
+
+
+def plain(text: str) -> str:
+    """Text that no spreadsheet computes."""
+    return f"'{text}" if text.lstrip().startswith(('=', '+', '-', '@', '|')) else text
