@@ -1,27 +1,37 @@
-# make install | demo | test | test-fast | test-downstream | lint
+# make install | demo | test | test-fast | test-downstream | lint | docs
 #
 #   make test PYTHON=python3.12                       the Python of the environment
 #   make test PIP_OPTIONS="--index-url https://..."   a mirror; --extra-index-url for CPU-only builds
 #   make test STACK=original                          OpenMMLab's own releases, in .venv-original
+#   make test TESTS=tests/test_models                 a part of the tests
 
 PYTHON ?= python3
 PIP_OPTIONS ?=
 STACK ?= maintained
+TESTS ?= tests
 # The stacks overwrite each other's files, so each has its environment.
 VENV ?= .venv$(if $(filter maintained,$(STACK)),,-$(STACK))
 override DEMO = work_dirs/demo
 
 INSTALLED = $(VENV)/installed-$(STACK)
+# What the tests need besides.
+TESTABLE = $(VENV)/testable-$(STACK)
+EXTRAS = $(STACK),dev$(if $(filter maintained,$(STACK)),$(FOR_MAINTAINED))
+FOR_MAINTAINED = ,app,docs,export
 RUN = $(VENV)/bin/python
 
-.PHONY: install demo test test-fast test-downstream lint
+.PHONY: install demo test test-fast test-downstream lint docs
 
 install: $(INSTALLED)
 
 $(INSTALLED): setup.py pyproject.toml mmconvnext/version.py
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install $(PIP_OPTIONS) --upgrade pip
-	$(RUN) -m pip install $(PIP_OPTIONS) --editable '.[$(STACK),dev]'
+	$(RUN) -m pip install $(PIP_OPTIONS) --editable '.[$(STACK)]'
+	touch $@
+
+$(TESTABLE): $(INSTALLED)
+	$(RUN) -m pip install $(PIP_OPTIONS) --editable '.[$(EXTRAS)]'
 	touch $@
 
 demo: install
@@ -32,16 +42,16 @@ demo: install
 	$(RUN) tools/test.py configs/digits/convnext-atto_1xb48_digits.py $(DEMO)/epoch_12.pth --work-dir $(DEMO)/test
 	@echo "Pictures: $(DEMO)/predictions.png and $(DEMO)/curves.png"
 
-test: install
-	$(RUN) -m pytest -n auto
+test: $(TESTABLE)
+	$(RUN) -m pytest -n auto --dist worksteal $(TESTS)
 
-test-fast: install
-	$(RUN) -m pytest -n auto -m "not slow"
+test-fast: $(TESTABLE)
+	$(RUN) -m pytest -n auto --dist worksteal -m "not slow" $(TESTS)
 
 # With MMDetection, MMSegmentation and the operators they need, in an environment of their own.
 DOWNSTREAM = .venv-downstream
 test-downstream: $(DOWNSTREAM)/installed
-	$(DOWNSTREAM)/bin/python -m pytest -n auto tests/test_downstream
+	$(DOWNSTREAM)/bin/python -m pytest -n auto --dist worksteal tests/test_downstream
 
 $(DOWNSTREAM)/installed: setup.py tools/compile_mmcv.sh mmconvnext/version.py
 	test -x $(DOWNSTREAM)/bin/python || $(PYTHON) -m venv $(DOWNSTREAM)
@@ -50,6 +60,10 @@ $(DOWNSTREAM)/installed: setup.py tools/compile_mmcv.sh mmconvnext/version.py
 	PIP_OPTIONS="$(PIP_OPTIONS)" tools/compile_mmcv.sh $(DOWNSTREAM)/bin/python
 	touch $@
 
-lint: install
+lint: $(TESTABLE)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
+
+# The site: docs/_build/html/index.html.
+docs: $(TESTABLE)
+	$(RUN) -m sphinx --fail-on-warning --keep-going docs docs/_build/html

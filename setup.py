@@ -26,6 +26,7 @@ setup(
             *('.mim/*.yml', '.mim/configs/*/*.yml', '.mim/tools/*', '.mim/tools/benchmarks/*.py'),
             '.mim/tools/benchmarks/results/*.json*',
             *('.mim/configs/*/*.py', '.mim/configs/*/*/*.py'),
+            'visualization/page.*',  # style and script of the pages
         ]
     },
     # The OpenMMLab libraries come with an extra, since two stacks provide them under the same names.
@@ -54,11 +55,15 @@ setup(
         'segmentation': [*MAINTAINED, 'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],
         # mmengine's strategy needs the optimizers that 0.19.7 no longer has.
         'deepspeed': ['deepspeed>=0.14,<0.19.6'],
+        # The page lets only such requests through as this version's makes.
+        'app': ['gradio>=6.31,<7'],
+        'docs': ['furo', 'myst-parser', 'sphinx'],
+        'export': ['onnx', 'onnxscript', 'onnxruntime', 'openvino', 'nncf'],
         'tensorboard': ['tensorboard'],
         'wandb': ['wandb'],
         # MMDetection cannot be imported beside transformers 5.
         'test': TEST,
-        'dev': [*TEST, 'ruff', 'setuptools>=70.1', 'tensorboard', 'transformers'],
+        'dev': [*TEST, 'playwright', 'ruff', 'setuptools>=70.1', 'tensorboard', 'transformers'],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

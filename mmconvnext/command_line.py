@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pkgutil import resolve_name
@@ -22,6 +23,7 @@ def run_tool(function: Callable | str, args: Namespace) -> None:
         args: of the function.
     """
     keep_freed_memory()
+    warnings.showwarning = lambda message, *_: print(f'Note: {message}', file=sys.stderr)
     try:
         call = resolve_name(function) if isinstance(function, str) else function
         call(**vars(args))

@@ -1,103 +1,28 @@
-"""docs/training.md says what the tools take and what the networks need."""
+"""docs/ says what the tools take, what the networks need and what the errors tell."""
 
-import json
-import os
+import ast
 import re
-import runpy
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from mmconvnext.apis import load_config
 from mmconvnext.apis.distributed import ENGINES
-from mmconvnext.apis.runner import build_on_meta
-from mmconvnext.models.archs import ARCHS
-from mmconvnext.models.convnext import ConvNeXtBlock
+from tests.commands import PAGES, blocks, commands
 from tests.conftest import REPO
+from tests.tables import TABLES, between_marks
 
-PAGE = REPO / 'docs/training.md'
-TEXT = PAGE.read_text()
-COMMANDS = [
-    line
-    for block in re.findall(r'```bash\n(.*?)```', TEXT, re.DOTALL)
-    for line in block.splitlines()
-    if line and not line.startswith('#')
-]
-GPUS = 8
-GIB = 2**30
+DOCS = REPO / 'docs'
+TRAINING = DOCS / 'training.md'
+# Of a message, so many letters that are always the same tell it from others.
+ENOUGH = 15
 
 
-def memory_table() -> str:
-    """Rows for every arch, see the text below them for the formulas."""
-    lines = [
-        '| arch | million parameters | none | `ddp` '
-        f'| `fsdp`, {GPUS} GPUs | ZeRO 1, {GPUS} GPUs | ZeRO 2, {GPUS} GPUs |',
-        '|---|---:|---:|---:|---:|---:|---:|',
-    ]
-    base = load_config('convnext-tiny_32xb128_in1k')
-    for arch, sizes in ARCHS.items():
-        base.model.backbone.arch = arch
-        base.model.head.in_channels = sizes['channels'][-1]
-        model = build_on_meta(base)
-        count = sum(p.numel() for p in model.parameters())
-        blocks = [
-            sum(p.numel() for p in module.parameters())
-            for module in model.modules()
-            if isinstance(module, ConvNeXtBlock)
-        ]
-        outside = count - sum(blocks)
-        needs = [
-            24 * count,
-            20 * count,
-            20 * count / GPUS + (4 + 4) * outside + (2 * 4 + 4) * max(blocks),
-            8 * count + 12 * count / GPUS,
-            4 * count + 16 * count / GPUS,
-        ]
-        row = [f'{count / 1e6:.1f}', *(f'{need / GIB:.2f}' for need in needs)]
-        lines.append(f'| {arch} | {" | ".join(row)} |')
-    return '\n'.join(lines)
-
-
-def between_marks(text: str) -> re.Match:
-    return re.search(r'(<!-- memory: .*? -->\n)(.*?)(<!-- /memory -->)', text, re.DOTALL)
-
-
-def test_the_memory_table_is_what_the_networks_come_to():
-    assert between_marks(TEXT)[2].strip() == memory_table(), 'python -m tests.test_docs writes it anew'
-
-
-# Stands for what would start the training; it tells how.
-TELL = """
-import json, sys
-print(json.dumps(sys.argv[1:]))
-"""
-
-
-@pytest.mark.parametrize('command', COMMANDS)
-def test_every_command_names_options_and_files_that_exist(command, tmp_path, monkeypatch):
-    words = words_of(command, tmp_path)
-    script = next(place for place, word in enumerate(words) if word.endswith('.py'))
-    assert (REPO / words[script]).is_file()
-    monkeypatch.setattr(sys, 'argv', words[script:])
-    monkeypatch.chdir(REPO)
-    arguments = runpy.run_path(words[script], run_name='shell')['parse_args']()
-    if hasattr(arguments, 'config'):
-        load_config(arguments.config, arguments.cfg_options, distributed=arguments.distributed)
-
-
-def words_of(command: str, folder: Path) -> list[str]:
-    """What is started in the end: shell scripts run, with a launcher that only tells what it gets."""
-    if command.startswith('tools/') and shlex.split(command)[0].endswith('.py'):
-        return shlex.split(command)
-    for name in ('torchrun', 'sbatch'):
-        (folder / name).write_text(f'#!{sys.executable}{TELL}')
-        (folder / name).chmod(0o755)
-    env = {**os.environ, 'PATH': f'{folder}{os.pathsep}{os.environ["PATH"]}'}
-    told = subprocess.run(['bash', '-c', command], cwd=REPO, env=env, capture_output=True, text=True)
-    return json.loads(told.stdout)
+@pytest.mark.parametrize('mark', TABLES)
+def test_tables_are_what_code_and_metafiles_come_to(mark):
+    page, make = TABLES[mark]
+    assert between_marks(page.read_text(), mark)[2].strip() == make(), 'python -m tests.tables writes it anew'
 
 
 @pytest.mark.skipif(
@@ -107,7 +32,7 @@ def words_of(command: str, folder: Path) -> list[str]:
 def test_torchrun_reads_the_variables_that_the_page_names(monkeypatch):
     from torch.distributed.run import get_args_parser
 
-    command = next(line for line in COMMANDS if 'PET_' in line)
+    command = next(line for line in commands(TRAINING) if 'PET_' in line)
     for word in shlex.split(command):
         if word.startswith('PET_'):
             monkeypatch.setenv(*word.split('=', 1))
@@ -119,9 +44,66 @@ def test_the_page_and_the_fragments_know_the_same_engines():
     files = (REPO / 'configs/_base_/distributed').glob('*.py')
     assert {file.stem for file in files} == set(ENGINES)
     for engine in ENGINES:
-        assert f'`{engine}` |' in TEXT
+        assert f'`{engine}` |' in TRAINING.read_text()
 
 
-if __name__ == '__main__':
-    marks = between_marks(TEXT)
-    PAGE.write_text(TEXT[: marks.start(2)] + memory_table() + '\n' + TEXT[marks.end(2) :])
+def test_errors_are_quoted_as_the_package_says_them():
+    said = [re.compile(pattern, re.DOTALL) for pattern in messages()]
+    quoted = [block.strip() for block in blocks(DOCS / 'errors.md', 'text')]
+    assert len(quoted) > 20
+    for message in quoted:
+        assert any(pattern.fullmatch(message) for pattern in said), message
+
+
+def messages() -> list[str]:
+    """A pattern for every longer string that the package puts together."""
+    found = []
+    for file in (REPO / 'mmconvnext').rglob('*.py'):
+        for node in ast.walk(ast.parse(file.read_text())):
+            pattern = pattern_of(node)
+            if len(re.sub(r'\.\*|\\', '', pattern)) >= ENOUGH:
+                found.append(pattern)
+    return found
+
+
+def pattern_of(node: ast.AST) -> str:
+    """What a string's expression can give; .* for what is put in, and for what is no string."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return re.escape(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return ''.join(map(pattern_of, node.values))
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return pattern_of(node.left) + pattern_of(node.right)
+    if isinstance(node, ast.Call) and getattr(node.func, 'attr', '') == 'format':
+        return re.sub(r'\\\{.*?\\\}', '.*', pattern_of(node.func.value))
+    return '.*'
+
+
+def test_names_of_checkpoints_and_configs_exist():
+    from mmconvnext.paths import CONFIGS
+    from mmconvnext.zoo.entries import zoo
+
+    configs = {file.stem for file in CONFIGS.rglob('*.py')}
+    for page in PAGES:
+        for name in re.findall(r'`(convnext[\w.-]*)`', page.read_text()):
+            known = name in zoo() or name in configs or (page.stem, name) == ('transformers', 'convnextv2')
+            assert known, f'{page.name}: {name}'
+
+
+@pytest.mark.slow
+def test_site_is_built_without_a_warning_and_asks_no_other_server(tmp_path):
+    sphinx = [sys.executable, '-m', 'sphinx', '--fail-on-warning', '--keep-going', '--quiet']
+    built = subprocess.run(
+        [*sphinx, '--doctree-dir', tmp_path / 'doctrees', DOCS, tmp_path / 'site'],
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stderr[-3000:]
+    for page in PAGES:
+        html = (tmp_path / f'site/{page.stem}.html').read_text()
+        loaded = re.findall(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="([^"]+)"', html)
+        assert loaded
+        assert not [link for link in loaded if link.startswith(('http:', 'https:', '//'))], page.name
+    for style in (tmp_path / 'site/_static').rglob('*.css'):
+        assert not re.search(r'(@import|url\()\s*["\']?(https?:)?//', style.read_text()), style.name
+    assert 'Measured on' in (tmp_path / 'site/speed.html').read_text()  # a part of the README

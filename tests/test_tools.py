@@ -1,5 +1,6 @@
 """The tools as a user calls them: exit codes, messages, several processes."""
 
+import argparse
 import http.server
 import json
 import os
@@ -7,11 +8,13 @@ import runpy
 import sys
 import threading
 import time
+import warnings
 
 import pytest
 import torch
 
 from mmconvnext.apis import train
+from mmconvnext.command_line import run_tool
 from tests.conftest import REPO
 from tests.processes import call
 
@@ -158,3 +161,9 @@ def test_cost_of_protection_is_measured(tiny_config):
     result = call('python', 'tools/benchmarks/cost_of_protection.py', tiny_config, '--pairs', 1)
     row = json.loads(result.stdout.splitlines()[-1])
     assert row['percent_inside'] > 0, result.stderr[-2000:]
+
+
+def test_warnings_are_told_as_notes(monkeypatch, capsys):
+    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)  # put back behind the test
+    run_tool(lambda: warnings.warn('the crop is a guess', stacklevel=1), argparse.Namespace())
+    assert capsys.readouterr().err == 'Note: the crop is a guess\n'

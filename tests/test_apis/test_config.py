@@ -28,6 +28,11 @@ def test_unknown_config_names_the_nearest():
         load_config('configs/convnext/convnext-tiny_32xb128_in1.py')
 
 
+def test_name_of_a_recipe_and_of_a_checkpoint_is_proposed_once():
+    with pytest.raises(UserError, match=f'did you mean {NAME} or {NAME}-384px or '):
+        load_config('convnext-tiny_32xb128')
+
+
 @pytest.mark.parametrize(
     'option',
     [

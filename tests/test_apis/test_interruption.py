@@ -22,6 +22,7 @@ from mmconvnext.hooks.preemption import REQUEUE
 from mmconvnext.registry import HOOKS
 from tests.conftest import REPO
 from tests.processes import run
+from tests.signals import signalled
 
 # Where a run dies, and at most at which call: before a checkpoint is in place, between it and the pointer to
 # it, in writing, in a step, in a loss, in a validation, behind an iteration.
@@ -101,22 +102,6 @@ def test_iterations_without_epochs_killed_and_resumed(tiny_config, tmp_path, sam
     torch.testing.assert_close(
         weights_of_the_end(tmp_path / 'killed', 'iter_17.pth'), expected, rtol=0, atol=0
     )
-
-
-@HOOKS.register_module()
-class SignalHook(Hook):
-    """Send this process a signal in an iteration."""
-
-    def __init__(self, number, iteration):
-        self.number, self.iteration = number, iteration
-
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter + 1 == self.iteration:
-            os.kill(os.getpid(), self.number)
-
-
-def signalled(number, iteration):
-    return {'custom_hooks': [dict(type='mmconvnext.SignalHook', number=int(number), iteration=iteration)]}
 
 
 @pytest.mark.parametrize(('number', 'accumulated', 'saved'), [(signal.SIGTERM, 1, 3), (signal.SIGUSR1, 2, 4)])

@@ -1,0 +1,232 @@
+"""The commands of README.md and docs/, and how each is run small enough for a test."""
+
+import os
+import re
+from typing import NamedTuple
+
+from tests.conftest import REPO
+
+README = REPO / 'README.md'
+PAGES = sorted((REPO / 'docs').glob('*.md'))
+
+
+def blocks(page, language: str) -> list[str]:
+    return re.findall(rf'^```{language}\n(.*?)^```', page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(*pages) -> list[str]:
+    """Each once, in their order."""
+    lines = [line for page in pages for block in blocks(page, 'bash') for line in block.splitlines()]
+    found = [line.split('   #')[0].strip() for line in lines if line.strip() and not line.startswith('#')]
+    return list(dict.fromkeys(found))
+
+
+class Run(NamedTuple):
+    """How a command is run.
+
+    Attributes:
+        lines: what is run, one line after the other, {} for the command as printed.
+        processes: that do what a launcher would start on every GPU; None: the launcher itself starts.
+        refused: words of the message that it has to end with.
+    """
+
+    lines: str = '{}'
+    processes: int | None = None
+    refused: str | None = None
+
+
+DIGITS_CONFIG = 'configs/digits/convnext-atto_1xb48_digits.py'
+DIGITS = f'tools/train.py {DIGITS_CONFIG}'
+PETS_CONFIG = 'configs/convnext/convnext-tiny_ft_folder.py'
+FEW_IMAGES = 'train_dataloader.dataset.indices=96 val_dataloader.dataset.indices=48'
+SMALL_NET = 'model.backbone.arch=zepto model.head.in_channels=256'
+FEW = f'{FEW_IMAGES} {SMALL_NET}'
+FEW_PETS = (
+    f'load_from=None {SMALL_NET} train_dataloader.batch_size=8 val_dataloader.batch_size=8 '
+    'train_dataloader.dataset.indices=8 val_dataloader.dataset.indices=8 '
+    'train_dataloader.num_workers=0 val_dataloader.num_workers=0'
+)
+BASE = 'configs/convnext/convnext-base_32xb128_in1k.py'
+FEW_IMAGENET = (
+    f'{SMALL_NET} train_dataloader.batch_size=2 train_dataloader.num_workers=0 val_dataloader.num_workers=0 '
+    'default_hooks.logger.interval=1'
+)
+DETECTION = 'configs/detection/mask-rcnn_convnext-tiny_fpn_8xb2-amp-ms-3x_coco.py'
+MASK_RCNN = f'tools/test.py {DETECTION} mask_rcnn_convnext_tiny_1k_3x'
+SEGMENTATION = 'configs/segmentation/upernet_convnext-tiny_8xb2-amp-160k_ade20k-512px.py'
+UPERNET = f'tools/test.py {SEGMENTATION} upernet_convnext_tiny_1k_512x512'
+# Where MMDetection and MMSegmentation are missing, which is here; they have tests of their own.
+SAYS_WHAT_TO_INSTALL = Run(refused='pip install "mmconvnext[')
+# The weights that the README's commands train here are those of a smaller network than the config says.
+DIGITS_WEIGHTS = 'work_dirs/convnext-atto_1xb48_digits/epoch_12.pth'
+DIGITS_AND_WEIGHTS = f'{DIGITS_CONFIG} {DIGITS_WEIGHTS}'
+SMALL_DIGITS_AND_WEIGHTS = f'work_dirs/small.py {DIGITS_WEIGHTS}'
+MAKE_SMALL_DIGITS = (
+    f"echo \"_base_ = '../{DIGITS_CONFIG}'; "
+    "model = dict(backbone=dict(arch='zepto'), head=dict(in_channels=256))\" > work_dirs/small.py"
+)
+UNTIL_IT_ANSWERS = (
+    '{} --port 0 > page.log & until grep -q Open page.log; do kill -0 $! || exit 1; sleep 0.2; done; '
+    'kill $!; wait $!'
+)
+PORT = f'PORT={29600 + os.getpid() % 1000}'
+
+TESTS = ('tools/test.py', 'tools/dist_test.sh', 'tools/plot_predictions.py')
+AS_PRINTED = (
+    'tools/browse_dataset.py',
+    'tools/convert.py',
+    'tools/export.py',
+    'tools/infer.py',
+    'tools/make_shards.py',
+    'tools/plot_run.py',
+    'tools/publish_model.py',
+)
+
+# Command -> how it is run here, {} for as it is printed; several lines run one after the other. The set-up
+# commands run before any test, in CI or by hand.
+RUNS = {
+    'make demo': 'make -n demo',
+    'make test': 'make -n test',
+    'pip install ".[maintained]"': 'make -n install STACK=maintained',
+    'pip install ".[original]"': 'make -n install STACK=original',
+    'pip install .': 'make -n install',
+    'source .venv/bin/activate': 'true',
+    'pip install ".[detection,segmentation]"': 'make -n test-downstream',
+    'tools/compile_mmcv.sh "$(which python)"': 'bash -n tools/compile_mmcv.sh',
+    f'tools/train.py {DETECTION} --data-root data/coco': SAYS_WHAT_TO_INSTALL,
+    f'{MASK_RCNN} --show-dir work_dirs/boxes': SAYS_WHAT_TO_INSTALL,
+    UPERNET: SAYS_WHAT_TO_INSTALL,
+    f'{UPERNET} --tta --cfg-options model.test_cfg.mode=whole': SAYS_WHAT_TO_INSTALL,
+    'tools/infer.py photos --model mask_rcnn_convnext_tiny_1k_3x --out work_dirs/objects.json '
+    '--out-dir work_dirs/objects': SAYS_WHAT_TO_INSTALL,
+    DIGITS: f'{DIGITS} --cfg-options train_cfg.max_epochs=11 {FEW}',
+    f'{DIGITS} --resume': f'{DIGITS} --resume --cfg-options {FEW}',
+    'tools/dist_train.sh configs/digits/convnext-atto_1xb48_digits.py 2 --work-dir work_dirs/two '
+    '--cfg-options train_dataloader.batch_size=24': f'{PORT} {{}} train_cfg.max_epochs=12 {FEW}',
+    'tools/train.py configs/digits/convnext-v2-atto_1xb48_digits.py --log tensorboard': (
+        f'{{}} --cfg-options train_cfg.max_epochs=1 {FEW}'
+    ),
+    'tools/train.py configs/convnext_v2/convnext-v2-atto_32xb32_in1k.py --smoke': '{}',
+    'tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k.py 8 --accumulate': (
+        f'{PORT} tools/dist_train.sh configs/convnext/convnext-tiny_32xb128_in1k.py 2 --accumulate --smoke '
+        '--work-dir work_dirs/dist'
+    ),
+    'NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 tools/dist_train.sh '
+    'configs/convnext/convnext-tiny_32xb128_in1k.py 8 --accumulate': (
+        f'export NNODES=2 MASTER_ADDR=127.0.0.1 {PORT}; run="tools/dist_train.sh '
+        'configs/convnext/convnext-tiny_32xb128_in1k.py 1 --smoke --work-dir work_dirs/nodes"; '
+        'NODE_RANK=1 $run & NODE_RANK=0 $run && wait $!'
+    ),
+    # An sbatch that checks what it is asked for: there is no cluster here.
+    'GPUS=32 tools/slurm_train.sh my_partition my_job configs/convnext/convnext-tiny_32xb128_in1k.py': (
+        'printf \'#!/bin/sh\\n[ "$1 $3" = "--partition=my_partition --ntasks=32" ]\' > sbatch; '
+        'chmod +x sbatch; PATH=.:$PATH {}'
+    ),
+    "tools/reproduce.py '*_atto.*' --data-root data/imagenet": (
+        'tools/reproduce.py convnext_atto.d2_in1k --data-root data/imagenet --num-workers 0'
+    ),
+    'tools/test.py convnext_atto.d2_in1k convnext_atto.d2_in1k': (
+        '{} --cfg-options test_dataloader.num_workers=0 test_dataloader.batch_size=2'
+    ),
+    'tools/test.py convnext_atto.d2_in1k convnext_atto.d2_in1k --optimize fp32': (
+        '{} --cfg-options test_dataloader.num_workers=0 test_dataloader.batch_size=2'
+    ),
+    'tools/benchmark.py --quick --plot work_dirs/speed.png': (
+        '{} --arch atto --size 32 --mode inference --contenders "mmconvnext optimized" "timm eager" '
+        '--out work_dirs/rows.jsonl'
+    ),
+    f'tools/train.py {PETS_CONFIG} --data-root data/pets': (
+        f'{{}} --cfg-options {FEW_PETS} train_cfg.max_epochs=1'
+    ),
+    f'tools/test.py {PETS_CONFIG} work_dirs/convnext-tiny_ft_folder/epoch_30.pth --data-root data/pets': (
+        f'tools/test.py {PETS_CONFIG} work_dirs/convnext-tiny_ft_folder/epoch_1.pth --data-root data/pets '
+        f'--cfg-options {SMALL_NET} test_dataloader.num_workers=0'
+    ),
+    'tools/infer.py photos --model work_dirs/convnext-tiny_ft_folder/epoch_30.pth': (
+        'tools/infer.py photos --model work_dirs/convnext-tiny_ft_folder/epoch_1.pth'
+    ),
+    'pip install ".[export]"': 'make -n install',
+    'pip install ".[app]"': 'make -n install',
+    'tools/explain.py photos --model convnext_atto.d2_in1k --out-dir work_dirs/explained': '{} --patch 112',
+    'tools/explain.py cat.jpg --model convnext_atto.d2_in1k --class "tabby, tabby cat" '
+    '--out work_dirs/cat.png': '{} --patch 112',
+    f'tools/export.py {DIGITS_AND_WEIGHTS} --format onnx --int8 --out work_dirs/digits-int8.onnx': (
+        f'{MAKE_SMALL_DIGITS}\n'
+        f'tools/export.py {SMALL_DIGITS_AND_WEIGHTS} --format onnx --int8 --out work_dirs/digits-int8.onnx'
+    ),
+    'tools/app.py --model convnext_atto.d2_in1k': UNTIL_IT_ANSWERS.format('{}'),
+    f'tools/app.py --config {DIGITS_CONFIG} --checkpoint {DIGITS_WEIGHTS}': UNTIL_IT_ANSWERS.format(
+        f'tools/app.py --config work_dirs/small.py --checkpoint {DIGITS_WEIGHTS}'
+    ),
+    # docs/
+    'tools/app.py --origin https://page.example.org --model convnext_atto.d2_in1k': (
+        UNTIL_IT_ANSWERS.format('{}')
+    ),
+    f'tools/train.py {PETS_CONFIG} --data-root data/pets --work-dir work_dirs/longer '
+    '--cfg-options train_cfg.max_epochs=60 param_scheduler.epochs=60': (
+        f'{{}} {FEW_PETS} train_cfg.max_epochs=1 param_scheduler.epochs=3'
+    ),
+    f'tools/train.py {PETS_CONFIG} --data-root data/pets --resume': (
+        f'tools/train.py {PETS_CONFIG} --data-root data/pets --cfg-options {FEW_PETS} '
+        'train_cfg.max_epochs=1\n'
+        f'{{}} --cfg-options {FEW_PETS} train_cfg.max_epochs=2'
+    ),
+    'tools/publish_model.py work_dirs/convnext-tiny_ft_folder/epoch_30.pth work_dirs/pets.pth': (
+        'cp work_dirs/convnext-tiny_ft_folder/epoch_2.pth work_dirs/convnext-tiny_ft_folder/epoch_30.pth\n{}'
+    ),
+    'tools/dist_train.sh configs/convnext_v2/convnext-v2-huge_32xb32_in1k.py 8 --distributed fsdp': Run(
+        f'{{}} --smoke --cfg-options {SMALL_NET}', processes=2
+    ),
+    # The README's command runs the two machines.
+    'NNODES=2 NODE_RANK=1 MASTER_ADDR=10.0.0.1 tools/dist_train.sh '
+    'configs/convnext/convnext-tiny_32xb128_in1k.py 8 --accumulate': Run(
+        f'{{}} --smoke --work-dir work_dirs/rank1 --cfg-options {SMALL_NET}', processes=2
+    ),
+    # No mixed precision without a GPU.
+    "GPUS=32 SBATCH_ARGS='--time=24:00:00 --mem=0' tools/slurm_train.sh my_partition my_job "
+    f'{BASE} work_dirs/base --amp': Run(
+        "GPUS=32 SBATCH_ARGS='--time=24:00:00 --mem=0' tools/slurm_train.sh my_partition my_job "
+        f'{BASE} work_dirs/base --smoke --launcher pytorch --cfg-options {SMALL_NET}',
+        processes=2,
+    ),
+    # Compiling takes minutes; tests/test_apis/test_compiling.py does it.
+    f'tools/train.py {BASE} --amp --compile': (
+        f'TORCH_COMPILE_DISABLE=1 tools/train.py {BASE} --compile --smoke --cfg-options {SMALL_NET}'
+    ),
+    f'tools/train.py {BASE} --amp --augment-on-device': (
+        f'tools/train.py {BASE} --augment-on-device --smoke --work-dir work_dirs/augmented '
+        f'--cfg-options {SMALL_NET}'
+    ),
+    f'tools/dist_train.sh {BASE} 8 --auto-scale-lr': Run(
+        f'{{}} --smoke --work-dir work_dirs/scaled --cfg-options {SMALL_NET}', processes=2
+    ),
+    f'tools/train.py {BASE} --cfg-options default_hooks.checkpoint.every_iters=500': (
+        f'{{}} {FEW_IMAGENET} train_cfg.max_epochs=1'
+    ),
+    f'tools/train.py {BASE} --resume': f'{{}} --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=2',
+    f'PET_SHUTDOWN_TIMEOUT=300 PET_MAX_RESTARTS=3 tools/dist_train.sh {BASE} 8 --resume auto': Run(
+        f'{{}} --work-dir work_dirs/auto --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=1', processes=2
+    ),
+    'tools/benchmarks/data_pipeline.py': '{} --rounds 2 --out work_dirs/pipeline.jsonl',
+    # Weights & Biases wants an account.
+    f'tools/train.py {BASE} --log tensorboard wandb': (
+        f'tools/train.py {BASE} --log tensorboard --work-dir work_dirs/convnext-tiny_32xb128_in1k '
+        f'--cfg-options {FEW_IMAGENET} train_cfg.max_epochs=1'
+    ),
+    'tools/dist_train.sh configs/convnext/convnext-large_64xb64_in1k.py 8 --distributed deepspeed '
+    '--cfg-options custom_hooks=[] strategy.zero_optimization.stage=2 strategy.bf16.enabled=True': Run(
+        processes=2, refused='pip install "mmconvnext[deepspeed]"'
+    ),
+}
+
+
+def small(command: str) -> Run:
+    found = RUNS.get(command)
+    if found is None and command.startswith(TESTS):
+        port = f'{PORT} ' if command.startswith('tools/dist') else ''
+        found = f'{port}{{}} --cfg-options test_dataloader.dataset.indices=48 {SMALL_NET}'
+    elif found is None:
+        assert command.startswith(AS_PRINTED), f'{command}: RUNS has to tell how it is run small'
+        found = '{}'
+    run = Run(found) if isinstance(found, str) else found
+    return run._replace(lines=run.lines.replace('{}', command))
