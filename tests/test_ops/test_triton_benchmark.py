@@ -8,6 +8,6 @@ from mmconvnext.benchmark.kernels import build, check
 
 @pytest.mark.parametrize('op', ['depthwise_conv', 'layer_norm', 'gelu_backward', 'grn'])
 def test_case_passes_its_check(op, monkeypatch):
-    monkeypatch.setenv('MMCONVNEXT_TRITON', '0')  # as measure sets it
+    monkeypatch.setenv('MMCONVNEXT_TRITON', '0')  # as measure_kernels sets it
     case = build(op, 2, 8, 2, torch.device('cpu'))
     assert check(case, dict(triton=case.ours, torch=case.plain))['torch'] > 0
