@@ -7,6 +7,7 @@ Example:
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,9 @@ from . import onnx_file
 from .graph import Program
 from .metadata import KEY
 
+# By which OpenVINO and nncf would report each use to their maker; both do without.
+sys.modules.setdefault('openvino_telemetry', None)
+
 
 def write(program: Program, file: Path) -> None:
     """By way of ONNX, whose graph is shorter than what OpenVINO makes of torch's."""
@@ -24,7 +28,7 @@ def write(program: Program, file: Path) -> None:
 
     with TemporaryDirectory() as folder:
         onnx_file.write(program, Path(folder, 'network.onnx'))
-        network = openvino.convert_model(Path(folder, 'network.onnx'))
+        network = openvino.Core().read_model(Path(folder, 'network.onnx'))
         network.set_rt_info(json.dumps(program.metadata), [KEY])
         # By default it would round the weights to fp16.
         openvino.save_model(network, file, compress_to_fp16=False)

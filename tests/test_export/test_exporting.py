@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from mmconvnext.zoo.entries import zoo
 from mmconvnext.zoo.models import get_model
 from tests.conftest import TINY_ARCH
 from tests.peers import randomize
+from tests.processes import call
 
 V1 = dict(arch=TINY_ARCH)
 # Several blocks on the smallest maps, which torch.export sees differently from one.
@@ -427,6 +429,15 @@ def test_missing_libraries_and_compilers_are_named(monkeypatch):
     without = torch._inductor.config.patch({'cpp.cxx': (None, 'no-such-compiler')})
     with without, pytest.raises(UserError, match='there is no C'):
         formats.find_format('torch', int8=False)
+
+
+def test_openvino_reports_to_nobody():
+    pytest.importorskip('openvino')
+    code = """
+import mmconvnext.export
+from openvino.tools.ovc import telemetry_utils
+print(telemetry_utils.tm.__name__)"""
+    assert call(sys.executable, '-c', code).stdout.split()[-1] == 'openvino.tools.ovc.telemetry_stub'
 
 
 @pytest.mark.slow
