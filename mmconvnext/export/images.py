@@ -14,7 +14,7 @@ from ..apis.classes import innermost
 from ..apis.images import find_images
 from ..apis.libraries import class_count
 from ..apis.pipeline import TestPipeline
-from ..apis.runner import build_dataset
+from ..apis.runner import build_dataset, naming_broken_images
 from ..checkpoints.matching import listed
 from ..datasets.image_folder import has_splits
 from ..datasets.walking import folders_in
@@ -44,7 +44,9 @@ class Images:
         return Images(Subset(self.samples, chosen), self.labelled)
 
     def halves(self) -> tuple['Images', 'Images']:
-        """Every second image, and the others."""
+        """Every second image, and the others; of a single one twice itself."""
+        if len(self) < 2:
+            return self, self
         parts = (Subset(self.samples, range(i, len(self), 2)) for i in (0, 1))
         return tuple(Images(part, self.labelled) for part in parts)
 
@@ -52,9 +54,10 @@ class Images:
         """Pixels (N, 3, H, W) and labels, if there are any.
 
         Raises:
-            UserError: the images have several sizes.
+            UserError: one is broken, or the images have several sizes.
         """
-        chosen = [self.samples[i] for i in range(start, min(stop, len(self)))]
+        with naming_broken_images():
+            chosen = [self.samples[i] for i in range(start, min(stop, len(self)))]
         pixels = [sample['inputs'] for sample in chosen]
         if len({image.shape for image in pixels}) > 1:
             raise UserError(

@@ -329,7 +329,7 @@ def test_int8_that_changes_the_classes_is_not_kept(plain_onnx, folder, photos, m
     assert not list(tmp_path.iterdir())
 
 
-def test_folder_without_classes_is_halved(folder, photos):
+def test_folder_without_classes_is_halved(folder, photos, tmp_path):
     model = get_model(folder / 'v2.pth')
     calibrating, held_out = real_images(model, photos / 'train' / 'cat')
     assert (len(calibrating), len(held_out)) == (6, 6)
@@ -338,6 +338,18 @@ def test_folder_without_classes_is_halved(folder, photos):
     calibrating, held_out = real_images(model, photos)
     assert (len(calibrating), len(held_out)) == (36, 12)
     assert held_out.batch(3, 5)[1] == [0, 1]
+    shutil.copy(photos / 'val/cat/0.png', tmp_path)
+    calibrating, held_out = real_images(model, tmp_path)
+    assert (len(calibrating), len(held_out)) == (1, 1)
+
+
+def test_a_broken_image_among_classes_is_named(folder, photos, tmp_path):
+    shutil.copytree(photos, tmp_path / 'photos')
+    broken = tmp_path / 'photos/val/dog/2.png'
+    broken.write_bytes(b'no image')
+    _, held_out = real_images(get_model(folder / 'v2.pth'), tmp_path / 'photos')
+    with pytest.raises(UserError, match=f'{broken} cannot be read as an image'):
+        held_out.batch(0, len(held_out))
 
 
 def test_folders_are_classes_by_their_names(folder, photos, tmp_path):
