@@ -1,5 +1,6 @@
 """What tools/app.py does."""
 
+import math
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ try:
     import gradio as gr
     import uvicorn
     from fastapi import FastAPI
-except ImportError as error:
+except ModuleNotFoundError as error:
     raise UserError(f'{error.name} is missing; pip install "mmconvnext[app]"') from error
 
 from .border import Border
@@ -61,8 +62,8 @@ def serve(
     Raises:
         UserError: what was found, what was expected and what to do.
     """
-    if max_megabytes <= 0:
-        raise UserError(f'--max-megabytes is {max_megabytes:g}; it should be above 0')
+    if not 0 < max_megabytes < math.inf:
+        raise UserError(f'--max-megabytes is {max_megabytes:g}; it should be a number above 0')
     if origin is not None:
         check_origin(origin)
     check_device(device)

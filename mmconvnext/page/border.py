@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,6 +55,10 @@ class Border:
             if scope['type'] == 'lifespan':
                 await self.app(scope, receive, send)
             return
+        with suppress(ClientDisconnect):  # nobody waits for an answer any more
+            await self.answer(scope, receive, send)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         if (refused := self.refused(request)) is not None:
             answer = refused
@@ -182,10 +187,7 @@ class FormParser(MultiPartParser):
 
 async def drain(stream: AsyncIterator[bytes]) -> None:
     """Read the rest and throw it away: a browser that is still sending does not see the answer."""
-    try:
-        async for _ in stream:
-            pass
-    except ClientDisconnect:
+    async for _ in stream:
         pass
 
 

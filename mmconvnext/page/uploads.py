@@ -148,16 +148,17 @@ class Uploads:
 
 def sniff(file: BinaryIO) -> str:
     """How files with such a content are called; never what the user calls it."""
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(16)
     if head.startswith((b'PK\x03\x04', b'\x80')):  # torch.save's archive, or the pickle that it was
         return '.pth'
-    if head[8:9] == b'{':  # behind the length of the header
+    if head[8:9] == b'{' and int.from_bytes(head[:8], 'little') < size:  # behind the length of the header
         return '.safetensors'
     try:
         file.seek(0)
         with Image.open(file, formats=list(IMAGES)) as image:
-            return IMAGES[image.format]
+            return IMAGES['JPEG' if image.format == 'MPO' else image.format]  # a phone's, with more pictures
     except Exception:  # decoders raise what they like; why is told when it is used
         return '.bin'
 

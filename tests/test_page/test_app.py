@@ -49,8 +49,9 @@ def test_nothing_is_left_when_a_page_cannot_be_shown(tmp_path, monkeypatch):
         serve(model='convnext_atto.d2_in2k')
     with pytest.raises(UserError, match='checkpoint none.pth does not exist'):
         serve(checkpoint='none.pth')
-    with pytest.raises(UserError, match='above 0'):
-        serve(max_megabytes=0)
+    for megabytes in (0, float('inf'), float('nan')):
+        with pytest.raises(UserError, match='above 0'):
+            serve(max_megabytes=megabytes)
     for origin in ('page.example', 'https://page.example/path', 'https://', 'ftp://x', 'https://[x'):
         with pytest.raises(UserError, match='expected one like https://page.example.org'):
             serve(origin=origin)

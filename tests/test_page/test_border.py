@@ -1,5 +1,6 @@
 """What passes between browsers and gradio, by requests that no page of ours would make."""
 
+import asyncio
 import json
 import re
 import time
@@ -76,6 +77,27 @@ def test_a_flood_is_cut_off_while_it_comes(opened_to_others, monkeypatch):
     assert (answer.status_code, answer.text) == (413, 'more than 16 MB at once; choose fewer files')
     assert 15e6 < sum(written) <= 16e6
     assert not opened_to_others.files
+
+
+@pytest.mark.parametrize('path', ['/gradio_api/upload', '/gradio_api/queue/join'])
+def test_a_browser_that_goes_away_is_let_go(path, opened):
+    scope = dict(
+        type='http',
+        method='POST',
+        path=path,
+        query_string=b'',
+        headers=[(b'host', b'127.0.0.1'), (b'content-type', b'multipart/form-data; boundary=x')],
+    )
+    begin = b''.join(parts(1, 100_000))[:50_000]
+    messages = iter([dict(type='http.request', body=begin, more_body=True), dict(type='http.disconnect')])
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        raise AssertionError(message)
+
+    asyncio.run(opened.app(scope, receive, send))
 
 
 def test_few_uploads_are_read_at_once_and_slow_ones_do_not_keep_others_out(opened, monkeypatch):

@@ -17,10 +17,15 @@ from mmconvnext.page.uploads import Uploads, check_image, shown, sniff
 from tests.pages import noise
 
 
-def image_bytes(kind, **options):
+def image_bytes(kind, height=10, **options):
     file = BytesIO()
-    Image.new('RGB', (20, 10), 'teal').save(file, kind, **options)
+    Image.new('RGB', (20, height), 'teal').save(file, kind, **options)
     return file.getvalue()
+
+
+def phone_bytes():
+    """A JPEG with a second picture behind it."""
+    return image_bytes('MPO', save_all=True, append_images=[Image.new('RGB', (20, 10), 'red')])
 
 
 def checkpoint_bytes():
@@ -70,6 +75,8 @@ def test_shown_names_are_short_and_can_be_seen():
         (image_bytes('PPM'), '.bin'),
         (checkpoint_bytes(), '.pth'),
         (struct.pack('<Q', 2) + b'{}', '.safetensors'),
+        (image_bytes('GIF', height=0x7B), '.gif'),  # a byte of its header is a brace
+        (phone_bytes(), '.jpg'),
         (b'#!/bin/sh\nexit\n', '.bin'),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', '.bin'),
         (b'', '.bin'),
