@@ -14,13 +14,14 @@ from ..explanation.classifier import classifier_of
 from ..explanation.grad_cam import pointing_stage
 from ..explanation.occlusion import resolve_patch
 from ..files import written_whole
+from ..text import printable
 from ..visualization.explanation import MOST_BARS, Explanation, Score, save_explanation
 from ..visualization.pictures import rgb_of
 from .images import Given, find_images
 from .infer import check_inputs, choose_weights
 from .inference import ImageClassificationInferencer, check_counts
 from .pipeline import one_line
-from .results import PictureFolder, check_new_file, printable
+from .results import PictureFolder, check_new_file
 
 
 def explain(

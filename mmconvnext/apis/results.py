@@ -20,6 +20,7 @@ from rich.text import Text
 
 from ..errors import UserError
 from ..files import check_place, written_whole
+from ..text import printable
 
 # matplotlib brings a font with more than Latin letters; Pillow's own has no others.
 FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
@@ -219,11 +220,6 @@ def track(results: Iterable[dict], total: int) -> Iterator[dict]:
 def name_of(ranked: dict) -> str:
     """What to call one of the best classes."""
     return printable(str(ranked['label'] if ranked['class'] is None else ranked['class']))
-
-
-def printable(text: str) -> str:
-    """Without what a terminal would obey or could not show."""
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 
 class PictureFolder:

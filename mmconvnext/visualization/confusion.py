@@ -11,6 +11,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ..text import shortened
+
 MOST_NUMBERS = 40  # classes up to which every cell tells its images
 MOST_NAMES = 100  # classes up to which every row has its name
 LONGEST_NAME = 24  # letters
@@ -42,7 +44,7 @@ def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path) 
     axes.set_title(f'{right:,} of {total:,} images right ({right / max(total, 1):.1%})', fontsize=11)
     axes.set(xlabel='predicted class', ylabel='true class')
     if size <= MOST_NAMES:
-        name_axes(axes, [shortened(name) for name in classes], points=points_for(size))
+        name_axes(axes, [shortened(name, LONGEST_NAME) for name in classes], points=points_for(size))
     else:
         axes.set(xlabel='label of the predicted class', ylabel='label of the true class')
         for axis in (axes.xaxis, axes.yaxis):
@@ -92,7 +94,3 @@ def write_numbers(axes: Axes, matrix: np.ndarray, parts: np.ndarray, points: flo
         axes.text(
             column, row, f'{matrix[row, column]}', ha='center', va='center', color=shade, fontsize=points
         )
-
-
-def shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f'{name[: LONGEST_NAME - 1]}…'

@@ -11,6 +11,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ..text import shortened
+
 LONGEST_NAME = 28  # letters of a class
 LONGEST_PATH = 70
 MOST_BARS = 5
@@ -82,8 +84,9 @@ def save_explanation(explanation: Explanation, out: str | Path) -> None:
         axes = figure.add_subplot(grid[1, number])
         draw_image(axes, stage)
         describe(axes, f'Stage {number}', f'{stage.shape[1]} × {stage.shape[0]} features')
+    path, target = shortened(explanation.path, LONGEST_PATH), shortened(explanation.target.name, LONGEST_NAME)
     figure.suptitle(
-        f'{shortened(explanation.path, LONGEST_PATH)}   ·   why {shortened(explanation.target.name)}?',
+        f'{path}   ·   why {target}?',
         **dict(x=0.025, ha='left', fontsize=14, fontweight='bold', color=INK, parse_math=False),
     )
     figure.supxlabel(
@@ -131,7 +134,7 @@ def draw_scores(axes: Axes, explanation: Explanation) -> None:
         axes.barh(row, 1, height=0.34, color='#eef1f4')
         axes.barh(row, each.score, height=0.34, color=WARM if marked else GREY)
         text = dict(va='bottom', fontsize=10, color=INK, fontweight='bold' if marked else 'normal')
-        axes.text(0, row - 0.24, shortened(each.name), ha='left', parse_math=False, **text)
+        axes.text(0, row - 0.24, shortened(each.name, LONGEST_NAME), ha='left', parse_math=False, **text)
         axes.text(1, row - 0.24, f'{each.score:.1%}', ha='right', **text)
     axes.set(xlim=(0, 1), ylim=(MOST_BARS - 0.4, -0.75), xticks=[], yticks=[], box_aspect=1)
     axes.spines[:].set_visible(False)
@@ -146,7 +149,3 @@ def describe(axes: Axes, title: str, detail: str) -> None:
 def frame(axes: Axes) -> None:
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color(GREY)
-
-
-def shortened(name: str, longest: int = LONGEST_NAME) -> str:
-    return name if len(name) <= longest else f'{name[: longest - 1]}…'

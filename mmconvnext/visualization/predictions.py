@@ -10,6 +10,7 @@ from mmengine.dataset import default_collate
 
 from ..apis import build_runner, load_config
 from ..errors import UserError
+from ..text import printable
 from ..zoo.entries import source_of
 from .pictures import rgb_of
 
@@ -59,17 +60,18 @@ def draw_grid(
     images: list[np.ndarray], predictions: list, classes: tuple[str, ...] | None, out: str | Path
 ) -> None:
     columns = min(10, len(images))
+    names = classes and [printable(name) for name in classes]
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.25 * columns, 1.5 * rows), layout='constrained')
     cells = figure.subplots(rows, columns, squeeze=False).flat
     for cell, image, prediction in zip(cells, images, predictions, strict=False):  # the last row may be short
         label, score = int(prediction.pred_label), float(prediction.pred_score.max())
         truth = int(prediction.gt_label) if 'gt_label' in prediction else label
-        name = classes[label] if classes else str(label)
+        name = names[label] if names else str(label)
         cell.imshow(image)
         cell.set_title(
-            f'{name}  {score:.0%}'
-            + ('' if label == truth else f'\nis {classes[truth] if classes else truth}'),
+            f'{name}  {score:.0%}' + ('' if label == truth else f'\nis {names[truth] if names else truth}'),
+            parse_math=False,  # a dollar in a name is a dollar
             fontsize=9,
             color='black' if label == truth else 'red',
         )

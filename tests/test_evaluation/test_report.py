@@ -112,7 +112,7 @@ def test_pictures_are_kept_of_the_most_confident_mistakes_and_the_least_certain_
 
 
 def test_names_that_are_html_are_text(tmp_path):
-    names = [NASTY, f'b{NASTY}']
+    names = [NASTY, f'b{NASTY}', '\udcff']
     image = np.zeros((4, 4, 3), np.uint8)
     predictions = [Prediction(0, 1, 0.9, 1, f'/x/{NASTY}/\udcff.png', image), Prediction(1, 1, 0.8, 0, NASTY)]
     save_report(predictions, names, tmp_path / 'page.html', title=NASTY, detail=NASTY)

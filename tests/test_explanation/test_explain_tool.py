@@ -1,5 +1,7 @@
 """What tools/explain.py draws, and what it refuses."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -65,10 +67,14 @@ def test_picture_shows_what_the_functions_give(tiny_config, weights, photos, tmp
 
 def test_broken_images_are_told_at_the_end(tiny_config, weights, photos, tmp_path):
     (photos / 'aa.jpg').write_bytes(b'no image')
+    (photos / 'b.png').rename(photos / os.fsdecode(b'gr\xfcn.png'))  # no font has what is not UTF-8
     network = dict(config=str(tiny_config), checkpoint=str(weights))
     with pytest.raises(UserError, match=r'1 of 3 images could not be read.*\n.*aa.jpg: its 8 bytes'):
         explain([str(photos)], **network, out_dir=str(tmp_path / 'out'))
-    assert sorted(file.name for file in (tmp_path / 'out').iterdir()) == ['a.jpg.png', 'b.png']
+    assert sorted(file.name for file in (tmp_path / 'out').iterdir()) == [
+        'a.jpg.png',
+        os.fsdecode(b'gr\xfcn.png'),
+    ]
 
 
 def test_wishes_are_checked_before_the_model_is_loaded(photos, tmp_path):
