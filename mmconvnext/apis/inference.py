@@ -155,13 +155,11 @@ class ImageClassificationInferencer(MMPretrainInferencer):
     def _classify(self, batch: list[tuple], topk: int) -> list[dict]:
         """Results of a batch, those of its broken images among them."""
         samples = [sample for _, sample, _ in batch if not isinstance(sample, str)]
-        if len({sample['inputs'].shape for sample in samples}) > 1:
-            raise UserError(
-                'the test pipeline of the config leaves images in different sizes, which do not fit into one '
-                'batch; choose batch size 1'
-            )
+        # A pipeline that ends without a crop may leave images in different sizes.
+        alike = len({sample['inputs'].shape for sample in samples}) == 1
+        parts = [samples] if alike else [[sample] for sample in samples]
         try:
-            predictions = iter(self.forward(default_collate(samples)) if samples else [])
+            predictions = iter([best for part in parts for best in self.forward(default_collate(part))])
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f'{len(samples)} images at once do not fit into the memory of the GPU; choose a smaller '

@@ -467,14 +467,16 @@ def test_loader_of_the_config_is_followed(files, tmp_path):
         np.testing.assert_allclose(result['pred_scores'], from_file['pred_scores'], atol=2e-3)
 
 
-def test_images_of_different_sizes_do_not_share_a_batch(files, tmp_path):
+def test_images_of_different_sizes_are_computed_one_by_one(files, tmp_path):
     config = tmp_path / 'free.py'
     config.write_text(CONFIG.replace("dict(type='CenterCrop', crop_size=32),", ''))
     inferencer = ImageClassificationInferencer(config, files[1])
     paths = photos(tmp_path / 'photos')
-    with pytest.raises(UserError, match='choose batch size 1'):
-        inferencer(paths)
-    assert len(inferencer(paths, batch_size=1)) == 5
+    together, single = inferencer(paths), inferencer(paths, batch_size=1)
+    assert len(together) == 5
+    for result, expected in zip(together, single, strict=True):
+        assert result['path'] == expected['path']
+        np.testing.assert_allclose(result['pred_scores'], expected['pred_scores'], atol=1e-6)
 
 
 def test_what_the_network_cannot_do_is_told(files, inferencer, monkeypatch):
