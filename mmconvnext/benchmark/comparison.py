@@ -17,7 +17,7 @@ from ..models import ARCHS
 from ..paths import MIM
 from .chart import plot_bars
 from .contenders import DROP_PATH_RATES, Condition, check_sameness, contender, installed_contenders
-from .timing import append_rows, conditions_on, speed, time_interleaved
+from .timing import append_rows, check_rounds, conditions_on, results_file, speed, time_interleaved
 
 RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/comparison.jsonl'
 
@@ -58,8 +58,7 @@ def compare(
     contenders = contenders or [name for name in installed_contenders() if not name.endswith('compiled')]
     check(arch, contenders, rounds)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    out = RESULTS if out is None else Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)  # before the measurement, which would be lost
+    out = results_file(out, RESULTS)
     measured = []
     for case in product(arch, mode, dtype, batch):
         condition = Condition(*case, size, device)
@@ -85,8 +84,7 @@ def check(arch: Iterable[str], contenders: Iterable[str], rounds: int) -> None:
             f'{", ".join(sorted(missing))} cannot be measured here; there are '
             f'{", ".join(installed_contenders())}'
         )
-    if rounds < 2:
-        raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
+    check_rounds(rounds)
 
 
 def measure(

@@ -28,7 +28,7 @@ from ..apis.augmenting import augment_batches
 from ..errors import UserError
 from ..paths import MIM
 from ..registry import MODELS
-from .timing import append_rows, conditions_on, speed, time_interleaved
+from .timing import append_rows, check_rounds, conditions_on, results_file, speed, time_interleaved
 
 RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/data_pipeline.jsonl'
 HEIGHT, WIDTH, QUALITY = 375, 500, 90  # many of ImageNet's images have this size
@@ -150,10 +150,8 @@ def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> Non
     """
     if find_spec('timm') is None:
         raise UserError('timm, one of those that are measured, is not installed: pip install timm')
-    if rounds < 2:
-        raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
-    out = RESULTS if out is None else Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)  # before the measurement, which would be lost
+    check_rounds(rounds)
+    out = results_file(out, RESULTS)
     with TemporaryDirectory() as folder, one_thread():
         paths = make_images(Path(folder))
         device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')

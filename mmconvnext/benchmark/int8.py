@@ -19,7 +19,7 @@ from ..export.graph import Graph
 from ..export.images import Images, real_images
 from ..export.int8 import MOST_IMAGES, check_calibration, quantize
 from ..paths import MIM
-from .timing import append_rows, conditions_on, speed, time_interleaved
+from .timing import append_rows, check_rounds, conditions_on, results_file, speed, time_interleaved
 
 RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/int8.jsonl'
 RUNTIMES = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
@@ -49,17 +49,19 @@ def compare_int8(
         out: JSON lines, appended; default: the file of this repository.
 
     Raises:
-        UserError: as ``export`` does, or the classes of the images are not known.
+        UserError: as ``export`` does, too few rounds, or the classes of the images are not known.
     """
+    check_rounds(rounds)
+    out = results_file(out, RESULTS)
     forms = {runtime: find_format(runtime, int8=True) for runtime in RUNTIMES}
     model = load_classifier(config, checkpoint, False)
     graph = Graph(model).eval()
     calibrating, testing = real_images(model, images)
     if not testing.labelled:
         raise UserError('accuracy takes images whose class is known: one folder a class, with --images')
+    check_calibration(graph, calibrating)
     rows = []
     for runtime, form in forms.items():
-        check_calibration(graph, calibrating)
         with TemporaryDirectory() as folder:
             runs = make(form, graph, calibrating, Path(folder))
             found = {}
@@ -81,7 +83,6 @@ def compare_int8(
     conditions = conditions_on(torch.device('cpu')) | libraries
     rows = [dict(**about, **row, conditions=conditions) for row in rows]
     show(rows)
-    out = RESULTS if out is None else Path(out)
     append_rows(rows, out)
     print(f'Appended to {out}')
 

@@ -22,7 +22,7 @@ from ..ops.gelu import gelu_backward
 from ..ops.grn import grn
 from ..ops.layer_norm import layer_norm
 from ..paths import MIM
-from .timing import append_rows, conditions_on, time_interleaved
+from .timing import append_rows, check_rounds, conditions_on, results_file, time_interleaved
 
 RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/kernels.jsonl'
 CONTENDERS = ('triton', 'torch', 'compiled')
@@ -72,11 +72,9 @@ def measure_kernels(
             f'torch {torch.__version__} sees no CUDA device; kernels are timed on an NVIDIA GPU (Ampere or '
             'later) with a torch for CUDA and triton'
         )
-    if rounds < 2:
-        raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
+    check_rounds(rounds)
     os.environ['MMCONVNEXT_TRITON'] = '0'  # torch's side stays torch's
-    out = RESULTS if out is None else Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)  # before the measurement, which would be lost
+    out = results_file(out, RESULTS)
     device = torch.device('cuda')
     copy = copy_bandwidth(device, rounds)
     print(f'A copy reads and writes {copy / 1e9:,.0f} GB/s')

@@ -14,6 +14,8 @@ from time import perf_counter
 
 import torch
 
+from ..errors import UserError
+
 # Seconds that one timing lasts at least; the clock and a call's overhead are small against it.
 SHORTEST_TIMING = 0.2
 
@@ -63,6 +65,18 @@ def conditions_on(device: torch.device) -> dict:
         commit=commit(),
         date=date.today().isoformat(),
     )
+
+
+def check_rounds(rounds: int) -> None:
+    if rounds < 2:
+        raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
+
+
+def results_file(out: str | Path | None, default: Path) -> Path:
+    """Where rows go; its folder is made before the measurement, which would be lost."""
+    out = default if out is None else Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out
 
 
 def append_rows(rows: list[dict], file: Path) -> None:
