@@ -43,8 +43,8 @@ class InferenceMLP(nn.Module):
         on_cpu = weight1.device.type == 'cpu'
         self.rows = ROWS if on_cpu else None
         pack = PackedLinear if on_cpu and onednn_computes(weight1.dtype) else Linear
-        linear1 = pack(weight1, bias1, ROWS)
-        self.linear2 = pack(weight2, bias2, ROWS)
+        linear1 = pack(weight1, bias1)
+        self.linear2 = pack(weight2, bias2)
         self.expand = expansion(linear1, act)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
@@ -74,10 +74,9 @@ class Linear:
     Args:
         weight: (out, in).
         bias: (out,).
-        rows: does not matter here.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, rows: int):
+    def __init__(self, weight: Tensor, bias: Tensor):
         self.weight, self.bias = weight.t(), bias
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ packed weights can neither be trained nor moved, nor copied.
 import torch
 from torch import Tensor, nn
 
+from .block_mlp import ROWS
+
 ONEDNN = torch.ops.mkldnn
 
 
@@ -23,11 +25,10 @@ class PackedLinear:
     Args:
         weight: (out, in).
         bias: (out,).
-        rows: about so many at once.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, rows: int):
-        self.weight, self.bias = ONEDNN._reorder_linear_weight(weight.contiguous(), rows), bias
+    def __init__(self, weight: Tensor, bias: Tensor):
+        self.weight, self.bias = ONEDNN._reorder_linear_weight(weight.contiguous(), ROWS), bias
 
     def __call__(self, x: Tensor) -> Tensor:
         """x (rows, in) -> (rows, out)."""
