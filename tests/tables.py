@@ -1,11 +1,17 @@
-"""Tables of docs/ that follow from code and metafiles: python -m tests.tables writes them anew."""
+"""Tables of README.md and docs/ that follow from code, metafiles and measured rows.
 
+``python -m tests.tables`` writes them anew.
+"""
+
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from mmconvnext.apis import load_config
 from mmconvnext.apis.runner import build_on_meta
+from mmconvnext.benchmark import comparison
+from mmconvnext.benchmark import int8 as int8_benchmark
 from mmconvnext.models.archs import ARCHS
 from mmconvnext.models.convnext import ConvNeXtBlock
 from mmconvnext.zoo.entries import zoo
@@ -75,10 +81,95 @@ def sizes() -> str:
     return grid(header, rows, numbers=[2, 3, 4, 5])
 
 
+def speed() -> str:
+    """Of the newest rows of each condition and processor, ours to its peers'."""
+    runs = newest(comparison.RESULTS, ('mode', 'arch', 'dtype', 'batch', 'size'), 'contender')
+    lines = []
+    for (mode, arch, dtype, batch, size, processor), rows in sorted(runs.items(), reverse=True):
+        ours = max((n for n in rows if n.startswith('mmconvnext')), key=lambda n: rate(rows[n]))
+        peers = [row for name, row in rows.items() if not name.startswith('mmconvnext')]
+        speeds = [
+            ratio(rate(rows[ours]), max(map(rate, some)))
+            for some in (peers, [rows['timm eager']], [rows['mmpretrain eager']])
+        ]
+        memory = [row['peak_mib'] for row in (rows[ours], *peers)]  # None: not measured
+        images = f'{batch} image{"s" if batch > 1 else ""} of {size} px'
+        lines.append(
+            [
+                f'{mode} {arch.title()}, {images}, {dtype}',
+                processor,
+                *speeds,
+                'not measured' if None in memory else share(memory[0], min(memory[1:])),
+            ]
+        )
+    header = ['', 'processor', 'best peer', 'timm', 'mmpretrain', 'peak memory']
+    return grid(header, lines, numbers=[2, 3, 4, 5])
+
+
+def ratio(ours: float, theirs: float) -> str:
+    """Of what should be large, in bold where ours is ahead."""
+    return f'**{ours / theirs:.2f}**' if ours / theirs >= 1.005 else f'{ours / theirs:.2f}'
+
+
+def share(ours: float, theirs: float) -> str:
+    """Of what should be small, in bold where ours is ahead."""
+    return f'**{ours / theirs:.2f}**' if ours / theirs < 0.995 else f'{ours / theirs:.2f}'
+
+
+def int8() -> str:
+    """Of the newest rows of each network, runtime and processor, int8 to fp32."""
+    runs = newest(int8_benchmark.RESULTS, ('network', 'runtime'), 'form', 'batch')
+    lines = []
+    for (network, runtime, processor), rows in runs.items():
+        batches = sorted({batch for _, batch in rows})
+        fp32, small, everywhere = (rows[form, batches[0]] for form in ('fp32', 'int8', 'int8 everywhere'))
+        speeds = [f'{rate(rows["int8", n]) / rate(rows["fp32", n]):.2f}' for n in batches]
+        lines.append(
+            [
+                f'{"V2" if "use_grn" in network else "V1"}, {RUNTIMES[runtime]}',
+                processor,
+                f'{100 * fp32["top1"]:.1f} / {100 * small["top1"]:.1f}',
+                f'{small["error"]:.2%}',
+                f'{everywhere["error"]:.2%}',
+                ' / '.join(speeds),
+            ]
+        )
+    header = ['', 'processor', 'top-1 fp32 / int8', 'error', 'depthwise too', 'speed']
+    return grid(header, lines, numbers=[2, 3, 4, 5])
+
+
+RUNTIMES = {'onnxruntime': 'ONNX Runtime', 'openvino': 'OpenVINO'}
+
+
+def newest(file: Path, condition: tuple[str, ...], *inside: str) -> dict[tuple, dict]:
+    """Condition and processor -> the rows of its last run, by what differs inside of it."""
+    runs = {}
+    for row in map(json.loads, file.read_text().splitlines()):
+        about = row['conditions']
+        processor = ' '.join(filter(None, (about['device'], about['instructions'])))
+        key = (*(hashable(row[name]) for name in condition), processor)
+        of_run = about['date'], about['commit']
+        if key not in runs or runs[key][0] != of_run:
+            runs[key] = of_run, {}
+        name = tuple(row[part] for part in inside)
+        runs[key][1][name if len(name) > 1 else name[0]] = row
+    return {key: rows for key, (_, rows) in runs.items()}
+
+
+def hashable(value: object) -> object:
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
+def rate(row: dict) -> float:
+    return row['images_per_second']
+
+
 # Its mark -> page and maker.
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     'memory': (REPO / 'docs/training.md', memory),
     'sizes': (REPO / 'docs/models.md', sizes),
+    'speed': (REPO / 'README.md', speed),
+    'int8': (REPO / 'docs/deploy.md', int8),
 }
 
 
