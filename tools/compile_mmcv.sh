@@ -21,8 +21,17 @@ if [ ! -d "$wheels" ]; then
     mkdir -p "$(dirname "$wheels")"
     work=$(mktemp -d "$wheels.XXXX")  # beside it, so that it appears whole
     trap 'rm -rf "$work"' EXIT
-    # mmcv asks for C++17; torch's headers need C++20 from 2.15 on. The last option counts.
-    printf '#!/bin/sh\nexec %s "$@" -std=c++20\n' "${CXX:-c++}" > "$work/c++"
+    # mmcv asks for C++17; torch's headers need C++20 from 2.15 on. They take most of the time, so they are
+    # compiled once, for all files: GCC takes what comes out wherever the other options agree.
+    echo '#include <torch/types.h>' > "$work/torch.h"
+    flags=$("$python" -c '
+import shlex, sysconfig
+from torch.utils.cpp_extension import include_paths
+print(sysconfig.get_config_var("CFLAGS"), "-fPIC", *(shlex.quote(f"-I{path}") for path in include_paths()))')
+    compiler=${CXX:-c++}
+    eval "$compiler $flags -std=c++20 -g0 -x c++-header '$work/torch.h' -o '$work/torch.h.gch'"
+    # The last option counts.
+    printf '#!/bin/sh\nexec %s "$@" -std=c++20 -g0 -include "%s"\n' "$compiler" "$work/torch.h" > "$work/c++"
     chmod +x "$work/c++"
     # ninja comes with the environment. Without a cache: pip may have kept a wheel without operators.
     PATH=$(dirname "$("$python" -c 'import sys; print(sys.executable)')"):$PATH \
