@@ -21,11 +21,10 @@ CONTEXT.set_forkserver_preload(['pytest', 'mmconvnext.apis', 'mmpretrain.dataset
 def call(*command, cwd=REPO, **env):
     """Run a command with this Python first on the path and no colours."""
     tool, *arguments = map(str, command)
-    env = {'PYTHONPATH': str(REPO), 'OMP_NUM_THREADS': '1', **env}
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    env = {**os.environ, 'PATH': path, 'PYTHONPATH': str(REPO), 'OMP_NUM_THREADS': '1', **env}
     if tool.endswith('.py') and 'tools' in Path(tool).parts:
         return call_tool(str(Path(cwd, tool)), arguments, cwd, env)
-    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    env = {**os.environ, 'PATH': path, **env}
     return subprocess.run([tool, *arguments], cwd=cwd, env=env, capture_output=True, text=True)
 
 

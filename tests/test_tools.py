@@ -112,7 +112,7 @@ def test_two_processes_download_a_checkpoint_once(tiny_config, tmp_path):
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Slow) as server:
         threading.Thread(target=server.serve_forever).start()
         url = f'http://127.0.0.1:{server.server_port}/epoch_1.pth'
-        env = dict(TORCH_HOME=str(tmp_path / 'cache'), PORT=str(31500 + os.getpid() % 1000))
+        env = dict(MMCONVNEXT_HOME=str(tmp_path / 'cache'), PORT=str(31500 + os.getpid() % 1000))
         result = call('tools/dist_test.sh', tiny_config, url, 2, '--work-dir', tmp_path / 'test', **env)
         server.shutdown()
     assert 'accuracy/top1' in result.stdout, result.stderr[-2000:]
