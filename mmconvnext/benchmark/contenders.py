@@ -52,7 +52,10 @@ class Condition:
     device: str
 
     def __str__(self) -> str:
-        return f'{self.arch} {self.mode} {self.dtype}, {self.batch} images of {self.size} px on {self.device}'
+        images = 'image' if self.batch == 1 else 'images'
+        return (
+            f'{self.arch} {self.mode} {self.dtype}, {self.batch} {images} of {self.size} px on {self.device}'
+        )
 
 
 class Classifier(nn.Module):
