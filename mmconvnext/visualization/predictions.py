@@ -60,7 +60,7 @@ def draw_grid(
     images: list[np.ndarray], predictions: list, classes: tuple[str, ...] | None, out: str | Path
 ) -> None:
     columns = min(10, len(images))
-    names = classes and [printable(name) for name in classes]
+    names = classes and [printable(str(name)) for name in classes]
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.25 * columns, 1.5 * rows), layout='constrained')
     cells = figure.subplots(rows, columns, squeeze=False).flat
