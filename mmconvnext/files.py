@@ -2,12 +2,51 @@
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import UserError
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Open a regular file for reading bytes; never wait for a pipe or read a device.
+
+    The check is made on the opened file, so the path cannot be exchanged in between.
+
+    Raises:
+        OSError: the file does not exist or cannot be opened.
+        UserError: the path is a folder, pipe, socket or device.
+    """
+    # A pipe without a writer would block the call itself.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_CLOEXEC', 0))
+    try:
+        check_regular_mode(path, os.fstat(descriptor).st_mode)
+        return os.fdopen(descriptor, 'rb')
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def check_regular(path: str | Path) -> None:
+    """Raise unless the path is a regular file, for libraries that open files themselves.
+
+    Raises:
+        OSError: the file does not exist or cannot be looked at.
+        UserError: the path is a folder, pipe, socket or device.
+    """
+    check_regular_mode(path, Path(path).stat().st_mode)
+
+
+def check_regular_mode(path: str | Path, mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kinds = {stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a pipe', stat.S_IFSOCK: 'a socket'}
+    kind = kinds.get(stat.S_IFMT(mode), 'a device')
+    raise UserError(f'{path} is {kind}; expected a regular file')
 
 
 @contextmanager
