@@ -1,17 +1,20 @@
 """What the tools share."""
 
 import errno
+import logging
 import os
 import sys
 import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from pkgutil import resolve_name
 
 from mmengine.config import DictAction
 
 from .errors import RunError, UserError
 from .memory import keep_freed_memory
+from .text import printable_lines
 
 
 def run_tool(function: Callable | str, args: Namespace) -> None:
@@ -23,21 +26,37 @@ def run_tool(function: Callable | str, args: Namespace) -> None:
         args: of the function.
     """
     keep_freed_memory()
-    warnings.showwarning = lambda message, *_: print(f'Note: {message}', file=sys.stderr)
+    logging.setLogRecordFactory(readable_record)
+    warnings.showwarning = lambda message, *_: print(
+        f'Note: {printable_lines(str(message))}', file=sys.stderr
+    )
     try:
         call = resolve_name(function) if isinstance(function, str) else function
         call(**vars(args))
     except UserError as error:
         local_rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
         # What went wrong in one process alone, that one says.
-        sys.exit(f'Error: {error}' if local_rank == '0' or isinstance(error, RunError) else 1)
+        sys.exit(
+            f'Error: {printable_lines(str(error))}' if local_rank == '0' or isinstance(error, RunError) else 1
+        )
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.exit(f'Error: {error}. What was saved before is whole; make room and try again')
+        sys.exit(
+            f'Error: {printable_lines(str(error))}. What was saved before is whole; make room and try again'
+        )
     except KeyboardInterrupt:
         print('Interrupted; what was saved before is kept', file=sys.stderr)
         sys.exit(130)
+
+
+def readable_record(*args, **kwargs) -> logging.LogRecord:
+    """Return a record for the log whose message obeys nothing in the names that it quotes."""
+    record = logging.LogRecord(*args, **kwargs)
+    with suppress(TypeError, ValueError):  # arguments that do not fit, which logging itself reports
+        if (message := record.getMessage()) != (readable := printable_lines(message)):
+            record.msg, record.args = readable, ()
+    return record
 
 
 def add_cfg_options(parser: ArgumentParser, example: str) -> None:

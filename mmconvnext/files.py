@@ -63,12 +63,27 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 
 def check_place(target: Path) -> None:
-    """Raise UserError if something is at the target already, or a file on the way there."""
-    if target.exists():
+    """Raise UserError if something is at the target already, or if nothing can be written there."""
+    if os.path.lexists(target):  # also a link that leads nowhere
         raise UserError(f'{target} exists already; delete it or choose another name')
-    there = next(path for path in target.absolute().parents if path.exists())
-    if not there.is_dir():
-        raise UserError(f'{target} cannot be written: {there} is a file and no folder; choose another name')
+    check_writable(target)
+
+
+def check_writable(target: Path) -> None:
+    """Raise UserError unless a file can be made or replaced at the target; its folders may be missing."""
+    try:
+        there = next(path for path in target.absolute().parents if path.exists())
+        if not there.is_dir():
+            raise UserError(
+                f'{target} cannot be written: {there} is a file and no folder; choose another name'
+            )
+        if target.is_dir():
+            raise UserError(f'{target} is a folder; name a file in it')
+        # Permissions do not tell of read-only file systems and full disks.
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b'0')
+    except OSError as error:
+        raise UserError(f'{target} cannot be written: {error}; choose another name or folder') from error
 
 
 def put_in_place(part: Path, target: Path) -> None:

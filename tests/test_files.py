@@ -1,4 +1,4 @@
-"""Only regular files are read."""
+"""What may be read and where can be written is known before it is tried."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from mmconvnext.errors import UserError
-from mmconvnext.files import check_regular, open_regular
+from mmconvnext.files import check_place, check_regular, check_writable, open_regular
 
 
 def test_reads_a_regular_file_and_links_to_it(tmp_path):
@@ -40,3 +40,36 @@ def test_refuses_what_is_no_regular_file(tmp_path, kind):
 def test_a_missing_file_stays_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         open_regular(tmp_path / 'missing')
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('there', 'exists already'),
+        ('link', 'exists already'),
+        ('there/x/out.csv', 'is a file and no folder'),
+        ('x' * 300, 'File name too long'),
+        ('closed/out.csv', 'Permission denied'),
+        ('closed/new/out.csv', 'Permission denied'),
+        ('/proc/out.csv', 'cannot be written'),
+    ],
+)
+def test_a_place_where_nothing_can_be_written_is_refused(tmp_path, name, message):
+    (tmp_path / 'there').touch()
+    (tmp_path / 'link').symlink_to('nowhere')
+    (tmp_path / 'closed').mkdir(mode=0o500)
+    if 'closed' in name and os.access(tmp_path / 'closed', os.W_OK):
+        pytest.skip('this user may write everywhere')
+    before = sorted(tmp_path.rglob('*'))
+    with pytest.raises(UserError, match=message):
+        check_place(tmp_path / name)
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_a_file_that_may_be_replaced_is_left_alone_by_the_check(tmp_path):
+    (tmp_path / 'out.csv').write_text('old')
+    check_writable(tmp_path / 'out.csv')
+    check_writable(tmp_path / 'new/folder/out.csv')
+    assert (tmp_path / 'out.csv').read_text() == 'old' and not (tmp_path / 'new').exists()
+    with pytest.raises(UserError, match='is a folder; name a file in it'):
+        check_writable(tmp_path)

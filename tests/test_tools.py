@@ -167,3 +167,23 @@ def test_warnings_are_told_as_notes(monkeypatch, capsys):
     monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)  # put back behind the test
     run_tool(lambda: warnings.warn('the crop is a guess', stacklevel=1), argparse.Namespace())
     assert capsys.readouterr().err == 'Note: the crop is a guess\n'
+
+
+def test_errors_notes_and_logs_quote_names_without_their_terminal_codes():
+    code = """
+import logging, warnings
+from argparse import Namespace
+from mmconvnext.command_line import run_tool
+from mmconvnext.errors import UserError
+NAME = 'a\\x1b]0;evil\\x07\\x9b2J\\u202eb'
+def function():
+    warnings.warn(f'first {NAME}')
+    logging.getLogger('x').warning('second %s', NAME)
+    raise UserError(f'third {NAME}\\nsecond line')
+run_tool(function, Namespace())
+"""
+    done = call(sys.executable, '-c', code)
+    assert done.returncode == 1
+    assert all(word in done.stderr for word in ('first', 'second', 'third', '\nsecond line\n'))
+    assert done.stderr.count(r'a\x1b]0;evil\x07\x9b2J\u202eb') == 3
+    assert all(c.isprintable() or c == '\n' for c in done.stderr)

@@ -21,11 +21,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='file or URL of weights in any format, or a name of model_zoo.md')
     parser.add_argument('--data-root', help="folder of the data, in place of the config's")
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/NAME')
-    parser.add_argument('--out', help='file for the results: .pkl, or .json or .yml for metrics')
+    parser.add_argument('--out', help='new file for the results: .pkl, or .json or .yml for metrics')
     parser.add_argument(
         '--out-item', choices=['pred', 'metrics'], help='what goes into the file; default every prediction'
     )
-    parser.add_argument('--show-dir', help='folder for every test image with its prediction')
+    parser.add_argument('--show-dir', help='new folder for every test image with its prediction')
     parser.add_argument(
         '--report',
         metavar='FILE',

@@ -8,11 +8,13 @@ from mmengine.dist import is_main_process
 from mmengine.registry import METRICS
 
 from ..errors import UserError
+from ..files import check_place, written_whole
+from ..text import finite
 from ..zoo.entries import source_of
 from .config import load_config
 from .data_root import use_data_root
 from .libraries import LIBRARIES
-from .results import check_new_file
+from .results import check_folder, check_new_file
 from .runner import build_runner, init_distributed, naming_broken_images
 
 
@@ -42,9 +44,9 @@ def evaluate(
             they have to fit the model exactly.
         data_root: folder of the data, in place of the config's.
         work_dir: folder for logs; default ``work_dirs/NAME``.
-        out: file for the results: .pkl, or .json or .yml for metrics.
+        out: new file for the results: .pkl, or .json or .yml for metrics.
         out_item: ``pred`` (every prediction, the default) or ``metrics``.
-        show_dir: folder for every test image with its prediction.
+        show_dir: new folder for every test image with its prediction.
         report: HTML file for accuracy, confusions, classes and the most confident mistakes.
         tta: average the scores over the config's ``tta_pipeline``; of a classifier without one, over
             the image and its mirror image.
@@ -62,6 +64,8 @@ def evaluate(
         UserError: what was found, what was expected and what to do.
     """
     check_out(out, out_item)
+    if show_dir is not None:
+        check_folder(show_dir)
     if amp and optimize is not None:
         raise UserError('--optimize bf16 is in lower precision already, and fp32 is not; leave --amp out')
     if report is not None:
@@ -72,6 +76,8 @@ def evaluate(
     if data_root is not None:
         use_data_root(cfg, data_root)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(config).stem))
+    # The Runner writes the config into the work dir, where that of the training may lie.
+    vars(cfg)['_filename'] = f'{Path(config).stem}.test.py'
     cfg.load_from, cfg.resume = source_of(checkpoint), False
     if amp:
         cfg.test_cfg.fp16 = True
@@ -96,7 +102,8 @@ def evaluate(
     with naming_broken_images():
         metrics = runner.test()
     if out is not None and out_item == 'metrics' and is_main_process():
-        mmengine.dump(metrics, out)
+        with written_whole(Path(out)) as part:
+            mmengine.dump(finite(metrics), part)
     return metrics
 
 
@@ -106,6 +113,7 @@ def check_out(out: str | None, out_item: str | None) -> None:
         if out_item is not None:
             raise UserError('--out-item chooses what goes into a file; name the file with --out')
         return
+    check_place(Path(out))
     suffixes = ('.json', '.yml', '.yaml', '.pkl') if out_item == 'metrics' else ('.pkl', '.pickle')
     if Path(out).suffix not in suffixes:
         raise UserError(

@@ -1,7 +1,7 @@
 """What becomes of predictions: a file, a table, annotated images."""
 
 import csv
-import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import UserError
-from ..files import check_place, written_whole
-from ..text import printable
+from ..files import check_place, check_writable, written_whole
+from ..text import csv_cell, json_text, printable
 
 # matplotlib brings a font with more than Latin letters; Pillow's own has no others.
 FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
@@ -38,9 +38,8 @@ def check_outputs(out: str | Path | None, out_dir: str | Path | None) -> None:
     """Raise before a long run whose results could not be written."""
     if out_dir is not None:
         check_folder(out_dir)
-    if out is None:
-        return
-    check_new_file(out, '.json', '.csv')
+    if out is not None:
+        check_new_file(out, '.json', '.csv')
 
 
 def check_new_file(out: str | Path, *suffixes: str) -> None:
@@ -51,10 +50,11 @@ def check_new_file(out: str | Path, *suffixes: str) -> None:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Raise unless annotated images have the folder for themselves."""
+    """Raise unless annotated images have the folder for themselves, and can be written there."""
     folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f'{folder} is there and not an empty folder; name a new one for the annotated images')
+    check_writable(folder / 'image')
 
 
 @contextmanager
@@ -83,7 +83,7 @@ class JSONWriter:
 
     def add(self, result: dict) -> None:
         kept = {key: value for key, value in result.items() if key not in LEFT_OUT}
-        self.file.write(self.before + json.dumps(kept, ensure_ascii=False))
+        self.file.write(self.before + json_text(kept))
         self.before = ',\n'
 
     def finish(self) -> None:
@@ -134,14 +134,14 @@ def dense_layout(finds: str) -> Layout:
 
 
 class CSVWriter:
-    """Lines of a layout."""
+    """Lines of a layout, whose text no spreadsheet computes."""
 
     def __init__(self, file: TextIO, layout: Layout):
         self.writer, self.layout = csv.writer(file), layout
         self.writer.writerow(layout.header)
 
     def add(self, result: dict) -> None:
-        self.writer.writerows(self.layout.rows(result))
+        self.writer.writerows(map(csv_cell, row) for row in self.layout.rows(result))
 
     def finish(self) -> None:
         pass

@@ -4,6 +4,7 @@ import csv
 from io import StringIO
 from pathlib import Path
 
+from mmengine.dataset import BaseDataset
 from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..evaluation.class_results import ClassResult, class_results, distinct_names
 from ..files import written_whole
 from ..registry import HOOKS
+from ..text import csv_cell, printable
 from ..visualization.confusion import save_confusion
 
 MOST_ROWS = 20  # of the table in the log; the file has all
@@ -37,8 +39,9 @@ class Confusions(ConfusionMatrix):
 class ClassReportHook(Hook):
     """Reports every class of the last validation at the end of a training, and of a test.
 
-    Into the log goes a table, worst classes first; into the work dir ``classes.csv`` with all of them and
-    ``confusion_matrix.png``. For classifiers with one label an image.
+    Into the log goes a table, worst classes first. ``classes.csv`` with all of them and
+    ``confusion_matrix.png`` go into the work dir after a training, and into the folder of the test's log
+    after a test, which leaves those of the training alone. For classifiers with one label an image.
     """
 
     # Behind the hooks that log the validation and save checkpoints.
@@ -55,23 +58,22 @@ class ClassReportHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         if runner.val_loop is not None:
-            self.report(runner, runner.val_dataloader.dataset.metainfo, 'last validation')
+            self.report(runner, runner.val_dataloader.dataset, 'last validation', Path(runner.work_dir))
 
     def after_test(self, runner: Runner) -> None:
-        self.report(runner, runner.test_dataloader.dataset.metainfo, 'test')
+        self.report(runner, runner.test_dataloader.dataset, 'test', Path(runner.log_dir))
 
     def listen(self, evaluator: Evaluator) -> None:
         if self.confusions not in evaluator.metrics:
             evaluator.metrics.append(self.confusions)
 
     @master_only
-    def report(self, runner: Runner, metainfo: dict, occasion: str) -> None:
+    def report(self, runner: Runner, dataset: BaseDataset, occasion: str, folder: Path) -> None:
         matrix = self.confusions.matrix
         if matrix is None:  # training ended before the first validation
             return
-        names = distinct_names(metainfo.get('classes'), len(matrix))
+        names = distinct_names(dataset.metainfo.get('classes'), len(matrix))
         results = class_results(matrix, names)
-        folder = Path(runner.work_dir)
         with written_whole(folder / 'classes.csv') as part:
             part.write_text(csv_of(results), encoding='utf-8')
         with written_whole(folder / 'confusion_matrix.png') as part:
@@ -89,9 +91,8 @@ def csv_of(results: list[ClassResult]) -> str:
     rows.writerow(['label', 'class', 'images', 'correct', 'accuracy', 'confused_with', 'confused_images'])
     for r in results:
         accuracy = '' if r.accuracy is None else f'{r.accuracy:.2f}'
-        rows.writerow(
-            [r.label, r.name, r.images, r.correct, accuracy, r.confused_with, r.confused_images or '']
-        )
+        row = r.label, r.name, r.images, r.correct, accuracy, r.confused_with, r.confused_images or ''
+        rows.writerow(map(csv_cell, row))
     return text.getvalue()
 
 
@@ -105,9 +106,9 @@ def table_of(results: list[ClassResult]) -> str:
         table.add_column(column, justify='right')
     table.add_column('Most often taken for', overflow='fold', max_width=48)
     for r in ranked[:MOST_ROWS]:
-        taken = f'{r.confused_with} ({r.confused_images})' if r.confused_images else ''
+        taken = f'{printable(r.confused_with)} ({r.confused_images})' if r.confused_images else ''
         # As Text, brackets in names are not taken for styles.
-        table.add_row(Text(r.name), f'{r.images}', f'{r.accuracy:.1f} %', Text(taken))
+        table.add_row(Text(printable(r.name)), f'{r.images}', f'{r.accuracy:.1f} %', Text(taken))
     text = StringIO()
     Console(file=text, width=120).print(table)
     lines = text.getvalue()

@@ -142,14 +142,7 @@ def fault(upload: Upload) -> str | None:
 
 
 def write_csv(results: Iterable[dict], file: Path, topk: int) -> None:
-    """A line for each image. What a spreadsheet would take for a formula begins with an apostrophe."""
+    """Write a line for each image."""
     with results_file(file, class_layout(topk)) as write:
         for result in results:
-            ranked = [best | {'class': plain(best['class'])} for best in result.get('topk', ())]
-            error = {'error': plain(result['error'])} if 'error' in result else {}
-            write(dict(path=plain(result['path']), topk=ranked, **error))
-
-
-def plain(text: str) -> str:
-    """Text that no spreadsheet computes."""
-    return f"'{text}" if text.lstrip().startswith(('=', '+', '-', '@', '|')) else text
+            write(result)

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ..zoo.entries import Entry, zoo
 from ..zoo.markdown import CHART
 from ..zoo.throughput import imagenet_classifiers, read_results
+from .runs import check_figure_file
 
 # Colours of Okabe and Ito, which colour-blind people can tell apart; a marker for each family too.
 STYLES = {
@@ -37,6 +38,7 @@ def plot_accuracy(out: str | Path | None = None) -> None:
         out: image file; default: docs/accuracy.png of the repository.
     """
     out = CHART if out is None else Path(out)
+    check_figure_file(out)
     conditions, measured = read_results()
     entries = drawn(zoo().values())
     draw(entries, conditions, measured).savefig(out, dpi=120, metadata={KEY: fingerprint(entries, measured)})

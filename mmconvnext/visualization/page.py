@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ..files import written_whole
+from ..text import printable_lines
 
 HERE = Path(__file__).parent
 LARGEST, SMALL = 256, 96  # pixels of a picture's long side: at most; and up to which every pixel is kept
@@ -43,7 +44,7 @@ def write_page(out: Path, title: str, body: str) -> None:
 
 
 def escaped(text: object) -> str:
-    return escape(str(text), quote=True)
+    return escape(printable_lines(str(text)), quote=True)
 
 
 def section(title: str, detail: str, content: str) -> str:

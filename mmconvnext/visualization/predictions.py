@@ -13,6 +13,7 @@ from ..errors import UserError
 from ..text import printable
 from ..zoo.entries import source_of
 from .pictures import rgb_of
+from .runs import check_figure_file
 
 
 def plot_predictions(
@@ -34,6 +35,7 @@ def plot_predictions(
         cfg_options: dotted key to value.
         trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
     """
+    check_figure_file(out)
     cfg = load_config(config, cfg_options)
     if count < 1:
         raise UserError(f'--count is {count}; it takes at least one image to draw')

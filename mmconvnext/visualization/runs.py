@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
 from ..errors import UserError
+from ..files import check_writable, written_whole
 
 # Fewer points than this are drawn as they are.
 MOST_POINTS_UNSMOOTHED = 100
@@ -40,8 +42,7 @@ def plot_runs(runs: list[str | Path], out: str | Path) -> None:
     Raises:
         UserError: a folder has no log, or the picture cannot be written there.
     """
-    if not Path(out).absolute().parent.is_dir():
-        raise UserError(f'--out {out}: {Path(out).parent} is not a folder; create it first')
+    check_figure_file(out)
     read = [read_run(folder) for folder in runs]
     for run, folder in zip(read, runs, strict=True):
         if sum(other.name == run.name for other in read) > 1:
@@ -77,11 +78,17 @@ def plot_runs(runs: list[str | Path], out: str | Path) -> None:
         figure.legend(*loss.get_legend_handles_labels(), loc='outside lower center', ncols=min(len(read), 4))
     else:
         figure.suptitle(read[0].name)
-    try:
-        figure.savefig(out, dpi=120)
-    except ValueError as error:  # matplotlib's list of the formats it knows
-        raise UserError(f'--out {out}: {error}') from error
+    with written_whole(Path(out)) as part:
+        figure.savefig(part, dpi=120)
     print(f'Wrote {out}')
+
+
+def check_figure_file(out: str | Path) -> None:
+    """Raise UserError unless matplotlib can write the file, which may be there, before any work is done."""
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if Path(out).suffix[1:].lower() not in formats:
+        raise UserError(f'--out {out}: the name should end in one of .{", .".join(sorted(formats))}')
+    check_writable(Path(out))
 
 
 def read_run(folder: str | Path) -> Run:

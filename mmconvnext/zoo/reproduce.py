@@ -15,7 +15,8 @@ from mmengine.logging import print_log
 from ..apis.runner import build_runner, init_distributed, naming_broken_images
 from ..checkpoints.reading import load_entry
 from ..errors import UserError, did_you_mean
-from ..files import written_whole
+from ..files import check_writable, written_whole
+from ..text import json_text
 from ..version import __version__
 from .configs import config_of, config_of_network
 from .entries import MODEL_INDEX, Entry, read_model_index
@@ -60,6 +61,7 @@ def reproduce(
         raise UserError(f'{data_root} has no folder val/; expected val/CLASS/IMAGE inside, as of ImageNet')
     if out.suffix != '.md':
         raise UserError(f'--out {out} ends in {out.suffix!r}; expected .md, the rows go to .json beside it')
+    check_writable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     rows, failed = read_rows(out.with_suffix('.json')), []
     for entry in chosen:
@@ -164,7 +166,7 @@ def read_rows(file: Path) -> list[dict]:
 
 
 def write_rows(rows: list[dict], out: Path) -> None:
-    for file, content in ((out.with_suffix('.json'), json.dumps(rows, indent=1)), (out, table(rows))):
+    for file, content in ((out.with_suffix('.json'), json_text(rows, indent=1)), (out, table(rows))):
         with written_whole(file) as part:
             part.write_text(f'{content}\n', encoding='utf-8')
 

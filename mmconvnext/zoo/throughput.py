@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from ..benchmark.timing import conditions_on, speed, time_interleaved
 from ..errors import UserError
+from ..files import check_writable
 from .entries import MODEL_INDEX, Entry, zoo
 
 RESULTS = MODEL_INDEX.resolve().parent / 'tools/benchmarks/results/throughput.json'
@@ -50,6 +51,8 @@ def measure(
     """
     if rounds < 2:
         raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
+    out = RESULTS if out is None else Path(out)
+    check_writable(out)
     chosen = {
         (entry.architecture, entry.resolution): entry
         for entry in imagenet_classifiers(zoo().values() if entries is None else entries)
@@ -71,7 +74,6 @@ def measure(
         )
     finally:
         torch.set_num_threads(threads_before)
-    out = RESULTS if out is None else Path(out)
     rows = [
         dict(architecture=architecture, resolution=resolution, **speed(times, batch_size))
         for (architecture, resolution), times in seconds.items()

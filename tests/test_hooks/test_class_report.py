@@ -30,10 +30,12 @@ def test_training_and_test_report_the_accuracy_that_is_logged(tiny_config, tmp_p
     assert 100 * right / images == pytest.approx(runner.message_hub.get_scalar('val/accuracy/top1').current())
     assert min(Image.open(work_dir / 'confusion_matrix.png').size) > 300
 
-    metrics = evaluate(
-        tiny_config, work_dir / 'epoch_3.pth', work_dir=str(tmp_path / 'test'), cfg_options=REPORT
-    )
-    right = sum(int(row['correct']) for row in rows_of(tmp_path / 'test'))
+    before = {path: path.read_bytes() for path in work_dir.iterdir() if path.is_file()}
+    metrics = evaluate(tiny_config, work_dir / 'epoch_3.pth', work_dir=str(work_dir), cfg_options=REPORT)
+    assert {path: path.read_bytes() for path in before} == before  # what the training wrote
+    (folder,) = (path.parent for path in work_dir.glob('*/classes.csv'))
+    assert (folder / 'confusion_matrix.png').exists()
+    right = sum(int(row['correct']) for row in rows_of(folder))
     assert list(metrics) == ['accuracy/top1', 'accuracy/top5']
     assert 100 * right / 32 == pytest.approx(metrics['accuracy/top1'])
 

@@ -81,7 +81,11 @@ def test_folder_without_a_log_is_an_error_and_nothing_is_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('out', 'message'), [('no/out.png', 'is not a folder'), ('out.xyz', 'xyz.*supported formats')]
+    ('out', 'message'),
+    [
+        ('a/vis_data/scalars.json/out.png', 'is a file and no folder'),
+        ('out.xyz', 'should end in one of .*.png'),
+    ],
 )
 def test_picture_that_cannot_be_written_is_an_error(tmp_path, out, message):
     write_log(tmp_path / 'a', [row(1)])
