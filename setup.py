@@ -34,6 +34,7 @@ setup(
         'filelock',
         'h5py>=3.11',
         'huggingface_hub>=0.24',
+        'joblib',
         'matplotlib',
         'numpy',
         'packaging',

@@ -45,6 +45,12 @@ def parse_args() -> argparse.Namespace:
         help='two iterations on noise at the resolution of the config: does it run here?',
     )
     parser.add_argument(
+        '--no-rehearsal',
+        dest='rehearsal',
+        action='store_false',
+        help='start without trying one step and one batch of validation before',
+    )
+    parser.add_argument(
         '--log',
         nargs='+',
         choices=['tensorboard', 'wandb'],

@@ -13,9 +13,10 @@ from ..text import finite
 from ..zoo.entries import source_of
 from .config import load_config
 from .data_root import use_data_root
+from .explaining import naming_broken_images
 from .libraries import LIBRARIES
 from .results import check_folder, check_new_file
-from .runner import build_runner, init_distributed, naming_broken_images
+from .runner import build_runner, init_distributed
 
 
 def evaluate(

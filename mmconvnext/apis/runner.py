@@ -2,9 +2,7 @@
 
 import logging
 import os
-import re
 import subprocess
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -22,8 +20,11 @@ from ..engine.runner import Runner
 from ..errors import UserError
 from .accumulation import accumulation_of
 from .classes import SHARDS, NewHead, take_classes_from_data
+from .explaining import reason
 from .libraries import LIBRARIES, class_count
+from .metrics import fit_topk
 from .protection import protect, replayed
+from .rehearsal import rehearse
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
 BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
@@ -58,7 +59,12 @@ def name_slurm_processes() -> None:
 
 
 def build_runner(
-    cfg: Config, loaders: tuple[str, ...], *, trust_checkpoint: bool = False, weights: str | None = None
+    cfg: Config,
+    loaders: tuple[str, ...],
+    *,
+    rehearsal: bool = False,
+    trust_checkpoint: bool = False,
+    weights: str | None = None,
 ) -> Runner:
     """A Runner for a config, checked before anything is written.
 
@@ -69,6 +75,7 @@ def build_runner(
     Args:
         cfg: with ``work_dir`` set, after ``init_distributed``.
         loaders: the dataloaders this run will use, as ``('train_dataloader', 'val_dataloader')``.
+        rehearsal: try a training first, see ``rehearse``.
         trust_checkpoint: unpickle whatever ``load_from`` holds, which runs any code in it.
         weights: which ones of ``load_from``, see ``load_weights``.
 
@@ -92,23 +99,30 @@ def build_runner(
         check_optimizer(cfg, model)
     if training:
         check_schedule(cfg)
-    told = None
+    changes = None  # of the weights that a training starts from
+    evaluators = [field.replace('dataloader', 'evaluator') for field in loaders if field[:5] != 'train']
+    notes = fit_topk(cfg, evaluators, class_count(model))
     if loaded is not None:
         starting = training and not cfg.get('resume')
         check_fit(loaded.tensors, model, str(cfg.load_from), new_head=starting)
         if starting:
             kept = {n: w for n, w in loaded.tensors.items() if not (other_classes and n.startswith('head.'))}
-            told = head_changes(kept, model, str(cfg.load_from))
+            changes = head_changes(kept, model, str(cfg.load_from))
             if other_classes:
-                told += '. The head in the file is for other classes'
+                changes += '. The head in the file is for other classes'
+            notes += [changes] if changes else []
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
     if training:
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
+    rehearsed = rehearse(cfg, datasets, runner_class(cfg)) if rehearsal else None
     runner = runner_class(cfg).from_cfg(cfg)
     if other_classes:
         runner.register_hook(NewHead())
-    if told:
-        print_log(told, logger='current', level=logging.WARNING)
+    if rehearsed:
+        print_log(rehearsed, 'current')
+    runner.mismatch_reported = changes is not None
+    for note in notes:
+        print_log(note, logger='current', level=logging.WARNING)
     for field, dataset in datasets.items():
         # As a function, since the Runner copies the settings of a dataloader, and would copy the data.
         getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)
@@ -151,7 +165,7 @@ def set_dataloader_defaults(cfg: Config) -> None:
                 loader.dataset.update(batch_size=loader.batch_size, training=training)
                 if training:
                     loader.dataset.multiple = accumulation_of(cfg)
-            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+            loader.setdefault('persistent_workers', bool(loader.get('num_workers')))
             loader.setdefault('pin_memory', torch.cuda.is_available())
 
 
@@ -162,7 +176,7 @@ def build_on_meta(cfg: Config) -> nn.Module:
             # A model for test-time augmentation wraps the one that has weights and classes.
             model = MODELS.build(cfg.model.get('module', cfg.model))
     except BUILD_ERRORS as error:
-        raise UserError(f'the model of the config cannot be built: {error}') from error
+        raise UserError(f'the model of the config cannot be built: {reason(error)}') from error
     channels = getattr(getattr(model, 'backbone', None), 'channels', None)
     expected = getattr(getattr(model, 'head', None), 'in_channels', None)
     if channels and expected and channels[-1] != expected and not getattr(model, 'with_neck', False):
@@ -177,7 +191,7 @@ def check_optimizer(cfg: Config, model: nn.Module) -> None:
     try:
         build_optim_wrapper(model, cfg.optim_wrapper)
     except BUILD_ERRORS as error:
-        raise UserError(f'the optim_wrapper of the config cannot be built: {error}') from error
+        raise UserError(f'the optim_wrapper of the config cannot be built: {reason(error)}') from error
 
 
 def check_schedule(cfg: Config) -> None:
@@ -187,7 +201,7 @@ def check_schedule(cfg: Config) -> None:
         try:
             PARAM_SCHEDULERS.build(each, default_args=dict(optimizer=optimizer, epoch_length=1))
         except BUILD_ERRORS as error:
-            raise UserError(f'the param_scheduler of the config cannot be built: {error}') from error
+            raise UserError(f'the param_scheduler of the config cannot be built: {reason(error)}') from error
 
 
 def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
@@ -217,22 +231,6 @@ def open_dataset(cfg: Config, field: str) -> tuple[BaseDataset, str]:
     if len(dataset) == 0:
         raise UserError(f'{place} is empty; it needs at least one image')
     return dataset, place
-
-
-@contextmanager
-def naming_broken_images():
-    """Turn the traceback of a loader process into its message; of a broken image, with its path."""
-    try:
-        yield
-    except Exception as error:
-        # A loader process sends its whole traceback as text; the message comes last.
-        told = str(error).split(f'\n{UserError.__module__}.UserError: ')
-        if isinstance(error, UserError) and len(told) > 1:
-            raise UserError(told[-1].strip()) from error
-        broken = re.findall(r'failed to load image: (.+)', str(error))
-        if not broken:
-            raise
-        raise UserError(f'{broken[-1]} cannot be read as an image; replace it or take it out') from error
 
 
 def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:

@@ -1,6 +1,7 @@
 """What tools/train.py does."""
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -15,10 +16,13 @@ from .augmenting import augment_batches
 from .config import load_config
 from .data_root import use_data_root
 from .distributed import prepare_engine
+from .explaining import explained, naming_broken_images
+from .next_steps import next_steps
 from .recording import add_loggers
 from .resuming import choose_start
-from .runner import build_runner, init_distributed, naming_broken_images
+from .runner import build_runner, init_distributed
 from .smoke import make_smoke_test
+from .workers import fit_workers
 
 
 def train(
@@ -34,6 +38,7 @@ def train(
     accumulate: bool = False,
     no_validate: bool = False,
     smoke: bool = False,
+    rehearsal: bool = True,
     log: list[str] | None = None,
     cfg_options: dict | None = None,
     trust_checkpoint: bool = False,
@@ -56,6 +61,7 @@ def train(
         accumulate: see ``accumulate_to_recipe``.
         no_validate: leave out validation.
         smoke: see ``make_smoke_test``.
+        rehearsal: take one step and validate one batch before anything is written, see ``rehearse``.
         log: where to record the run beside the log files: ``tensorboard``, ``wandb`` or both.
         cfg_options: dotted key to value.
         trust_checkpoint: unpickle whatever the checkpoint to start from holds, which runs any code in it.
@@ -66,6 +72,7 @@ def train(
         UserError: what was found, what was expected and what to do.
     """
     cfg = load_config(config, cfg_options, distributed=distributed)
+    fit_workers(cfg, cfg_options)
     if data_root is not None:
         use_data_root(cfg, data_root)
     default_dir = Path('work_dirs', 'smoke' if smoke else '', Path(config).stem)
@@ -96,17 +103,19 @@ def train(
     if smoke:
         cfg = make_smoke_test(cfg)
 
-    runner = build_runner(cfg, ('train_dataloader', 'val_dataloader'), trust_checkpoint=trust_checkpoint)
+    loaders = ('train_dataloader', 'val_dataloader')
+    rehearsal = rehearsal and not smoke  # which is one itself
+    runner = build_runner(cfg, loaders, rehearsal=rehearsal, trust_checkpoint=trust_checkpoint)
     if compile:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.backbone.compile()  # in place: names and checkpoints stay
         print_log('The backbone is compiled: the first iterations take minutes.', 'current')
     match_batch_size(cfg, runner)
     compare_lengths(cfg)
-    with naming_broken_images():
+    with explained(cfg) if smoke else nullcontext(), naming_broken_images():
         runner.train()
-    if smoke:
-        print_log('Smoke test passed; accuracies on noise mean nothing.', logger='current')
+    ending = 'Smoke test passed; accuracies on noise mean nothing.' if smoke else next_steps(runner)
+    print_log(ending, logger='current')
     return runner
 
 

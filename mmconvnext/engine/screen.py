@@ -1,6 +1,9 @@
 """A screen that people can read."""
 
 import logging
+import re
+from contextlib import redirect_stdout
+from io import StringIO
 
 from mmengine.logging import MMLogger
 
@@ -16,12 +19,22 @@ ROUTINE = (
 HARMLESS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 
 
+# mmengine prints them, past the log, while it loads a checkpoint.
+SOURCE = r'Loads checkpoint by .*\n'  # the log names it, too
+MISMATCH = (
+    r'The model and loaded state dict do not match exactly\n\n'
+    r'(size mismatch .*\n)*(unexpected key .*\n\n)?(missing keys .*\n\n)?'
+)
+
+
 class ReadableScreen:
     """For a Runner that tells the log file everything and the screen what matters.
 
     While the parts are built (environment, config, hooks, one line for every parameter) only
     warnings reach the screen; a summary of what runs follows, then mmengine's lines as ever.
     """
+
+    mismatch_reported = False  # whether the log says which weights of the checkpoint are not loaded
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
@@ -36,7 +49,11 @@ class ReadableScreen:
         """Called by ``train``, ``val`` and ``test`` once all parts are built."""
         self._screen.building = False
         self.logger.info(summarize(self))
-        super().load_or_resume()
+        printed = StringIO()
+        with redirect_stdout(printed):
+            super().load_or_resume()
+        known = f'{SOURCE}|{MISMATCH}' if self.mismatch_reported else SOURCE
+        print(re.sub(known, '', printed.getvalue()), end='')
 
     def train(self):
         try:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.utils.data import IterableDataset, Subset
 
 from ..apis.classes import innermost
+from ..apis.explaining import naming_broken_images
 from ..apis.images import find_images
 from ..apis.libraries import class_count
 from ..apis.pipeline import TestPipeline
-from ..apis.runner import build_dataset, naming_broken_images
+from ..apis.runner import build_dataset
 from ..checkpoints.matching import listed
 from ..datasets.image_folder import has_splits
 from ..datasets.walking import folders_in

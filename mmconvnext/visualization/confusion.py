@@ -18,7 +18,7 @@ MOST_NAMES = 100  # classes up to which every row has its name
 LONGEST_NAME = 24  # letters
 
 
-def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path) -> None:
+def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path, *, title: str = '') -> None:
     """Draw true classes from top to bottom, predicted ones from left to right.
 
     A colour is the part of the true class's images, so that large and small classes compare; the scale
@@ -28,6 +28,7 @@ def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path) 
         matrix: (classes, classes), images by true and predicted class.
         classes: their names.
         out: image file.
+        title: what was tested, the first line above the picture.
     """
     size = len(matrix)
     side = float(np.clip(2.5 + 0.32 * size, 5, 14))  # inches, of which the names take some
@@ -41,7 +42,8 @@ def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path) 
     bar.set_label('of the true class')
     right = np.trace(matrix)
     total = int(matrix.sum())
-    axes.set_title(f'{right:,} of {total:,} images right ({right / max(total, 1):.1%})', fontsize=11)
+    accuracy = f'{right:,} of {total:,} images right ({right / max(total, 1):.1%})'
+    axes.set_title(f'{title}\n{accuracy}'.strip(), fontsize=11, parse_math=False)
     axes.set(xlabel='predicted class', ylabel='true class')
     if size <= MOST_NAMES:
         name_axes(axes, [shortened(name, LONGEST_NAME) for name in classes], points=points_for(size))

@@ -12,7 +12,8 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 
-from ..apis.runner import build_runner, init_distributed, naming_broken_images
+from ..apis.explaining import naming_broken_images
+from ..apis.runner import build_runner, init_distributed
 from ..checkpoints.reading import load_entry
 from ..errors import UserError, did_you_mean
 from ..files import check_writable, written_whole

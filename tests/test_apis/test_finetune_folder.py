@@ -95,7 +95,7 @@ def test_a_trained_model_keeps_its_labels_on_a_folder_with_fewer_classes(trained
     evaluate(CONFIG, trained, data_root=str(some), work_dir=str(tmp_path / 't'), cfg_options=options)
     (table,) = (tmp_path / 't').glob('*/classes.csv')
     _, green, red = table.read_text().splitlines()
-    assert green == '0,green,0,0,,,'
+    assert green == '0,green,0,0,,,,epoch_1.pth'
     assert red.startswith('1,red,4,')
 
 

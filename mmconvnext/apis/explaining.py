@@ -1,0 +1,175 @@
+"""What is wrong with the config of a run that raises an error?"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from traceback import walk_tb
+from types import FrameType
+
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.registry import HOOKS, METRICS, Registry
+from mmengine.runner import Runner, ValLoop
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import Dataset
+
+from ..errors import RunError, UserError
+from .metrics import places_of_metrics
+
+# The option that each of these methods of a Runner reads.
+OPTIONS = dict(
+    setup_env='env_cfg',
+    set_randomness='randomness',
+    build_visualizer='visualizer',
+    build_log_processor='log_processor',
+    build_logger='log_level',
+    build_model='model or data_preprocessor',
+    register_hook='custom_hooks',
+    _maybe_compile='compile',
+    wrap_model='model_wrapper_cfg',
+    scale_lr='auto_scale_lr',
+    build_optim_wrapper='optim_wrapper',
+    build_param_scheduler='param_scheduler',
+    build_evaluator='val_evaluator',
+    build_train_loop='train_cfg',
+    build_val_loop='val_cfg',
+)
+
+
+@contextmanager
+def naming_broken_images():
+    """Turn the traceback of a loader process into its message; of a broken image, with its path."""
+    try:
+        yield
+    except Exception as error:
+        # A loader process sends its whole traceback as text; the message comes last.
+        told = str(error).split(f'\n{UserError.__module__}.UserError: ')
+        if isinstance(error, UserError) and len(told) > 1:
+            raise UserError(told[-1].strip()) from error
+        broken = re.findall(r'failed to load image: (.+)', str(error))
+        if not broken:
+            raise
+        raise UserError(f'{broken[-1]} cannot be read as an image; replace it or take it out') from error
+
+
+@contextmanager
+def explained(cfg: Config, hint: str = '') -> Iterator[None]:
+    """Turn what a run raises into a message that names the option of the config."""
+    try:
+        yield
+    except RunError as error:
+        raise UserError(f'the first step does not work: {error}') from error
+    except UserError:
+        raise
+    except Exception as error:  # anything may be wrong in a config
+        raise UserError(f'{explain(error, cfg)}{hint}') from error
+
+
+def explain(error: Exception, cfg: Config) -> str:
+    """Option of the config and what is wrong with it."""
+    frames = frames_of(error)
+    validating = any(isinstance(frame.f_locals.get('self'), ValLoop) for frame in frames)
+    loader = 'val_dataloader' if validating else 'train_dataloader'
+    if is_out_of_memory(error):
+        return (
+            f'{loader}.batch_size={cfg[loader].get("batch_size")} needs more memory than there is; lower it '
+            '(--accumulate keeps the batch of the recipe), or compute activations again in the backward pass '
+            'with --cfg-options model.backbone.with_cp=True'
+        )
+    if 'equal size' in str(error) and any(frame.f_code.co_name == 'default_collate' for frame in frames):
+        return (
+            f'{loader}: the images of a batch have different sizes ({reason(error)}); let its pipeline '
+            "crop or resize them to one, as with dict(type='CenterCrop', crop_size=224)"
+        )
+    for frame in reversed(frames):
+        option = option_of(frame, cfg, loader)
+        if option:
+            return f'{option} does not fit this training: {reason(error)}'
+    return f'the training does not work: {reason(error)}'
+
+
+def frames_of(error: BaseException) -> list[FrameType]:
+    """Frames that an error passed, the innermost last; mmengine raises some errors anew."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    inner = error.__cause__ or error.__context__
+    return frames + (frames_of(inner) if inner is not None else [])
+
+
+def option_of(frame: FrameType, cfg: Config, loader: str) -> str | None:
+    """The option whose part is at work in a frame, with the name of that part."""
+    part = frame.f_locals.get('self')
+    kind = type(part).__name__
+    if isinstance(part, Hook):
+        return f'{place_of(part, places_of_hooks(cfg), HOOKS, "custom_hooks")} ({kind})'
+    if isinstance(part, BaseMetric):
+        metrics = places_of_metrics(cfg, 'val_evaluator')
+        return f'{place_of(part, metrics, METRICS, "val_evaluator")} ({kind})'
+    if isinstance(part, Evaluator):
+        return 'val_evaluator'
+    if isinstance(part, Dataset | BaseTransform):
+        return f'{loader}.dataset{".pipeline" * isinstance(part, BaseTransform)} ({kind})'
+    if isinstance(part, nn.Module) and not is_model_wrapper(part):
+        return place_in_model(part, frame)
+    for base, option in ((OptimWrapper, 'optim_wrapper'), (Optimizer, 'optim_wrapper.optimizer')):
+        if isinstance(part, base):
+            return f'{option} ({kind})'
+    if isinstance(part, _ParamScheduler):
+        return f'param_scheduler ({kind})'
+    if frame.f_code.co_name == 'build_dataloader':
+        return loader
+    return OPTIONS.get(frame.f_code.co_name) if isinstance(part, Runner) else None
+
+
+def place_of(part, places: list[tuple[str, dict]], registry: Registry, otherwise: str) -> str:
+    found = (place for place, each in places if find(registry, each['type']) is type(part))
+    return next(found, otherwise)
+
+
+def place_in_model(module: nn.Module, frame: FrameType) -> str | None:
+    """Dotted name of a module in the network that trains."""
+    while frame is not None and not isinstance(frame.f_locals.get('self'), Runner):
+        frame = frame.f_back
+    if frame is None:
+        return None
+    model = getattr(frame.f_locals['self'], 'model', None)  # None while it is being built
+    names = {id(each): name for name, each in model.named_modules()} if model is not None else {}
+    name = names.get(id(module))
+    if name is None:
+        return None
+    name = name.removeprefix('module.')
+    place = name if name.startswith('data_preprocessor') else f'model.{name}'.rstrip('.')
+    return f'{place} ({type(module).__name__})'
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or 'DefaultCPUAllocator' in str(error)
+
+
+def reason(error: Exception) -> str:
+    """What an error says, with its type where that alone says what it is about."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    text = re.sub(r' in <.+ object at 0x\w+>$', '', text).rstrip('.')
+    unknown = re.match(r'(.+?) is not in the .+? registry\. Please check', text)
+    if unknown:
+        return f"type='{unknown[1]}' is unknown"
+    return text if ' ' in text else f'{type(error).__name__}: {text}'.rstrip(': ')
+
+
+def places_of_hooks(cfg: Config) -> list[tuple[str, dict]]:
+    named = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
+    own = [(f'custom_hooks[{i}]', hook) for i, hook in enumerate(cfg.get('custom_hooks') or [])]
+    return [(place, hook) for place, hook in named + own if hook is not None]
+
+
+def find(registry: Registry, kind: str | type) -> type | None:
+    """The class of a type in a config, as mmengine looks it up while it builds."""
+    if not isinstance(kind, str):
+        return kind
+    with registry.switch_scope_and_registry(None) as current:
+        return current.get(kind)

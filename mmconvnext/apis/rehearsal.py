@@ -1,0 +1,208 @@
+"""Try a training before it begins: which option of its config does not work?"""
+
+import copy
+import gc
+import tempfile
+import time
+from functools import partial
+
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    MODEL_WRAPPERS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    VISBACKENDS,
+    VISUALIZERS,
+    Registry,
+)
+from mmengine.runner import Runner, ValLoop
+from torch.utils.data import DataLoader
+
+from ..engine.rehearsal import Rehearsal, can_rehearse, nothing_kept, with_own_pipeline
+from ..errors import UserError, did_you_mean
+from .explaining import explained, find, naming_broken_images, places_of_hooks, reason
+from .metrics import places_of_metrics
+
+# Whole numbers and the least that means something.
+LEAST = {
+    'train_cfg.val_interval': 1,
+    'train_cfg.val_begin': 0,
+    'train_dataloader.batch_size': 1,
+    'val_dataloader.batch_size': 1,
+    'optim_wrapper.accumulative_counts': 1,
+}
+# Parts that are built when the run is.
+TYPES = (
+    (DATA_SAMPLERS, 'train_dataloader.sampler'),
+    (DATA_SAMPLERS, 'val_dataloader.sampler'),
+    (OPTIM_WRAPPERS, 'optim_wrapper'),
+    (OPTIMIZERS, 'optim_wrapper.optimizer'),
+    (LOOPS, 'train_cfg'),
+    (LOOPS, 'val_cfg'),
+    (VISUALIZERS, 'visualizer'),
+    (MODEL_WRAPPERS, 'model_wrapper_cfg'),
+)
+HINT = (
+    '. This was found before the start, by one training step and one batch of validation; '
+    '--no-rehearsal leaves them out'
+)
+
+
+def rehearse(cfg: Config, datasets: dict[str, BaseDataset], runner_class: type[Runner]) -> str:
+    """Take one training step and validate one batch in a temporary folder, with every hook and metric.
+
+    A second Runner does it, whose network starts from random weights and is freed before the real one is
+    built: a GPU never holds two, nothing has to be put back into the run, and the run is the same bit for
+    bit with and without. Every process takes part, data parallel or sharded. A GPU computes whole
+    batches, so that too large ones are found; a CPU at most ``MAX_IMAGES_ON_CPU`` images, since it is slow.
+    Gradients are not accumulated and the network is not compiled. DeepSpeed and training loops that are
+    not mmengine's are left out.
+
+    Args:
+        cfg: as the Runner will get it.
+        datasets: opened ones by the name of their dataloader.
+        runner_class: the class of the Runner.
+
+    Returns:
+        What was done, for the log.
+
+    Raises:
+        UserError: naming the option that does not work.
+    """
+    check_parts(cfg)
+    val_loop = None if cfg.get('val_cfg') is None else find(LOOPS, cfg.val_cfg.get('type', ValLoop))
+    if not can_rehearse(runner_class, find(LOOPS, cfg.train_cfg.type), val_loop):
+        return 'No rehearsal: it works neither with DeepSpeed nor with loops other than those of mmengine'
+    start = time.perf_counter()
+    attributes = dict(
+        starts_from_weights=cfg.get('load_from') is not None, check_hooks=partial(check_hooks, cfg)
+    )
+    cls = type('RehearsalRunner', (Rehearsal, runner_class), attributes)
+    with tempfile.TemporaryDirectory() as folder, nothing_kept(), explained(cfg, HINT):
+        runner = cls.from_cfg(rehearsal_config(cfg, folder))
+        for field, dataset in datasets.items():
+            dataset = with_own_pipeline(dataset)
+            getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)
+        with naming_broken_images():
+            runner.train()
+        del runner
+        gc.collect()  # hooks and loops refer to their Runner
+    seconds = time.perf_counter() - start
+    return f'One training step and one validation batch were tried in {seconds:.1f} s'
+
+
+def rehearsal_config(cfg: Config, folder: str) -> Config:
+    """A copy that writes into a folder, starts anew and takes a step for every batch."""
+    cfg = copy.deepcopy(cfg)
+    cfg.work_dir, cfg.load_from, cfg.resume = folder, None, False
+    cfg.optim_wrapper.pop('accumulative_counts', None)
+    for field in ('train_dataloader', 'val_dataloader'):
+        if cfg.get(field) is not None:
+            cfg[field].update(num_workers=0, persistent_workers=False)
+            for key in ('prefetch_factor', 'multiprocessing_context', 'timeout'):
+                cfg[field].pop(key, None)
+    if cfg.get('visualizer'):  # others may send what they get
+        cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    if (cfg.get('default_hooks') or {}).get('checkpoint'):
+        cfg.default_hooks.checkpoint.pop('published_keys', None)  # there is no file to publish
+    return cfg
+
+
+def check_parts(cfg: Config) -> None:
+    """Check numbers and types, and build metrics and what records the run one by one."""
+    check_numbers(cfg)
+    check_validation(cfg)
+    for registry, place in TYPES:
+        settings = option(cfg, place)
+        if isinstance(settings, dict) and 'type' in settings:
+            check_type(registry, settings, place)
+    for place, settings in places_of_metrics(cfg, 'val_evaluator'):
+        check_part(METRICS, settings, place)
+    for i, settings in enumerate((cfg.get('visualizer') or {}).get('vis_backends') or []):
+        check_part(VISBACKENDS, {'save_dir': '', **settings}, f'visualizer.vis_backends[{i}]')
+    for field in ('train_dataloader', 'val_dataloader'):
+        if cfg.get(field):
+            check_loader(cfg[field], field)
+
+
+def option(cfg: Config, place: str):
+    """Value of a dotted option; None if it, or what it is part of, is not there."""
+    value = cfg
+    for key in place.split('.'):
+        value = value.get(key) if isinstance(value, (Config, dict)) else None
+    return value
+
+
+def check_numbers(cfg: Config) -> None:
+    for place, least in LEAST.items():
+        check_whole(option(cfg, place), place, least)
+    for place, settings in places_of_hooks(cfg):
+        for key in ('interval', 'every_iters') if isinstance(settings, dict) else ():
+            value = settings.get(key)
+            if value != -1:  # never
+                check_whole(value, f'{place}.{key}', 1)
+
+
+def check_whole(value: int | None, place: str, least: int) -> None:
+    if value is not None and (not isinstance(value, int) or value < least):
+        raise UserError(f'{place}={value!r}: expected a whole number from {least} on')
+
+
+def check_validation(cfg: Config) -> None:
+    fields = ('val_cfg', 'val_dataloader', 'val_evaluator')
+    missing = [field for field in fields if cfg.get(field) is None]
+    if len(missing) in (1, 2):
+        raise UserError(
+            f'{" and ".join(missing)} missing: validation takes {", ".join(fields)}; leave it out with '
+            '--no-validate'
+        )
+
+
+def check_hooks(cfg: Config) -> None:
+    """Build hooks one by one, once there is a visualizer, which some of them look for."""
+    if not isinstance(cfg.get('custom_hooks') or [], (list, tuple)):
+        raise UserError('custom_hooks is a list of hooks: custom_hooks=[dict(type=...)]')
+    for place, settings in places_of_hooks(cfg):
+        check_part(HOOKS, settings, place)
+
+
+def check_part(registry: Registry, settings: dict, place: str) -> None:
+    if not isinstance(settings, dict) or 'type' not in settings:
+        raise UserError(f"{place}={settings!r}: expected dict(type='NAME', ...)")
+    check_type(registry, settings, place)
+    try:
+        registry.build({key: value for key, value in settings.items() if key != 'priority'})
+    except UserError:
+        raise
+    except Exception as error:  # constructors raise what they like
+        kind = settings['type']
+        name = kind if isinstance(kind, str) else kind.__name__
+        raise UserError(f'{place} ({name}) cannot be built: {reason(error)}') from error
+
+
+def check_type(registry: Registry, settings: dict, place: str) -> None:
+    kind = settings['type']
+    if find(registry, kind) is None:
+        raise UserError(f"{place}.type='{kind}' is unknown{did_you_mean(str(kind), known_names(registry))}")
+
+
+def known_names(registry: Registry) -> set[str]:
+    with registry.switch_scope_and_registry(None) as current:
+        child = registry.children.get('mmconvnext')
+        ours = {f'mmconvnext.{name}' for name in child.module_dict} if child else set()
+        return {*registry.module_dict, *current.module_dict, *ours}
+
+
+def check_loader(loader: dict, field: str) -> None:
+    """Raise UserError for arguments that torch's DataLoader refuses."""
+    keys = ('num_workers', 'prefetch_factor', 'persistent_workers', 'timeout', 'multiprocessing_context')
+    given = {key: loader[key] for key in keys if key in loader}
+    try:
+        DataLoader([0], **given)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'{field}: {", ".join(f"{k}={v!r}" for k, v in given.items())}: {error}') from error
