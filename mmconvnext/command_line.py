@@ -10,8 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pkgutil import resolve_name
 
-from mmengine.config import DictAction
-
+from .cfg_options import CfgOptions
 from .errors import RunError, UserError
 from .memory import keep_freed_memory
 from .text import printable_lines
@@ -63,9 +62,18 @@ def add_cfg_options(parser: ArgumentParser, example: str) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=CfgOptions,
         metavar='KEY=VALUE',
-        help=f'override the config, as {example}; lists as key="[a,b]"',
+        help=f'override the config, as {example}; lists as key="[a,b]"; text keeps its spaces',
+    )
+
+
+def add_image_size(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        '--image-size',
+        type=int,
+        metavar='PIXELS',
+        help="side of the network's input, set in every pipeline; resizing before a crop keeps its ratio",
     )
 
 

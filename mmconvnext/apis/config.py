@@ -1,7 +1,7 @@
 """From a config's name and the overrides of a command line to a checked Config."""
 
 import inspect
-import re
+import os
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -14,7 +14,11 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch.utils.data import DataLoader
 
 from ..errors import UserError, did_you_mean
+from ..files import check_regular
 from ..paths import CONFIGS
+from .config_data import SUFFIXES
+from .config_files import read_config
+from .config_values import check_names, check_values
 from .distributed import use_engine
 from .libraries import check_installed
 
@@ -66,14 +70,22 @@ def load_config(
         cfg.merge_from_dict(cfg_options or {})
     except TypeError as error:  # a dict in place of a value, or the other way round
         raise UserError(f'--cfg-options: {error}') from error
+    for section in ('default_hooks', 'custom_hooks', 'env_cfg', 'randomness'):
+        if section in cfg and cfg[section] is None:  # which mmengine takes for its defaults
+            cfg.pop(section)
+    try:
+        check_names(cfg, arguments_of(Runner) | TOP_LEVEL, str(name))
+        check_values(cfg, str(name))
+    except ImportError as error:  # of a type that a config imports; mmengine does that when it is read
+        raise UserError(f'{name}: {error}; install what is missing, or correct the import') from error
     return cfg
 
 
 def find_config(name: str | Path) -> Config:
     """The config of a path, of a config inside this package, or of a checkpoint of the zoo."""
     path = Path(name)
-    if path.is_file():
-        if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
+    if os.path.isfile(path):  # noqa: PTH113, a name that no file can have is not one
+        if path.suffix not in ('.py', *SUFFIXES):
             raise UserError(
                 f'{path} is no config: it ends in {path.suffix!r}; name a .py file or a published checkpoint'
             )
@@ -89,17 +101,9 @@ def find_config(name: str | Path) -> Config:
 
     if str(name) in zoo():
         return config_of(zoo()[str(name)])
+    if os.path.exists(path):  # noqa: PTH110
+        check_regular(path)
     raise UserError(f'config {name} does not exist{did_you_mean(stem, [*packaged, *zoo()])}')
-
-
-def read_config(file: Path) -> Config:
-    try:
-        return Config.fromfile(file)
-    except ModuleNotFoundError:
-        # mmengine looks for the library of a base as mmdet::..., each release in its own way.
-        for scope in re.findall(r'[\'"](\w+)::', file.read_text(encoding='utf-8')):
-            check_installed(scope, file.stem)
-        raise
 
 
 def check_option(cfg: Config, option: str) -> None:

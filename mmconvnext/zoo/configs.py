@@ -2,7 +2,7 @@
 
 from mmengine.config import Config, ConfigDict
 
-from ..apis.config import read_config
+from ..apis.config_files import read_config
 from ..datasets.preprocessing import Preprocessing
 from ..models.network import Network
 from ..paths import CONFIGS

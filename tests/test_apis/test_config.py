@@ -10,6 +10,13 @@ from mmconvnext.errors import UserError
 from mmconvnext.zoo import get_model
 
 NAME = 'convnext-tiny_32xb128_in1k'
+# For options of other kinds than a whole number.
+VALUES = {
+    'model.backbone.drop_path_rate': 0.2,
+    'default_hooks.early_stopping': dict(type='EarlyStoppingHook'),
+    'model_wrapper_cfg': dict(type='MMDistributedDataParallel'),
+    'work_dir': 'work_dirs/x',
+}
 
 
 @pytest.mark.parametrize('name', [NAME, f'{NAME}.py', f'configs/convnext/{NAME}.py'])
@@ -57,7 +64,8 @@ def test_name_of_a_recipe_and_of_a_checkpoint_is_proposed_once():
     ],
 )
 def test_options_that_exist_are_taken(option):
-    assert option.split('.')[0] in load_config(NAME, {option: 1})
+    value = VALUES.get(option, 1)
+    assert option.split('.')[0] in load_config(NAME, {option: value})
 
 
 @pytest.mark.parametrize(
