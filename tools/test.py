@@ -5,6 +5,7 @@ import argparse
 
 from mmconvnext.command_line import (
     add_cfg_options,
+    add_image_size,
     add_optimize,
     add_trust_checkpoint,
     add_weights,
@@ -20,6 +21,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('checkpoint', help='file or URL of weights in any format, or a name of model_zoo.md')
     parser.add_argument('--data-root', help="folder of the data, in place of the config's")
+    add_image_size(parser)
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/NAME')
     parser.add_argument('--out', help='new file for the results: .pkl, or .json or .yml for metrics')
     parser.add_argument(

@@ -3,13 +3,14 @@
 
 import argparse
 
-from mmconvnext.command_line import add_cfg_options, add_trust_checkpoint, run_tool
+from mmconvnext.command_line import add_cfg_options, add_image_size, add_trust_checkpoint, run_tool
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of a config, or the name of one in this package')
     parser.add_argument('--data-root', help="folder of the data, in place of the config's")
+    add_image_size(parser)
     parser.add_argument('--work-dir', help='folder for checkpoints and logs; default work_dirs/NAME')
     start = parser.add_mutually_exclusive_group()
     start.add_argument(

@@ -14,6 +14,7 @@ from ..zoo.entries import source_of
 from .config import load_config
 from .data_root import use_data_root
 from .explaining import naming_broken_images
+from .image_size import set_image_size
 from .libraries import LIBRARIES
 from .results import check_folder, check_new_file
 from .runner import build_runner, init_distributed
@@ -24,6 +25,7 @@ def evaluate(
     checkpoint: str | Path,
     *,
     data_root: str | None = None,
+    image_size: int | None = None,
     work_dir: str | None = None,
     out: str | None = None,
     out_item: str | None = None,
@@ -44,6 +46,7 @@ def evaluate(
         checkpoint: weights in any format, see ``load_weights``, or the name of a checkpoint of the zoo;
             they have to fit the model exactly.
         data_root: folder of the data, in place of the config's.
+        image_size: side of the network's input in pixels, as in ``train``.
         work_dir: folder for logs; default ``work_dirs/NAME``.
         out: new file for the results: .pkl, or .json or .yml for metrics.
         out_item: ``pred`` (every prediction, the default) or ``metrics``.
@@ -76,6 +79,8 @@ def evaluate(
         raise UserError(f'{config} has no test_dataloader, so there is nothing to test on')
     if data_root is not None:
         use_data_root(cfg, data_root)
+    if image_size is not None:
+        set_image_size(cfg, image_size)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(config).stem))
     # The Runner writes the config into the work dir, where that of the training may lie.
     vars(cfg)['_filename'] = f'{Path(config).stem}.test.py'

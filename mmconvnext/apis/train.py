@@ -17,6 +17,7 @@ from .config import load_config
 from .data_root import use_data_root
 from .distributed import prepare_engine
 from .explaining import explained, naming_broken_images
+from .image_size import set_image_size
 from .next_steps import next_steps
 from .recording import add_loggers
 from .resuming import choose_start
@@ -29,6 +30,7 @@ def train(
     config: str | Path,
     *,
     data_root: str | None = None,
+    image_size: int | None = None,
     work_dir: str | None = None,
     resume: str | None = None,
     amp: bool = False,
@@ -50,6 +52,7 @@ def train(
     Args:
         config: path or name, see ``load_config``.
         data_root: folder of the training, validation and test data, in place of the config's.
+        image_size: side of the network's input in pixels, in every pipeline; see ``set_image_size``.
         work_dir: folder for checkpoints and logs; default ``work_dirs/NAME``, or
             ``work_dirs/smoke/NAME`` of a smoke test.
         resume: ``latest`` for the newest checkpoint in ``work_dir`` that can be read, ``auto`` for the same
@@ -75,6 +78,8 @@ def train(
     fit_workers(cfg, cfg_options)
     if data_root is not None:
         use_data_root(cfg, data_root)
+    if image_size is not None:
+        set_image_size(cfg, image_size)
     default_dir = Path('work_dirs', 'smoke' if smoke else '', Path(config).stem)
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(default_dir)
     if no_validate:
