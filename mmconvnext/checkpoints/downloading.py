@@ -1,43 +1,39 @@
-"""Files by URL: downloaded once a machine, whole or not at all, and kept in a cache folder."""
+"""Files by URL: downloaded once, whole or not at all, kept in a cache folder, and the same ever after."""
 
+import json
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import date
 from hashlib import sha256
-from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path, PurePosixPath
-from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import getproxies
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
-from tqdm import tqdm
 
 from ..errors import UserError
-from ..version import __version__
+from ..files import written_whole
+from ..text import shortened
+from .contents import check_contents
+from .receiving import CHUNK, Interrupted, MissingFileError, Unreachable, check_reachable, receive, shown
 
 HUB = 'https://huggingface.co'
 # What repositories of the hub call their weights.
 HUB_WEIGHTS = ['model.safetensors', 'pytorch_model.bin']
 HUB_WEIGHTS += [f'open_clip_{name}' for name in HUB_WEIGHTS]
-CHUNK = 1 << 20  # bytes
-TIMEOUT = 30  # seconds without a byte
-PAUSES = (0, 0.1, 0.2, 0.5, 1)  # seconds before each connection
-
-
-class MissingFileError(UserError):
-    """The server answered that it has no such file; who asked for an optional one goes on without."""
-
-
-class _Interrupted(Exception):
-    """A connection ended early; the next may bring the rest."""
-
-
-class _Unreachable(_Interrupted):
-    """There was no connection at all."""
+HUB_SECONDS = 10  # for the first answer of the hub
+REPORT_SECONDS = 30  # how often a process says that it waits
+LONGEST_NAME = 150  # of a file in the cache
+WITHOUT = (
+    'In a training, --cfg-options load_from=FILE starts from a file that you have, and load_from=None from '
+    'random weights'
+)
 
 
 def cache_dir() -> Path:
@@ -49,165 +45,213 @@ def cache_dir() -> Path:
 def fetch(source: str | Path) -> Path:
     """The local file of a path, which is not checked, or of an http(s) URL, which is kept in `cache_dir`.
 
+    The SHA-256 of a file is recorded when it is first used, and compared ever after.
+
     Raises:
         MissingFileError: the server has no such file.
-        UserError: the file cannot be downloaded or written, or is not what the hash in its name promises.
+        UserError: the file cannot be downloaded or written, is no checkpoint, or is not the one that its
+            name or an earlier download promises.
     """
     url = str(source)
-    if not url.startswith(('http://', 'https://')):
+    if not url.lower().startswith(('http://', 'https://')):
         return Path(source).expanduser()
-    # huggingface_hub reads the variable only once, when it is imported.
-    endpoint = (os.environ.get('HF_ENDPOINT') or HUB).rstrip('/')
-    host = f'(?:{re.escape(HUB)}|{re.escape(endpoint)})'
-    if match := re.fullmatch(rf'{host}/([^/]+/[^/]+)/resolve/([^/]+)/([^?#]+).*', url):
-        return _from_hub(url, endpoint, *map(unquote, match.groups()))
-    return _from_web(url)
-
-
-def _from_hub(url: str, endpoint: str, repo_id: str, revision: str, filename: str) -> Path:
-    where = dict(repo_id=repo_id, revision=revision, cache_dir=cache_dir() / 'hub')
-
-    def known_missing(name: str) -> bool:
-        # Neither a path nor None: the cache also keeps the hub's answer that there is no such file.
-        return not isinstance(try_to_load_from_cache(filename=name, **where), str | None)
-
-    names = [filename]
-    if filename in HUB_WEIGHTS:
-        names += [name for name in HUB_WEIGHTS if name != filename]
+    place = _place(url)
     try:
-        # Not asking in vain matters without a network, when each question takes half a minute.
-        for name in [name for name in names if not known_missing(name)] or names:
-            try:
-                return Path(hf_hub_download(filename=name, endpoint=endpoint, **where))
-            except EntryNotFoundError as error:
-                if isinstance(error, LocalEntryNotFoundError) and not known_missing(name):
-                    raise  # the hub was not reached
-    except Exception as error:  # of requests, httpx or httpx2: each major version has its own
-        # That a file is not in the cache, either, says little about why it was looked for there.
-        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
-        reason = ' '.join(str(cause or error).split())
-        raise UserError(
-            f'cannot get {url} from {endpoint} into {where["cache_dir"]}: {reason}\nCheck the URL and the '
-            'network; HF_TOKEN opens private and gated repositories, HF_ENDPOINT names a mirror, and '
-            'MMCONVNEXT_HOME another cache folder.'
-        ) from error
-    raise MissingFileError(f'{url}: {repo_id} at {revision} has no {" or ".join(names)}; check the URL')
-
-
-def _from_web(url: str) -> Path:
-    name = PurePosixPath(urlsplit(url).path).name
-    promised = re.search(r'-([0-9a-f]{8,})\.', name)
-    if promised is None:  # two URLs may end in the same name
-        name = f'{sha256(url.encode()).hexdigest()[:8]}-{name}'
-    file = cache_dir() / 'checkpoints' / name
-    if file.exists():
-        return file
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f'{file}.lock'):
-            if not file.exists():  # who had the lock before has downloaded it
-                part = file.with_name(f'{name}.part')
-                _download(url, part)
-                if promised and not (found := _sha256(part)).startswith(promised[1]):
-                    part.unlink()
-                    raise UserError(
-                        f'what came from {url} was deleted: its SHA-256 is {found}, its name promises '
-                        f'{promised[1]}. Run again; if that part of the name is no hash, put the file at '
-                        f'{file} yourself.'
-                    )
-                part.replace(file)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file = place
+        if not place.exists():
+            # huggingface_hub reads the variable only once, when it is imported.
+            endpoint = (os.environ.get('HF_ENDPOINT') or HUB).rstrip('/')
+            host = f'(?:{re.escape(HUB)}|{re.escape(endpoint)})'
+            if match := re.fullmatch(rf'{host}/([^/]+/[^/]+)/resolve/([^/]+)/([^?#]+).*', url):
+                file = _from_hub(url, place, endpoint, *map(unquote, match.groups()))
+            else:
+                _from_web(url, place)
+        Record(url, place).check(file)
     except OSError as error:
         raise UserError(
-            f'cannot write {file}: {error}. Make room there, or set MMCONVNEXT_HOME to another folder.'
+            f'cannot write {place}: {error}. Make room there, or set MMCONVNEXT_HOME to another folder.'
         ) from error
     return file
 
 
-def _download(url: str, part: Path) -> None:
-    """Complete `part` in a few connections; torch.hub's own downloader always starts over."""
-    path, mirror = url.split('://', 1)[1], os.environ.get('MMCONVNEXT_MIRROR')
-    address = f'{mirror.rstrip("/")}/{path}' if mirror else url
-    for pause in PAUSES:
-        time.sleep(pause)
+def _place(url: str) -> Path:
+    """Where in the cache a user may put the file of a URL, and where it is kept unless it is the hub's."""
+    try:
+        name = PurePosixPath(urlsplit(url).path).name
+    except ValueError as error:
+        raise UserError(f'{shown(url)} is no address of a file; check the URL') from error
+    name = re.sub(r'[^\w.+=@-]', '_', name)[-LONGEST_NAME:]
+    if _promised(name) is None:  # two URLs may end in the same name
+        name = f'{sha256(url.encode(errors="surrogatepass")).hexdigest()[:8]}-{name}'
+    return cache_dir() / 'checkpoints' / name
+
+
+def _promised(name: str) -> str | None:
+    """The begin of a SHA-256 in the name of a file."""
+    match = re.search(r'-([0-9a-f]{8,})\.', name)
+    return match and match[1]
+
+
+def _from_hub(url: str, place: Path, endpoint: str, repo_id: str, revision: str, filename: str) -> Path:
+    where = dict(repo_id=repo_id, revision=revision, cache_dir=cache_dir() / 'hub')
+    names = [filename]
+    if filename in HUB_WEIGHTS:
+        names += [name for name in HUB_WEIGHTS if name != filename]
+    try:
+        unknown = []
+        for name in names:
+            # A path; None; or the hub's answer that there is no such file, which the cache keeps, too.
+            known = try_to_load_from_cache(filename=name, **where)
+            if isinstance(known, str) and not unknown:
+                return Path(known)
+            if known is None or isinstance(known, str):
+                unknown.append(name)
+        _check_hub_reachable(endpoint)
+        with _alone(place):
+            for name in unknown or names:
+                try:
+                    file = Path(hf_hub_download(filename=name, endpoint=endpoint, **where))
+                    break
+                except EntryNotFoundError as error:
+                    if isinstance(error, LocalEntryNotFoundError):
+                        raise  # the hub was not reached
+            else:
+                raise MissingFileError(
+                    f'{shown(url)}: {repo_id} at {revision} has no {" or ".join(names)}; check the URL'
+                )
+    except MissingFileError:
+        raise
+    except Exception as error:  # of requests, httpx or httpx2: each major version has its own
+        # That a file is not in the cache, either, says little about why it was looked for there.
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
+        reason = shortened(' '.join(str(cause or error).split()), 1000)
+        raise UserError(
+            f'cannot get {shown(url)} from {shown(endpoint)} into {where["cache_dir"]}: {reason}\n'
+            f'Check the URL and the network, or put the file at {place} yourself; HF_TOKEN opens private and '
+            'gated repositories, HF_ENDPOINT names a mirror, and MMCONVNEXT_HOME another cache folder. '
+            f'{WITHOUT}.'
+        ) from error
+    try:
+        check_contents(file.name, file)
+    except UserError as error:
+        file.resolve().unlink()
+        file.unlink(missing_ok=True)
+        raise UserError(f'{shown(url)} is {error}; nothing of it was kept') from None
+    return file
+
+
+def _check_hub_reachable(endpoint: str) -> None:
+    """Raise Unreachable at once where huggingface_hub would try for half a minute."""
+    # It says so itself when it is told to be offline, and may know proxies that urllib does not.
+    if os.environ.get('HF_HUB_OFFLINE') or 'socks' in ' '.join(getproxies().values()):
+        return
+    try:
+        check_reachable(endpoint, HUB_SECONDS)
+    except Unreachable as error:
+        raise Unreachable(f'there is no connection to {shown(endpoint)}: {error}') from error
+
+
+def _from_web(url: str, place: Path) -> None:
+    with _alone(place):
+        if place.exists():  # who had the lock before has downloaded it
+            return
+        part = place.with_name(f'{place.name}.part')
+        path, mirror = url.split('://', 1)[1], os.environ.get('MMCONVNEXT_MIRROR')
+        path = path[path.partition('/')[0].rfind('@') + 1 :]  # a login is not for a mirror
+        address = f'{mirror.rstrip("/")}/{path}' if mirror else url
         try:
-            return _receive(address, part)
-        except _Interrupted as error:
-            reason = error
-            if isinstance(error, _Unreachable) and pause == 0:
-                break  # retries are for a line that was lost, not for one that never was
-    raise UserError(
-        f'cannot download {url}{f" from {address}" if mirror else ""}: {reason}. Check the network and run '
-        f'again, which goes on where this ended; or put the file at {part.with_suffix("")} yourself; or let '
-        f'MMCONVNEXT_MIRROR name a server that has {path}, or MMCONVNEXT_HOME a cache folder that has it.'
-    ) from reason
+            receive(address, part)
+        except Interrupted as error:
+            path = shown(url).partition('://')[2]
+            raise UserError(
+                f'cannot download {shown(url)}{f" from {shown(address)}" if mirror else ""}: {error}. Check '
+                'the network and run again, which goes on where this ended; or put the file at '
+                f'{place} yourself; or let MMCONVNEXT_MIRROR name a server that has {path}, or '
+                f'MMCONVNEXT_HOME a cache folder that has it. {WITHOUT}.'
+            ) from error
+        try:
+            check_contents(place.name, part)
+            found, promised = _sha256(part), _promised(place.name)
+            if promised and not found.startswith(promised):
+                raise UserError(
+                    f'another file: its SHA-256 is {found}, its name promises {promised}. Run again; if that '
+                    f'part of the name is no hash, put the file at {place} yourself'
+                )
+            Record(url, place).compare(found)
+        except UserError as error:
+            part.unlink()
+            raise UserError(f'what came from {shown(url)} was deleted: it is {error}') from None
+        part.replace(place)
 
 
-def _receive(address: str, part: Path) -> None:
-    """Add to `part` what one connection brings; return when it is whole."""
-    version_file = part.with_name(f'{part.name}.version')
-    version = version_file.read_text() if version_file.exists() and part.exists() else ''
-    size = part.stat().st_size if version else 0
-    headers = {'User-Agent': f'mmconvnext/{__version__}'}
-    if size:  # the rest, but only of the version that was begun; of another one, all
-        headers |= {'Range': f'bytes={size}-', 'If-Range': version}
-    with _open(address, headers, part) as response:
-        start, total, found = 0, response.length, _version(response.headers)
-        if response.status == 206:
-            content_range = re.match(r'bytes (\d+)-\d+/(\d+)', response.headers.get('Content-Range', ''))
-            start, total = map(int, content_range.groups()) if content_range else (None, None)
-            if start != size or found not in ('', version):  # not every server knows If-Range
-                part.unlink(missing_ok=True)
-                raise _Interrupted('the server sent another part than it was asked for')
-        elif total is None and 'Transfer-Encoding' not in response.headers:
-            raise UserError(f'{address} has no Content-Length, so a truncated file would look whole')
-        if start == 0:
-            version_file.unlink(missing_ok=True)  # never beside bytes of another version
-            part.write_bytes(b'')
-            version_file.write_text(found)
-        bar = tqdm(desc=part.stem, initial=start, total=total, unit='B', unit_scale=True, disable=None)
-        with bar, part.open('ab') as file:  # disable=None: unless stderr is a terminal
-            for chunk in _chunks(response):
-                file.write(chunk)
-                bar.update(len(chunk))
-            file.flush()
-            os.fsync(file.fileno())
-    size = part.stat().st_size
-    if total not in (None, size):
-        raise _Interrupted(f'the connection ended after {size:,} of {total:,} bytes')
-    version_file.unlink(missing_ok=True)
-
-
-def _open(address: str, headers: dict[str, str], part: Path) -> HTTPResponse:
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Hold the lock of a file; say so where another process has it."""
+    lock, started = FileLock(f'{place}.lock'), time.monotonic()
+    while True:
+        try:
+            lock.acquire(timeout=REPORT_SECONDS if time.monotonic() - started > 1 else 1)
+            break
+        except Timeout:
+            print(
+                f'Waiting for another process that downloads {place.name}, '
+                f'{time.monotonic() - started:.0f} s so far; its lock is {lock.lock_file}',
+                file=sys.stderr,
+            )
     try:
-        return urlopen(Request(address, headers=headers), timeout=TIMEOUT)
-    except HTTPError as error:
-        error.close()
-        status = f'the server answers {error.code} {error.reason}'
-        if error.code == 416:  # `part` is longer than the file: start over
-            part.unlink(missing_ok=True)
-        if error.code == 416 or error.code >= 500:
-            raise _Interrupted(status) from error
-        kind = MissingFileError if error.code in (404, 410) else UserError
-        raise kind(f'cannot download {address}: {status}; check the URL') from error
-    except URLError as error:
-        raise _Unreachable(error.reason) from error
-    except (OSError, HTTPException) as error:
-        raise _Interrupted(error) from error
+        yield
+    finally:
+        lock.release()
 
 
-def _chunks(response: HTTPResponse) -> Iterator[bytes]:
-    """The body; its errors are told from those of writing, which another connection would not mend."""
-    try:
-        while chunk := response.read1(CHUNK):
-            yield chunk
-    except (OSError, HTTPException) as error:
-        raise _Interrupted(f'the connection broke: {error!r}') from error
+class Record:
+    """What a file of a URL was when it was first used.
 
+    Args:
+        url: of the file.
+        place: beside which it is written.
+    """
 
-def _version(headers: HTTPMessage) -> str:
-    """What If-Range accepts: an ETag unless weak, else the time of the last change (RFC 9110, 13.1.5)."""
-    etag = headers.get('ETag', '')
-    return etag if etag.startswith('"') else headers.get('Last-Modified', '')
+    def __init__(self, url: str, place: Path):
+        self.url, self.path = shown(url), place.with_name(f'{place.name}.sha256')
+
+    def check(self, file: Path) -> None:
+        """Raise UserError if a file of the cache has changed; read it only if its size or time has."""
+        known, stat = self.read(), file.stat()
+        state = dict(bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
+        if known is not None and state.items() <= known.items():
+            return
+        digest = _sha256(file)
+        try:
+            self.compare(digest)
+        except UserError as error:
+            raise UserError(
+                f'{file} is {error}; or delete it, and the original is downloaded again'
+            ) from None
+        first = known['first'] if known else f'{date.today()}'
+        with suppress(OSError, UserError), written_whole(self.path) as part:  # others may own the cache
+            content = dict(url=self.url, sha256=digest, first=first, **state)
+            part.write_text(json.dumps(content, indent=1), encoding='utf-8')
+
+    def compare(self, digest: str) -> None:
+        """Raise UserError if another file was used before."""
+        known = self.read()
+        if known is not None and known['sha256'] != digest:
+            raise UserError(
+                f'another file than before: on {known["first"]}, {self.url} had the SHA-256 '
+                f'{known["sha256"]}, now it is {digest}. If you trust the new one, delete {self.path}'
+            )
+
+    def read(self) -> dict | None:
+        """The record; None where there is none that can be read."""
+        with suppress(OSError, ValueError):
+            known = json.loads(self.path.read_text(encoding='utf-8'))
+            if isinstance(known, dict) and all(
+                isinstance(known.get(key), str) for key in ('sha256', 'first')
+            ):
+                return known
+        return None
 
 
 def _sha256(file: Path) -> str:

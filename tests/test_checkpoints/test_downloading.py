@@ -1,8 +1,10 @@
 import hashlib
 import http.server
+import json
 import os
 import re
 import resource
+import shutil
 import socket
 import struct
 import threading
@@ -11,15 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from tqdm import tqdm
 
 from mmconvnext.checkpoints.downloading import MissingFileError, cache_dir, fetch
 from mmconvnext.errors import UserError
 from tests.processes import CONTEXT
 
-BODY = bytes(range(256)) * 1024
+NOISE = bytes(range(256)) * 1024
+BODY = b'\x80\x02' + NOISE  # begins as torch's oldest checkpoints
 HALF = len(BODY) // 2
-OTHER = BODY[::-1]
+OTHER = b'\x80\x02' + NOISE[::-1]
 DIGEST = hashlib.sha256(BODY).hexdigest()[:8]
 
 
@@ -139,7 +143,7 @@ def home(tmp_path, monkeypatch):
     for name in ('MMCONVNEXT_MIRROR', 'HF_ENDPOINT'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('NO_PROXY', '*')
-    monkeypatch.setattr('mmconvnext.checkpoints.downloading.PAUSES', (0, 0.01, 0.01, 0.01, 0.01))
+    monkeypatch.setattr('mmconvnext.checkpoints.receiving.PAUSES', (0, 0.01, 0.01, 0.01, 0.01))
     monkeypatch.setenv('MMCONVNEXT_HOME', str(tmp_path / 'home'))
     return tmp_path / 'home'
 
@@ -160,7 +164,9 @@ def hub(monkeypatch):
 def kept(home):
     """Files that count as downloaded."""
     return [
-        file.name for file in home.rglob('checkpoints/*') if file.suffix not in ('.part', '.version', '.lock')
+        file.name
+        for file in home.rglob('checkpoints/*')
+        if file.suffix not in ('.part', '.version', '.lock', '.sha256')
     ]
 
 
@@ -208,15 +214,10 @@ def test_urls_with_the_same_last_part_are_kept_apart(site):
     assert (first.read_bytes(), second.read_bytes()) == (BODY, OTHER)
 
 
-def test_empty_file_is_a_file(site):
-    site.body = b''
-    assert fetch(f'{site.url}/empty.txt').read_bytes() == b''
-
-
 @pytest.mark.parametrize('knows_ranges', [True, False])
 def test_body_that_is_always_cut_short_is_never_accepted(site, home, knows_ranges):
     site.drops, site.knows_ranges = 100, knows_ranges
-    with pytest.raises(UserError, match=r'the connection ended after [\d,]+ of 262,144 bytes'):
+    with pytest.raises(UserError, match=r'the connection ended after [\d,]+ of 262,146 bytes'):
         fetch(f'{site.url}/net.pth')
     assert len(site.asked) == 5
     assert not kept(home)
@@ -250,7 +251,7 @@ def stall(connection):
 
 @pytest.mark.parametrize('lose', [reset, stall])
 def test_connection_that_is_reset_or_stalls_is_replaced(site, monkeypatch, lose):
-    monkeypatch.setattr('mmconvnext.checkpoints.downloading.TIMEOUT', 0.2)
+    monkeypatch.setattr('mmconvnext.checkpoints.receiving.TIMEOUT', 0.2)
     site.drops, site.lose = 1, lose
     assert fetch(f'{site.url}/net.pth').read_bytes() == BODY
     assert len(site.asked) == 2
@@ -454,3 +455,87 @@ def test_hub_that_gives_nothing_is_named_with_what_helps(hub, home, trouble, rea
     for word in (url, hub.url, reason, str(home / 'hub'), 'HF_ENDPOINT', 'HF_TOKEN', 'MMCONVNEXT_HOME'):
         assert word.lower() in str(error.value).lower()
     assert not list(home.rglob('snapshots/*/*'))
+
+
+def test_a_file_that_changed_in_the_cache_is_refused_until_it_is_accepted(site, home):
+    file = fetch(f'{site.url}/net.pth')
+    record = file.with_name(f'{file.name}.sha256')
+    known = json.loads(record.read_text())
+    assert known['sha256'] == hashlib.sha256(BODY).hexdigest() and known['bytes'] == len(BODY)
+    os.utime(file, (1, 1))  # a copy; its content is compared, and remembered
+    assert fetch(f'{site.url}/net.pth') == file
+    assert json.loads(record.read_text())['mtime_ns'] == 10**9
+    file.write_bytes(OTHER)
+    with pytest.raises(UserError, match='is another file than before') as error:
+        fetch(f'{site.url}/net.pth')
+    for word in (known['sha256'], hashlib.sha256(OTHER).hexdigest(), str(record), known['first'], site.url):
+        assert word in str(error.value)
+    record.unlink()
+    assert fetch(f'{site.url}/net.pth').read_bytes() == OTHER
+
+
+@pytest.mark.parametrize('kind', ['site', 'hub'])
+def test_a_server_that_has_another_file_than_at_first_is_refused(request, home, kind):
+    server = request.getfixturevalue(kind)
+    server.files['model.safetensors'] = BODY
+    url = f'{server.url}/owner/net/resolve/main/model.safetensors'
+    first = fetch(url)
+    (record,) = (home / 'checkpoints').glob('*.sha256')
+    shutil.rmtree(home / 'hub', ignore_errors=True)
+    first.unlink(missing_ok=True)
+    server.files['model.safetensors'] = server.body = OTHER
+    for _ in range(2):
+        with pytest.raises(UserError, match='another file than before'):
+            fetch(url)
+    assert not kept(home)
+    record.unlink()
+    assert fetch(url).read_bytes() == OTHER
+
+
+def test_a_cache_of_others_is_used_without_a_record(site, home):
+    file = fetch(f'{site.url}/net.pth')
+    file.with_name(f'{file.name}.sha256').unlink()
+    file.with_name(f'{file.name}.sha256').symlink_to('/proc/none/nothing')  # cannot be replaced
+    assert fetch(f'{site.url}/net.pth') == file
+
+
+def test_a_file_that_was_put_into_the_cache_by_hand_is_used(hub, home):
+    hub.stop()
+    url = f'{hub.url}/owner/net/resolve/main/model.safetensors'
+    with pytest.raises(UserError) as error:
+        fetch(url)
+    place = Path(re.search(r'put the file at (\S+) yourself', str(error.value))[1])
+    place.write_bytes(BODY)
+    assert fetch(url) == place
+
+
+def test_an_unreachable_hub_is_told_at_once_with_ways_to_go_on(hub, home):
+    hub.stop()
+    started = time.monotonic()
+    with pytest.raises(UserError) as error:
+        fetch('https://huggingface.co/owner/net/resolve/main/model.safetensors')
+    assert time.monotonic() - started < 5  # of the 23 that huggingface_hub tries
+    for word in ('Connection refused', str(home), 'load_from=FILE', 'load_from=None', 'HF_ENDPOINT'):
+        assert word in str(error.value)
+
+
+def test_a_page_from_the_hub_is_not_kept(hub, home):
+    hub.files['model.safetensors'] = b'<!doctype html><p>Log in'
+    with pytest.raises(UserError, match='a page of HTML .* nothing of it was kept'):
+        fetch(f'{hub.url}/owner/net/resolve/main/model.safetensors')
+    assert not list(home.rglob('snapshots/*/*')) and not list(home.rglob('blobs/*'))
+
+
+def test_a_process_that_waits_says_for_what(site, home, capfd, monkeypatch):
+    monkeypatch.setattr('mmconvnext.checkpoints.downloading.REPORT_SECONDS', 0.2)
+    file = fetch(f'{site.url}/net.pth')
+    file.unlink()
+    lock = FileLock(f'{file}.lock', thread_local=False)
+    lock.acquire()
+    timer = threading.Timer(2, lock.release)
+    timer.start()
+    assert fetch(f'{site.url}/net.pth') == file
+    timer.join()
+    said = capfd.readouterr().err
+    assert f'Waiting for another process that downloads {file.name}, 1 s so far' in said
+    assert f'{file}.lock' in said

@@ -1,0 +1,79 @@
+"""Is a downloaded file what its name promises? Servers also send login pages, errors and halves."""
+
+import json
+import zipfile
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import open_regular
+
+HEAD = 16  # bytes that tell what a file is
+MAX_HEADER = 100_000_000  # bytes of JSON at the start of .safetensors, as its authors limit it
+ZIP, PICKLE, HDF5 = b'PK\x03\x04', b'\x80', b'\x89HDF\r\n\x1a\n'
+BROKEN = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+def check_head(name: str, head: bytes) -> None:
+    """Raise unless a file may begin like this.
+
+    Args:
+        name: of the file; ``.json`` should hold JSON, all others a checkpoint.
+        head: its first bytes, at least ``HEAD`` of them if it has so many.
+
+    Raises:
+        UserError: what was found, as the end of a sentence.
+    """
+    if name.endswith('.json'):
+        good = head.lstrip().startswith((b'{', b'['))
+    else:
+        good = head.startswith((ZIP, PICKLE, HDF5)) or is_safetensors(head)
+    if not good:
+        expected = 'JSON' if name.endswith('.json') else 'a checkpoint'
+        raise UserError(f'{kind_of(head)} in place of {expected}')
+
+
+def check_contents(name: str, file: Path) -> None:
+    """Raise unless a file begins and ends as it should.
+
+    Raises:
+        UserError: what was found, as the end of a sentence.
+    """
+    size = file.stat().st_size
+    with open_regular(file) as stream:
+        head = stream.read(HEAD)
+        check_head(name, head)
+        try:
+            if name.endswith('.json'):
+                json.loads(head + stream.read(MAX_HEADER))
+                whole = True
+            elif head.startswith(ZIP):
+                whole = zipfile.is_zipfile(stream)  # finds the list of its members at the end
+            elif is_safetensors(head):
+                begin = 8 + header_length(head)
+                header = json.loads(head[8:begin] + stream.read(max(0, begin - HEAD)))
+                tensors = [entry for key, entry in header.items() if key != '__metadata__']
+                whole = size == begin + max((entry['data_offsets'][1] for entry in tensors), default=0)
+            else:
+                whole = True
+        except BROKEN:
+            whole = False
+    if not whole:
+        raise UserError('a part of a file, or a broken one')
+
+
+def header_length(head: bytes) -> int:
+    return int.from_bytes(head[:8], 'little')
+
+
+def is_safetensors(head: bytes) -> bool:
+    return head[8:9] == b'{' and header_length(head) <= MAX_HEADER
+
+
+def kind_of(head: bytes) -> str:
+    if not head:
+        return 'nothing'
+    if head.lstrip().startswith(b'<'):
+        return 'a page of HTML or XML, as for a login or an error,'
+    if head.startswith(b'\x1f\x8b'):
+        return 'data compressed with gzip'
+    return f'data that begin with {head[:HEAD]!r}'
