@@ -2,6 +2,7 @@
 
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -11,31 +12,30 @@ from mmpretrain.datasets import BaseDataset
 from ..checkpoints.matching import listed
 from ..errors import UserError
 from ..registry import DATASETS
-from .walking import IMAGE_SUFFIXES, folders_in, images_below, is_hidden, is_image
-
-VALIDATION = ('val', 'valid', 'validation')
-SPLITS = {'train', *VALIDATION, 'test'}
+from .splits import Layout, find_layout, tree
+from .walking import IMAGE_SUFFIXES, class_folders, describe_skipped, has_images, images_below, is_image
 
 
 @DATASETS.register_module()
 class ImageFolder(BaseDataset):
     """Images sorted into one folder a class, in a folder for every split or in a single one.
 
-    ``data_root`` holds ``train/`` and ``val/`` (or ``valid/``, ``validation/``), and ``test/`` if there
-    is one, each with a folder for every class; or the folders of the classes directly. Without a folder
-    for validation, a part of every class is held out for it. Folders inside a class's folder belong to
-    the class. Hidden files and folders are passed over.
+    ``data_root`` holds ``train/`` and ``val/``, and ``test/`` if there is one, each with a folder for
+    every class; or the folders of the classes directly. Upper and lower case and the usual other names
+    (``Training``, ``valid``, ``seg_test``) are the same, and a single folder around all of this is
+    passed through, see ``find_layout``. Without a folder for validation, a part of every class is held
+    out for it. Folders inside a class's folder belong to the class. Hidden files and folders are ignored.
 
     The classes are the training folders, sorted by name, whatever the split. Which images are held out
-    depends on their path from the class's folder on and on nothing else, so it is the same everywhere
-    and new images leave the old ones where they are; only where chance would leave one side of a class
-    empty, the nearest image goes there.
+    depends only on the images' paths inside the data set, so it is the same everywhere. If images are
+    added, at most as many change sides as were added.
 
     Args:
         data_root: the folder.
         split: ``train``, ``val`` or ``test``; without a folder ``test/``, test is the same as val.
-        held_out: about this part of every class, above 0 and at most 1, is for validation where there is
-            no folder for it; 1 leaves nothing to train on, to test on a folder as a whole.
+        held_out: this part of every class, above 0 and at most 1, is for validation if there is no
+            folder for it; rounded, at least one image, and no more than half unless the part is larger.
+            1 leaves nothing to train on, to test on a folder as a whole.
         classes: their names in the order of the labels, as of a trained model; None: the training folders.
         **kwargs: of mmpretrain's ``BaseDataset``.
 
@@ -56,28 +56,36 @@ class ImageFolder(BaseDataset):
         if not 0 < held_out <= 1:
             raise UserError(f'held_out is {held_out}; it should be above 0 and at most 1')
         root = Path(data_root).expanduser()
-        if not root.is_dir():
-            raise UserError(
-                f'data_root {data_root} is not a folder; name the one with your images with --data-root'
-            )
+        check_root(root)
         self.split, self.held_out = split, held_out
-        self.training, self.place, self.shared = find_split(root, split)
+        layout = find_layout(root)
+        self.place, self.shared = find_split(layout, split)
         super().__init__(
             ann_file='',
             data_root=str(root),
-            classes=tuple(classes) if classes else training_classes(root, self.training),
+            classes=tuple(classes) if classes else training_classes(layout),
             **kwargs,
         )
 
     def load_data_list(self) -> list[dict]:
-        labels = {name: label for label, name in enumerate(self.metainfo['classes'])}
-        found = folders_in(self.place)
+        labels = {
+            unicodedata.normalize('NFC', str(name)): label
+            for label, name in enumerate(self.metainfo['classes'])
+        }
+        found = class_folders(self.place)
         self.check_known(found, labels)
+        skipped = Counter()
         samples = [
             dict(img_path=str(path), gt_label=labels[name])
-            for name in found
-            for path in self.images_of(self.place / name)
+            for name, folder in found.items()
+            for path in self.images_of(folder, skipped)
         ]
+        if skipped:
+            warnings.warn(
+                f'{skipped.total()} files in {self.place} are skipped, they are no images that can be read: '
+                f'{describe_skipped(skipped)}',
+                stacklevel=2,
+            )
         if not samples:
             raise UserError(
                 f'{self.place} has no images for the split {self.split}'
@@ -105,12 +113,15 @@ class ImageFolder(BaseDataset):
                 stacklevel=2,
             )
 
-    def images_of(self, folder: Path) -> list[Path]:
-        """Those of a class that are in this split."""
-        images = sorted(images_below(folder))
+    def images_of(self, folder: Path, skipped: Counter) -> list[Path]:
+        """Return those of a class that are in this split, and count other files."""
+        others = Counter()
+        images = sorted(images_below(folder, others))
+        skipped.update(others)
         if self.split == 'train' and not images:
+            what = f'has no images, but {describe_skipped(others)}' if others else 'is empty'
             raise UserError(
-                f'the class folder {folder} is empty: put images there '
+                f'the class folder {folder} {what}: put images there '
                 f'({", ".join(sorted(IMAGE_SUFFIXES))}), or delete it if it is no class'
             )
         if not self.shared:
@@ -120,69 +131,67 @@ class ImageFolder(BaseDataset):
         return [image for image, path in paths.items() if (path in chosen) == (self.split != 'train')]
 
 
-def find_split(root: Path, split: str) -> tuple[Path | None, Path, bool]:
-    """Where the classes are told, where the split's images are, and whether it shares them with another."""
-    if not has_splits(root):
-        return root, root, True
-    folders = set(folders_in(root))
-    training = root / 'train' if 'train' in folders else None
-    validation = next((root / name for name in VALIDATION if name in folders), None)
-    own = root / 'test' if split == 'test' and 'test' in folders else validation
-    if split == 'train' or own is None:
-        if training is None:
-            raise UserError(
-                f'{root} has {", ".join(sorted(folders))}, but no folder for {split}; expected train/ and '
-                'val/, each with one folder a class, or the folders of the classes directly'
-            )
-        return training, training, validation is None
-    return training, own, False
+def check_root(root: Path) -> None:
+    if root.is_dir():
+        return
+    kind = 'is a file, not a folder' if root.is_file() else 'is not a folder'
+    cure = 'name the one with your images with --data-root'
+    if root.suffix.lower() in ('.zip', '.tar', '.gz', '.tgz', '.7z', '.rar') and root.is_file():
+        cure = 'unpack it, and name the folder with --data-root'
+    raise UserError(f'data_root {root} {kind}; {cure}')
 
 
-def has_splits(root: Path) -> bool:
-    """Whether the folders in it are splits. A class may be called train, too: then it has images inside."""
-    folders = set(folders_in(root))
-    if folders <= SPLITS:
-        return bool(folders)
-    if 'train' not in folders:
-        return False
-    inside = [entry for entry in (root / 'train').iterdir() if not is_hidden(entry.name)]
-    return any(entry.is_dir() for entry in inside) and not any(is_image(entry.name) for entry in inside)
+def find_split(layout: Layout, split: str) -> tuple[Path, bool]:
+    """Return where the split's images are, and whether it shares them with another."""
+    place, splits = layout
+    if not splits:
+        return place, True
+    validation = splits.get('val')
+    own = splits.get('test', validation) if split == 'test' else validation
+    if split != 'train' and own is not None:
+        return own, False
+    if 'train' not in splits:
+        raise UserError(
+            f'{place} has {", ".join(sorted(folder.name for folder in splits.values()))}, but no folder for '
+            f'{split}; expected train/ and val/, each with one folder a class, or the folders of the classes '
+            'directly'
+        )
+    return splits['train'], validation is None
 
 
-def training_classes(root: Path, training: Path | None) -> tuple[str, ...]:
+def training_classes(layout: Layout) -> tuple[str, ...]:
+    training = layout.classes
     if training is None:
         raise UserError(
-            f'{root} has no folder train/, whose folders would tell the classes; put the training images '
-            'there, or test a checkpoint that names its classes'
+            f'{layout.place} has no folder train/, whose folders would tell the classes; put the training '
+            'images there, or test a checkpoint that names its classes'
         )
-    classes = folders_in(training)
+    classes = tuple(class_folders(training))
     if len(classes) > 1:
-        return tuple(classes)
-    if any(is_image(entry.name) for entry in training.iterdir()):
+        return classes
+    if has_images(training):
         raise UserError(
             f'{training} has images but not two folders of classes; sort them into one folder a class: '
             f'{training}/cat/1.jpg, {training}/dog/2.jpg'
         )
+    held = f'. {layout.place} holds:\n{tree(layout.place)}' if classes else ''
     raise UserError(
         f'{training} has {count(classes, "class folder")}{f" ({classes[0]})" if classes else ""}; expected '
-        'two or more, each with the images of one class'
+        f'two or more, each with the images of one class{held}'
     )
 
 
 def held_out_of(paths: Iterable[str], part: float) -> set[str]:
-    """About this part of a class's images; one at least is left to train on, a second one held out."""
-    places = {path: place_of(path) for path in paths}
-    chosen = {path for path, place in places.items() if place < part}
-    if places and part < 1:
-        if len(chosen) == len(places):
-            chosen.remove(max(places, key=places.get))
-        elif not chosen and len(places) > 1:
-            chosen = {min(places, key=places.get)}
-    return chosen
+    """Return this part of a class's images: one at least, and one at least is left to train on."""
+    paths = sorted(paths, key=lambda path: (place_of(path), path))
+    if part == 1:
+        return set(paths)
+    most = len(paths) // 2 if part <= 0.5 else len(paths) - 1
+    return set(paths[: max(0, min(most, max(1, round(len(paths) * part))))])
 
 
 def place_of(path: str) -> float:
-    """A number in [0, 1) that the path alone decides."""
+    """Return a number in [0, 1) that depends on the path alone."""
     # macOS writes letters and their accents apart.
     name = unicodedata.normalize('NFC', path).encode(errors='surrogateescape')
     return int.from_bytes(sha256(name).digest()[:6]) / 2**48

@@ -18,7 +18,8 @@ from webdataset import TarWriter
 from ..errors import UserError
 from ..files import put_in_place, written_whole
 from .shard_index import INDEX, UNFINISHED, Shard, ShardIndex
-from .walking import IMAGE_SUFFIXES, folders_in, images_below
+from .splits import find_layout, unclear
+from .walking import IMAGE_SUFFIXES, class_folders, images_below
 
 UNITS = {'': 1, 'KB': 10**3, 'MB': 10**6, 'GB': 10**9, 'TB': 10**12}
 # Of the tar format: a header or a piece of data fills blocks, and a file records; two blocks are its end.
@@ -117,18 +118,23 @@ def rounded_up(size: int, unit: int) -> int:
 
 def list_images(folder: Path) -> tuple[list[str], list[Image]]:
     """The classes and the images that ``ImageFolder`` finds there, in its order."""
-    classes = folders_in(folder)
+    layout = find_layout(folder)
+    if layout.splits:
+        raise unclear(folder, f'holds splits ({", ".join(layout.splits)}), which would become classes')
+    if layout.place != folder:
+        raise UserError(f'{folder} holds a single folder; the classes are in {layout.place}, name that one')
+    classes = class_folders(folder)
     images = [
         Image(str(path.relative_to(folder)), label, path.stat().st_size)
-        for label, name in enumerate(classes)
-        for path in sorted(images_below(folder / name))
+        for label, place in enumerate(classes.values())
+        for path in sorted(images_below(place))
     ]
     if not images:
         raise UserError(
             f'{folder} has no images in {len(classes)} folders; it should hold one folder a class, '
             f'with files that end in {", ".join(sorted(IMAGE_SUFFIXES))}'
         )
-    return classes, images
+    return list(classes), images
 
 
 def plan_shards(classes: list[str], images: list[Image], *, limit: int, per_shard: int | None) -> Plan:

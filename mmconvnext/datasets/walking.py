@@ -1,9 +1,13 @@
 """Which images does a folder hold?"""
 
 import os
+import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from ..errors import UserError
 
 # What is taken from a folder; a file that is named is tried whatever its suffix.
 IMAGE_SUFFIXES = {'.avif', '.bmp', '.gif', '.jpeg', '.jpg', '.jp2', '.pgm', '.png', '.ppm', '.tif', '.tiff'}
@@ -12,12 +16,60 @@ IMAGE_SUFFIXES |= {'.webp'}
 CLUTTER = {'__MACOSX', '@eaDir'}
 
 
+# What reads files that cameras and phones write, but this package does not.
+PACKAGES = {'.heic': 'pillow-heif', '.heif': 'pillow-heif', '.jxl': 'pillow-jxl-plugin', '.svg': 'cairosvg'}
+PACKAGES |= dict.fromkeys(('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.raf', '.rw2'), 'rawpy')
+PACKAGES |= dict.fromkeys(('.avi', '.mkv', '.mov', '.mp4', '.webm'), 'imageio[ffmpeg]')
+PACKAGES |= {'.dcm': 'pydicom'}
+
+
 def folders_in(place: Path) -> list[str]:
-    return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+    """Names of the visible folders in a folder, sorted.
+
+    Raises:
+        UserError: the folder cannot be listed.
+    """
+    try:
+        with os.scandir(place) as entries:  # knows folders without a look at each
+            return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
+    except OSError as error:
+        raise UserError(f'{place} cannot be listed: {error.strerror}; correct its permissions') from error
 
 
-def images_below(folder: Path) -> Iterator[Path]:
-    """Images in a folder and below, also behind links, in an order of their own; hidden ones are none."""
+def class_folders(place: Path) -> dict[str, Path]:
+    """Names of classes to their folders, sorted by name.
+
+    Names are in Unicode's composed form (NFC) on every system; archives of macOS hold letters and their
+    accents apart.
+
+    Raises:
+        UserError: two folders have the same name but for that.
+    """
+    found = {}
+    for folder in folders_in(place):
+        name = unicodedata.normalize('NFC', folder)
+        if name in found:
+            raise UserError(
+                f'{place} has two folders {name}, whose letters are composed differently; move the images '
+                'of one into the other'
+            )
+        found[name] = place / folder
+    return dict(sorted(found.items()))
+
+
+def has_images(place: Path) -> bool:
+    """Return whether images are directly in a folder."""
+    with os.scandir(place) as entries:
+        return any(is_image(entry.name) and not entry.is_dir() for entry in entries)
+
+
+def images_below(folder: Path, skipped: Counter | None = None) -> Iterator[Path]:
+    """Yield the images in a folder and below, also behind links, except hidden ones.
+
+    Args:
+        folder: any.
+        skipped: suffixes of the other files are counted here.
+    """
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=note_left_out):
         real = os.path.realpath(place)
@@ -26,7 +78,22 @@ def images_below(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        yield from (Path(place, name) for name in sorted(files) if is_image(name))
+        for name in sorted(files):
+            if is_image(name):
+                yield Path(place, name)
+            elif skipped is not None and not is_hidden(name):
+                skipped[Path(name).suffix.lower() or 'without a suffix'] += 1
+
+
+def describe_skipped(skipped: Counter) -> str:
+    """Return counts of skipped files by suffix, with the packages that read them."""
+    text = ', '.join(f'{count} {suffix}' for suffix, count in skipped.most_common(6))
+    if len(skipped) > 6:
+        text += ', ...'
+    packages = sorted({PACKAGES[suffix] for suffix in skipped if suffix in PACKAGES})
+    return text + (
+        f'; convert them to JPEG or PNG, with {" and ".join(packages)} for example' if packages else ''
+    )
 
 
 def is_image(name: str) -> bool:

@@ -1,5 +1,6 @@
 """Real images to check and to calibrate with."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,8 @@ from ..apis.libraries import class_count
 from ..apis.pipeline import TestPipeline
 from ..apis.runner import build_dataset
 from ..checkpoints.matching import listed
-from ..datasets.image_folder import has_splits
-from ..datasets.walking import folders_in
+from ..datasets.splits import find_layout
+from ..datasets.walking import class_folders
 from ..errors import UserError
 
 
@@ -123,12 +124,13 @@ def why_unlabelled(model: nn.Module, folder: Path) -> str | None:
     They do, in the layout of ``ImageFolder``, if they have names that the model knows, not necessarily all
     of them; or if it knows no names, and they are as many as its outputs.
     """
-    place = folder / 'train' if has_splits(folder) else folder
-    folders = folders_in(place) if place.is_dir() else []
+    place = find_layout(folder).classes or folder
+    folders = list(class_folders(place))
     if not folders:
         return f'{place} has no folders of classes'
     known = model._dataset_meta.get('classes')
     if known:
+        known = {unicodedata.normalize('NFC', str(name)) for name in known}
         unknown = [name for name in folders if name not in known]
         return f'{listed(unknown)} in {place}: no class of the model' if unknown else None
     count = class_count(model)
