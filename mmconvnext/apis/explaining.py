@@ -9,6 +9,7 @@ from types import FrameType
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
+from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -68,7 +69,8 @@ def explained(cfg: Config, hint: str = '') -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # anything may be wrong in a config
-        raise UserError(f'{explain(error, cfg)}{hint}') from error
+        kind = RunError if get_rank() else UserError  # tools print a UserError of the first process only
+        raise kind(f'{explain(error, cfg)}{hint}') from error
 
 
 def explain(error: Exception, cfg: Config) -> str:

@@ -299,7 +299,10 @@ def test_other_classes_in_the_checkpoint_are_fine_to_start_from(tiny_config, tra
     assert (
         'epoch_1.pth is loaded; trained anew are those left out of it: head.fc.weight (10, 32), in the model '
         '(2, 32); head.fc.bias (10,), in the model (2,)\n'
-    ) in capfd.readouterr().out
+    ) in (screen := capfd.readouterr().out)
+    log = next(tmp_path.glob('finetuned/*/*.log')).read_text()
+    for repeated in ('do not match exactly', 'source state_dict', 'size mismatch', 'Loads checkpoint by'):
+        assert repeated not in screen + log
 
 
 def load_weights(file):

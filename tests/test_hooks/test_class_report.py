@@ -40,6 +40,29 @@ def test_training_and_test_report_the_accuracy_that_is_logged(tiny_config, tmp_p
     assert 100 * right / 32 == pytest.approx(metrics['accuracy/top1'])
 
 
+def test_the_report_is_of_the_best_checkpoint_though_the_run_went_on(tiny_config, tmp_path):
+    """A learning rate of 1 after the first epoch makes a worse network, here in a run that is resumed."""
+    options = {**REPORT, 'train_cfg.max_epochs': 3, 'optim_wrapper.optimizer.lr': 0.02}
+    options['param_scheduler'] = [dict(type='MultiStepLR', milestones=[1], gamma=100.0)]
+    train(tiny_config, work_dir=str(tmp_path / 'whole'), cfg_options=options)
+    train(tiny_config, work_dir=str(tmp_path / 'parts'), cfg_options={**options, 'train_cfg.max_epochs': 2})
+    runner = train(tiny_config, work_dir=str(tmp_path / 'parts'), resume='latest', cfg_options=options)
+    best = runner.message_hub.get_info('best_score')
+    assert best > runner.message_hub.get_scalar('val/accuracy/top1').current()
+    for rows in map(rows_of, (tmp_path / 'whole', tmp_path / 'parts')):
+        assert 100 * sum(int(row['correct']) for row in rows) / 32 == pytest.approx(best)
+        assert {row['checkpoint'] for row in rows} == {'best_accuracy_top1_epoch_1.pth'}
+
+
+def test_without_a_best_checkpoint_the_report_is_of_the_last_validation(tiny_config, tmp_path):
+    options = {**REPORT, 'train_cfg.max_epochs': 1, 'default_hooks.checkpoint.save_best': None}
+    runner = train(tiny_config, work_dir=str(tmp_path), cfg_options=options)
+    rows = rows_of(tmp_path)
+    last = runner.message_hub.get_scalar('val/accuracy/top1').current()
+    assert 100 * sum(int(row['correct']) for row in rows) / 32 == pytest.approx(last)
+    assert {row['checkpoint'] for row in rows} == {'the last validation'}
+
+
 def test_matrix_stays_out_of_logs_and_takes_little_room_in_checkpoints(tiny_config, tmp_path):
     train(tiny_config, work_dir=str(tmp_path), cfg_options={**REPORT, 'train_cfg.max_epochs': 1})
     scalars = next(tmp_path.glob('*/vis_data/scalars.json')).read_text().splitlines()
