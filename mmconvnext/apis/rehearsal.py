@@ -28,14 +28,6 @@ from ..errors import UserError, did_you_mean
 from .explaining import explained, find, naming_broken_images, places_of_hooks, reason
 from .metrics import places_of_metrics
 
-# Whole numbers and the least that means something.
-LEAST = {
-    'train_cfg.val_interval': 1,
-    'train_cfg.val_begin': 0,
-    'train_dataloader.batch_size': 1,
-    'val_dataloader.batch_size': 1,
-    'optim_wrapper.accumulative_counts': 1,
-}
 # Parts that are built when the run is.
 TYPES = (
     (DATA_SAMPLERS, 'train_dataloader.sampler'),
@@ -114,8 +106,8 @@ def rehearsal_config(cfg: Config, folder: str) -> Config:
 
 
 def check_parts(cfg: Config) -> None:
-    """Check numbers and types, and build metrics and what records the run one by one."""
-    check_numbers(cfg)
+    """Check intervals and types, and build metrics and what records the run one by one."""
+    check_intervals(cfg)
     check_validation(cfg)
     for registry, place in TYPES:
         settings = option(cfg, place)
@@ -138,19 +130,12 @@ def option(cfg: Config, place: str):
     return value
 
 
-def check_numbers(cfg: Config) -> None:
-    for place, least in LEAST.items():
-        check_whole(option(cfg, place), place, least)
+def check_intervals(cfg: Config) -> None:
     for place, settings in places_of_hooks(cfg):
         for key in ('interval', 'every_iters') if isinstance(settings, dict) else ():
-            value = settings.get(key)
-            if value != -1:  # never
-                check_whole(value, f'{place}.{key}', 1)
-
-
-def check_whole(value: int | None, place: str, least: int) -> None:
-    if value is not None and (not isinstance(value, int) or value < least):
-        raise UserError(f'{place}={value!r}: expected a whole number from {least} on')
+            value = settings.get(key, -1)  # which means never, as None does
+            if value is not None and value != -1 and (not isinstance(value, int) or value < 1):
+                raise UserError(f'{place}.{key}={value!r}: expected a whole number from 1 on')
 
 
 def check_validation(cfg: Config) -> None:
@@ -165,8 +150,6 @@ def check_validation(cfg: Config) -> None:
 
 def check_hooks(cfg: Config) -> None:
     """Build hooks one by one, once there is a visualizer, which some of them look for."""
-    if not isinstance(cfg.get('custom_hooks') or [], (list, tuple)):
-        raise UserError('custom_hooks is a list of hooks: custom_hooks=[dict(type=...)]')
     for place, settings in places_of_hooks(cfg):
         check_part(HOOKS, settings, place)
 

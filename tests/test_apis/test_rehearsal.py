@@ -22,7 +22,6 @@ WRONG = [
     ({'val_evaluator.topk': 11}, r'val_evaluator.topk=\(11,\) asks for more than the 10 classes'),
     ({'val_evaluator.topk': (1, 0)}, r'val_evaluator.topk=\(1, 0\): expected numbers from 1 to 10'),
     ({'val_evaluator.type': 'Acuracy'}, "val_evaluator.type='Acuracy' is unknown; did you mean Accuracy"),
-    ({'val_evaluator': 'Accuracy'}, r"val_evaluator='Accuracy': expected dict\(type"),
     ({'val_evaluator': [dict(type='Accuracy'), dict(type='F1')]}, r"val_evaluator\[1\].type='F1' is unknown"),
     (
         {'val_evaluator': dict(_delete_=True, type='SingleLabelMetric', items=('accuracy',))},
@@ -65,16 +64,12 @@ WRONG = [
         {'custom_hooks': [dict(type='mmconvnext.EMAHook', momntum=0.1)]},
         r'custom_hooks\[0\] \(mmconvnext.EMAHook\) cannot be built: .*momntum',
     ),
-    ({'custom_hooks': [dict(type='EMAHook', momentum=2.0)]}, r'custom_hooks\[0\] \(EMAHook\) does not fit'),
     ({'custom_hooks': [dict(type='EMAHook', interval=0)]}, r'custom_hooks\[0\].interval=0: expected a whole'),
     ({'custom_hooks': [dict(type='EMAHook', priority='FIRST')]}, 'custom_hooks does not fit .*FIRST'),
-    ({'custom_hooks': ['EMAHook']}, r"custom_hooks\[0\]='EMAHook': expected dict"),
-    ({'custom_hooks': dict(type='EMAHook')}, r'custom_hooks is a list of hooks'),
     (
         {HOOK + 'logger.type': 'Logger'},
         "default_hooks.logger.type='Logger' is unknown; did you mean LoggerHook",
     ),
-    ({HOOK + 'logger.interval': 0}, 'default_hooks.logger.interval=0: expected a whole number from 1 on'),
     ({HOOK + 'checkpoint.interval': 0}, 'default_hooks.checkpoint.interval=0: expected a whole number'),
     ({HOOK + 'checkpoint.every_iters': 0}, 'default_hooks.checkpoint.every_iters=0: expected a whole number'),
     ({HOOK + 'checkpoint.keep': 3}, r'default_hooks.checkpoint \(CheckpointHook\) does not fit .*keep'),
@@ -83,10 +78,7 @@ WRONG = [
         r'default_hooks.checkpoint \(CheckpointHook\) does not',
     ),
     # loops and data
-    ({'train_cfg.val_interval': 0}, 'train_cfg.val_interval=0: expected a whole number from 1 on'),
-    ({'train_cfg.val_begin': 'late'}, "train_cfg.val_begin='late': expected a whole number from 0 on"),
     ({'train_cfg': dict(_delete_=True, by_epoch=False)}, 'train_cfg does not fit this training: .*max_iters'),
-    ({'train_dataloader.batch_size': 0}, 'train_dataloader.batch_size=0: expected a whole number from 1 on'),
     ({'val_dataloader.prefetch_factor': 4}, 'val_dataloader: num_workers=0, prefetch_factor=4'),
     ({'train_dataloader.sampler.type': 'Default'}, "train_dataloader.sampler.type='Default' is unknown"),
     (
@@ -114,11 +106,7 @@ WRONG = [
     ),
     # the rest of a run
     ({'optim_wrapper.optimizer.type': 'AdamWW'}, "optim_wrapper.optimizer.type='AdamWW' is unknown"),
-    ({'optim_wrapper.optimizer.betas': (2.0, 0.9)}, r'optim_wrapper.optimizer \(AdamW\) does not fit .*beta'),
     ({'optim_wrapper.clip_grad': dict(norm=1)}, r'optim_wrapper \(OptimWrapper\) does not fit .*norm'),
-    ({'optim_wrapper.accumulative_counts': '4'}, "optim_wrapper.accumulative_counts='4': expected a whole"),
-    ({'randomness.seed': -1}, 'randomness does not fit this training: Seed must be'),
-    ({'randomness.seed': 'abc'}, 'randomness does not fit this training'),
     ({'log_level': 'LOUD'}, 'log_level does not fit this training'),
     ({'log_processor': dict(window=3)}, 'log_processor does not fit this training'),
     ({'visualizer.type': 'Vis'}, "visualizer.type='Vis' is unknown"),
@@ -207,11 +195,11 @@ def test_nothing_of_a_rehearsal_stays(tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'temporary'))
     (tmp_path / 'temporary').mkdir()
     loggers, hubs = len(MMLogger._instance_dict), len(MessageHub._instance_dict)
-    with pytest.raises(UserError, match='beta'):
+    with pytest.raises(UserError, match='top2'):
         train(
             tiny_config,
             work_dir=str(tmp_path / 'work'),
-            cfg_options={'optim_wrapper.optimizer.betas': (2.0, 0.9)},
+            cfg_options={HOOK + 'checkpoint.save_best': 'accuracy/top2'},
         )
     assert not list((tmp_path / 'temporary').iterdir())
     assert (loggers, hubs) == (len(MMLogger._instance_dict), len(MessageHub._instance_dict))
