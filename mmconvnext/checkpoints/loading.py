@@ -1,8 +1,5 @@
 """Read a checkpoint as data: nothing in the file is executed."""
 
-import pickle
-import re
-import zipfile
 from argparse import Namespace
 from pathlib import Path
 from warnings import warn
@@ -10,18 +7,20 @@ from warnings import warn
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import UserError
+from ..files import check_regular
+from .borders import ZIP_START, check_safetensors, check_torch
 from .downloading import fetch
+from .pickles import PLAIN_NUMBERS, RefusedError
 from .tensorflow import read_h5
 
 
 def history_method(owner: type, name: str):
     """Stands in for getattr, by which a pickled HistoryBuffer refers to its own statistics."""
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise pickle.UnpicklingError(f'GLOBAL getattr({owner}, {name!r})')
+        raise ValueError(f'{owner} has no statistics {name!r}')
     return getattr(owner, name)
 
 
@@ -35,7 +34,7 @@ SAFE_GLOBALS = [
     (history_method, 'builtins.getattr'),
     np.ndarray,
     np.dtype,
-    *{type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u1', 'u4', 'u8', '?')},
+    *{type(np.dtype(kind)) for kind in PLAIN_NUMBERS},
     *((_RECONSTRUCT, f'numpy.{core}.multiarray._reconstruct') for core in ('core', '_core')),
     *((_SCALAR, f'numpy.{core}.multiarray.scalar') for core in ('core', '_core')),
 ]
@@ -67,23 +66,19 @@ def load_checkpoint(
         raise UserError(f'checkpoint {file} is a folder; name a file in it')
     if not file.exists():
         raise UserError(f'checkpoint {file} does not exist; check the path')
-    if file.suffix == '.h5':
-        return read_h5(file)
+    check_regular(file)
     found = f'{file} ({file.stat().st_size:,} bytes)'
     try:
-        if file.suffix == '.safetensors':
-            return load_file(file, device=str(map_location or 'cpu'))
-        checkpoint = _torch_load(file, map_location, mmap=mmap and zipfile.is_zipfile(file), trust=trust)
-    except pickle.UnpicklingError as error:
-        refused = re.search(r'(?:GLOBAL|function|but got) (<[^>]+>|[\w.]+)', str(error))
-        if refused is None:
-            raise UserError(_not_a_checkpoint(found, error)) from error
+        checkpoint = _load(file, map_location, mmap=mmap, trust=trust)
+    except UserError:
+        raise
+    except RefusedError as error:
         raise UserError(
-            f'{found} was not loaded: it wants to call {refused[1]}, which can run foreign code. '
-            'A checkpoint needs tensors and plain values only; save it again without that object. If you '
-            'know who made the file, --trust-checkpoint runs what it asks for, with your rights.'
+            f'{found} was not loaded: {error}. A checkpoint needs tensors and plain values only; save it '
+            'again with no more than those. If you know who made the file, --trust-checkpoint runs what it '
+            'asks for, with your rights.'
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, SafetensorError) as error:
+    except Exception as error:  # whatever the libraries raise over a damaged file, MemoryError included
         raise UserError(_not_a_checkpoint(found, error)) from error
     if not isinstance(checkpoint, dict):
         raise UserError(f'{found} holds a {type(checkpoint).__name__}; a checkpoint is a dict of weights')
@@ -94,10 +89,18 @@ def load_checkpoint(
     return checkpoint
 
 
-def _torch_load(file: Path, map_location, *, mmap: bool, trust: bool):
+def _load(file: Path, map_location, *, mmap: bool, trust: bool):
+    if file.suffix == '.h5':
+        return read_h5(file)
+    if file.suffix == '.safetensors':
+        check_safetensors(file)
+        return load_file(file, device=str(map_location or 'cpu'))
+    with file.open('rb') as stream:
+        mmap = mmap and stream.read(4) == ZIP_START
     if trust:
-        warn(f'{file} is trusted: any code in it runs now, with your rights', stacklevel=3)
+        warn(f'{file} is trusted: any code in it runs now, with your rights', stacklevel=4)
         return torch.load(file, map_location=map_location, weights_only=False, mmap=mmap)
+    check_torch(file)
     with torch.serialization.safe_globals(SAFE_GLOBALS):
         return torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
 

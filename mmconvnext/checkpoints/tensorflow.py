@@ -11,6 +11,7 @@ as attributes. Flat names leave out what depends on the model's own name:
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from math import prod
 from pathlib import Path
 
 import h5py
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..files import check_regular
 from ..models.archs import ARCHS
 from .renaming import BLOCK, DOWNSAMPLE, GRN, Layout, Rule, Table, fill
 
@@ -101,6 +103,9 @@ KERAS = (
     (*KERAS_BODY, *KERAS_TOP),
 )
 KERAS_STAGES = 4
+MAX_LINKS = 100_000
+MAX_NESTED_GROUPS = 64
+MAX_CHUNK = 2**20  # numbers
 KERAS_SIZES = ('tiny', 'small', 'base', 'large', 'xlarge')
 # What the numbers in a file of Keras 3 stand for.
 KERAS_VARIABLES = {
@@ -122,6 +127,7 @@ def read_h5(path: str | Path) -> dict[str, Tensor]:
     size = path.stat().st_size
     found = f'{path} ({size:,} bytes)'
     try:
+        check_regular(path)
         with h5py.File(path, 'r') as file:
             datasets = datasets_of(file, found)
             declared = sum(dataset.nbytes for dataset in datasets.values())
@@ -137,8 +143,7 @@ def read_h5(path: str | Path) -> dict[str, Tensor]:
             return weights
     except UserError:
         raise
-    # h5py turns errors inside its locks, as over a name that is no text, into SystemErrors.
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError, SystemError) as error:
+    except Exception as error:  # h5py and HDF5 raise whatever they like, SystemError and MemoryError included
         raise UserError(
             f'{found} is truncated or no HDF5 file; copy or download it again, or name another file'
         ) from error
@@ -147,7 +152,13 @@ def read_h5(path: str | Path) -> dict[str, Tensor]:
 def datasets_of(file, found: str) -> dict:
     """Path to dataset, of the weights of the model but not of its optimizer."""
     links = {}
-    file.visititems_links(links.__setitem__)  # follows none
+
+    def note(name: str, link: object) -> bool | None:
+        links[name] = link
+        return len(links) > MAX_LINKS or name.count('/') > MAX_NESTED_GROUPS or None  # True ends the visit
+
+    if file.visititems_links(note):  # follows none
+        raise UserError(f'{found} was not read: it has too many or too deeply nested groups for weights')
     for name, link in links.items():
         if not isinstance(link, h5py.HardLink):
             raise UserError(f'{found} was not read: {name} in it is a link to elsewhere; Keras writes none')
@@ -163,6 +174,9 @@ def datasets_of(file, found: str) -> dict:
             raise UserError(f'{found} was not read: {name} in it lies in another file; Keras writes none')
         if dataset.shape is None or dataset.dtype.kind not in 'fiu' or dataset.dtype.itemsize > 8:
             raise UserError(f'{found} holds {name} of type {dataset.dtype}; weights are plain numbers')
+        # A chunk is read as a whole, however little of it belongs to the weight.
+        if prod(dataset.chunks or ()) > max(dataset.size, MAX_CHUNK):
+            raise UserError(f'{found} was not read: {name} in it has chunks of shape {dataset.chunks}')
     return datasets
 
 
@@ -183,7 +197,9 @@ def named(path: str, dataset, found: str) -> str:
     numbered = re.fullmatch(r'.*?(\w+?)(?:_\d+)?/vars/(\d+)', path)
     if numbered is None:
         return path
-    name = dataset.parent.attrs.get('name')
+    attributes = dataset.parent.attrs
+    scalar = 'name' in attributes and attributes.get_id('name').shape == ()
+    name = attributes['name'] if scalar else None
     if not isinstance(name, str):
         raise UserError(
             f'{found} numbers its layers without naming them, as Keras before 3.6 did in .weights.h5; load '

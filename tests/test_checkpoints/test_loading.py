@@ -1,4 +1,10 @@
+import os
 import pickle
+import random
+import struct
+import zipfile
+from argparse import Namespace
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -104,3 +110,158 @@ def test_schemes_that_unpickle_blindly_are_refused(scheme):
     use_safe_loading()
     with pytest.raises(UserError, match='only files, http'):
         CheckpointLoader.load_checkpoint(f'{scheme}resnet50', map_location='cpu')
+
+
+def expanded():
+    return torch.ones(1).expand(4000, 4000)
+
+
+def shared():
+    value = ['x']
+    for _ in range(40):
+        value = [value] * 10
+    return value
+
+
+def deep():
+    value = []
+    for _ in range(100):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+@pytest.mark.parametrize(
+    ('make', 'reason'),
+    [
+        (expanded, r'a tensor of shape \(4000, 4000\) in it repeats 1 numbers'),
+        (shared, r'its values refer to each other [\d,]+ times'),
+        (deep, 'nested more than 64 deep'),
+        (lambda: np.array(['a'], dtype=object), "it wants an array of dtype 'O"),
+        (lambda: np.zeros(2, 'f4,i4'), "it wants an array of dtype 'V"),
+        (lambda: bytearray(b'12'), 'it wants to call bytearray'),
+        (lambda: {2**70: 1}, 'a key of a dict is no short name or number'),
+        (lambda: {'y' * 5000: 1}, 'a key of a dict is no short name or number'),
+        (lambda: 1 << 1000, 'a number in it has 126 bytes'),
+        (lambda: torch.ones(2).to_sparse(), 'it wants to call torch'),
+        (lambda: torch.ones(2, device='meta'), 'it wants to call torch._utils._rebuild_meta_tensor'),
+    ],
+)
+def test_more_than_plain_values_is_refused_before_it_is_unpickled(
+    tmp_path, monkeypatch, make, reason, legacy
+):
+    file = tmp_path / 'odd.pth'
+    torch.save(
+        dict(state_dict=dict(a=torch.ones(3)), odd=make()), file, _use_new_zipfile_serialization=not legacy
+    )
+    monkeypatch.setattr(torch, 'load', None)  # a call would end in another message
+    with pytest.raises(UserError, match=reason):
+        load_checkpoint(file)
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+def test_what_trainers_store_beside_weights_is_loaded(tmp_path, legacy):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(4, 2)).sum().backward()
+    optimizer.step()
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5, 5])
+    content = dict(
+        model=model.state_dict(),
+        ema=model.state_dict(),
+        optimizer=optimizer.state_dict(),
+        schedule=schedule.state_dict(),
+        args=Namespace(lr=1e-3, betas=[0.9, 0.999], resume=None, device=torch.device('cuda', 1)),
+        random=random.getstate(),
+        plain=[{1, 2}, 1j, b'bytes', torch.Size([1, 2]), torch.float16, 2**100, -1, np.float16(2)],
+        arrays=[np.arange(6).reshape(2, 3), np.ones((2, 2), '>f4', order='F')],
+        views=[torch.ones(4, 5).t(), torch.ones(0, 3), torch.arange(10)[3:5], torch.tensor(1.0).half()],
+        parameter=torch.nn.Parameter(torch.ones(2)),
+    )
+    file = tmp_path / 'last.pth'
+    torch.save(content, file, _use_new_zipfile_serialization=not legacy)
+    loaded = load_checkpoint(file)
+    assert loaded['schedule']['milestones'] == Counter({5: 2, 3: 1})
+    assert loaded['args'] == content['args']
+    assert loaded['plain'] == content['plain']
+    assert loaded['random'] == content['random']
+    assert all(np.array_equal(*pair) for pair in zip(loaded['arrays'], content['arrays'], strict=True))
+    assert all(torch.equal(*pair) for pair in zip(loaded['views'], content['views'], strict=True))
+    assert torch.equal(loaded['model']['0.weight'], content['model']['0.weight'])
+
+
+def test_array_that_numpy_1_wrote_is_loaded(tmp_path):
+    file = tmp_path / 'old.pth'
+    torch.save(dict(a=np.arange(3.0), b=np.float32(2)), file)
+    rezipped(file, lambda name, content: content.replace(b'numpy._core.', b'numpy.core.'))
+    assert load_checkpoint(file)['a'].tolist() == [0, 1, 2]
+
+
+def test_pickles_own_history_cannot_exchange_the_methods_of_others(tmp_path):
+    file = tmp_path / 'swapped.pth'
+    torch.save(dict(history=HistoryBuffer([1.0], [1])), file)
+    rezipped(file, lambda name, content: content.replace(b'\x00min', b'\x00avg', 1))
+    with pytest.raises(UserError, match='a loss history in it is none of mmengine'):
+        load_checkpoint(file)
+
+
+def rezipped(file, change, **options):
+    with zipfile.ZipFile(file) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, 'w', **options) as archive:
+        for name in content:
+            archive.writestr(name, change(name, content[name]))
+
+
+def deflated(file):
+    rezipped(file, lambda name, content: content, compression=zipfile.ZIP_DEFLATED)
+
+
+def shorter(file):
+    rezipped(file, lambda name, content: content[:4] if '/data/' in name else content)
+
+
+def named_twice(file):
+    with zipfile.ZipFile(file) as archive:
+        name = next(name for name in archive.namelist() if name.endswith('data.pkl'))
+    with zipfile.ZipFile(file, 'a') as archive:
+        archive.writestr(name.upper().replace(name.split('/')[0].upper(), name.split('/')[0]), b'\x80\x02}.')
+
+
+@pytest.mark.parametrize(
+    ('change', 'reason'),
+    [
+        (deflated, 'in it is compressed'),
+        (shorter, 'claims 12 bytes and has 4'),
+        (named_twice, 'it has data.pkl twice'),
+    ],
+)
+def test_archive_that_torch_would_not_write_is_refused(checkpoint, change, reason):
+    change(checkpoint)
+    with pytest.raises(UserError, match=reason):
+        load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ('header', 'reason'),
+    [
+        (b'[' * 100_000, 'is truncated or not a checkpoint'),
+        (b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}', 'a in it has an odd shape'),
+        (b'{"a": {}, "a": {}}', 'a name is in it twice'),
+        (b'{"__metadata__": {"a": 3}}', 'its metadata is no dict of texts'),
+        (b' ' * 2**25, 'its header has 33,554,432 bytes'),
+    ],
+)
+def test_header_of_safetensors_is_bounded(tmp_path, header, reason):
+    file = tmp_path / 'model.safetensors'
+    file.write_bytes(struct.pack('<Q', len(header)) + header + bytes(4))
+    with pytest.raises(UserError, match=reason):
+        load_checkpoint(file)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors', '.h5'])
+def test_pipe_is_not_waited_for(tmp_path, suffix):
+    file = tmp_path / f'pipe{suffix}'
+    os.mkfifo(file)
+    with pytest.raises(UserError, match='is a pipe; expected a regular file'):
+        load_checkpoint(file)
