@@ -4,6 +4,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
+from torch import Tensor
 
 from ..checkpoints.matching import listed
 from ..checkpoints.reading import Weights
@@ -85,10 +86,17 @@ def innermost(settings: ConfigDict) -> ConfigDict:
     return settings
 
 
-class NewHead(Hook):
-    """Leaves the head, whose outputs stand for other classes, out of the weights that a run starts from."""
+class StartingWeights(Hook):
+    """Lets a run start from the weights that were checked against its model.
+
+    Args:
+        tensors: name under ours to tensor, without those of a head for other classes.
+    """
+
+    priority = 'VERY_HIGH'  # an average of the weights starts from them, too
+
+    def __init__(self, tensors: dict[str, Tensor]):
+        self.tensors = tensors
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        weights = checkpoint['state_dict']
-        for name in [name for name in weights if name.removeprefix('module.').startswith('head.')]:
-            del weights[name]
+        checkpoint['state_dict'], self.tensors = dict(self.tensors), {}

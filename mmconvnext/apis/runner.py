@@ -16,10 +16,12 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from ..checkpoints import check_fit, head_changes, load_weights, use_safe_loading
+from ..checkpoints.input_channels import STEM, with_in_channels
+from ..checkpoints.reading import check_known
 from ..engine.runner import Runner
 from ..errors import UserError
 from .accumulation import accumulation_of
-from .classes import SHARDS, NewHead, take_classes_from_data
+from .classes import SHARDS, StartingWeights, take_classes_from_data
 from .explaining import reason
 from .libraries import LIBRARIES, class_count
 from .metrics import fit_topk
@@ -99,12 +101,16 @@ def build_runner(
         check_optimizer(cfg, model)
     if training:
         check_schedule(cfg)
+    starting = loaded is not None and training and not cfg.get('resume')
     changes = None  # of the weights that a training starts from
     evaluators = [field.replace('dataloader', 'evaluator') for field in loaders if field[:5] != 'train']
     notes = fit_topk(cfg, evaluators, class_count(model))
     if loaded is not None:
-        starting = training and not cfg.get('resume')
-        check_fit(loaded.tensors, model, str(cfg.load_from), new_head=starting)
+        if starting:
+            wanted = model.state_dict()
+            check_known(loaded, wanted)
+            loaded = with_in_channels(loaded, wanted[STEM].shape[1] if STEM in wanted else 3)
+        check_fit(loaded.tensors, model, str(cfg.load_from), new_head=starting, rename=loaded.rename)
         if starting:
             kept = {n: w for n, w in loaded.tensors.items() if not (other_classes and n.startswith('head.'))}
             changes = head_changes(kept, model, str(cfg.load_from))
@@ -116,8 +122,8 @@ def build_runner(
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
     rehearsed = rehearse(cfg, datasets, runner_class(cfg)) if rehearsal else None
     runner = runner_class(cfg).from_cfg(cfg)
-    if other_classes:
-        runner.register_hook(NewHead())
+    if starting:
+        runner.register_hook(StartingWeights(kept))
     if rehearsed:
         print_log(rehearsed, 'current')
     runner.mismatch_reported = changes is not None

@@ -1,5 +1,6 @@
 """The names that others give to ConvNeXt's weights: one table a format, read in both directions."""
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -157,6 +158,10 @@ OPENMMLAB = (
     Rule('head.layers.{i}.fc.{p}', 'head.layers.{i}.fc.{p}'),
 )
 OPENMMLAB_DOWNSTREAM = (*OPENMMLAB_BACKBONE, *DOWNSTREAM_HEADS)
+# ``model.backbone.state_dict()``
+OPENMMLAB_BARE = tuple(
+    rule._replace(theirs=rule.theirs.removeprefix('backbone.')) for rule in OPENMMLAB_BACKBONE if rule.ours
+)
 # Pre-training with SparK: its decoder, and the norms that lead there, are no part of the network.
 SPARK = (
     Rule('backbone.norm{last}.{p}', 'backbone.norm{last}.{p}'),
@@ -254,7 +259,9 @@ DIRECTORIES = {'transformers', 'transformers-dinov3', 'tensorflow'}
 
 # In the order in which a file's format is looked for.
 FORMATS = {
-    'openmmlab': Format((OPENMMLAB, OPENMMLAB_DOWNSTREAM, SPARK), key='state_dict', tolerates=None),
+    'openmmlab': Format(
+        (OPENMMLAB, OPENMMLAB_DOWNSTREAM, SPARK, OPENMMLAB_BARE), key='state_dict', tolerates=None
+    ),
     'official': Format((OFFICIAL,), key='model', tolerates=LAST_EPS),
     'official-isotropic': Format((ISOTROPIC,), key='model', tolerates=('stem_norm',)),
     'official-fcmae': Format((FCMAE,), key='model'),
@@ -287,3 +294,11 @@ def find_format(name: str) -> Format:
     if name not in FORMATS:
         raise UserError(f'format {name!r} is unknown; choose from {", ".join(FORMATS)}')
     return FORMATS[name]
+
+
+@cache
+def stems() -> tuple[str, ...]:
+    """What each table calls the weight of the first convolution."""
+    ours = {f'{DOWNSAMPLE}.0.0.weight': torch.empty(1, 1, 1, 1, device='meta')}
+    tables = (table for form in FORMATS.values() for table in form.tables)
+    return tuple(sorted({name for table in tables for name in to_theirs(ours, table).weights}))

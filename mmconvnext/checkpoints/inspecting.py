@@ -1,12 +1,18 @@
 """Which network do these weights belong to? Read off their names and shapes."""
 
+import torch
 from torch import Tensor
 
 from ..errors import UserError
 from ..models.archs import ARCHS, resolve_arch
 from ..models.network import Network
+from ..text import shortened
+from .descriptions import MAX_BLOCKS, MAX_STAGES
 
 Shapes = dict[str, tuple[int, ...]]
+
+# How often a file may show a value: older mmcls files name a weight and its average, which may be one tensor.
+MAX_SHARING = 4
 
 
 def network_of(weights: dict[str, Tensor]) -> Network:
@@ -16,7 +22,7 @@ def network_of(weights: dict[str, Tensor]) -> Network:
     those of the named arch with these sizes, else the default. An RMSNorm is told by its missing bias.
 
     Raises:
-        UserError: a stage begins with something else than a block.
+        UserError: a stage begins with something else than a block, or a block is missing.
     """
     shapes = {
         name.removeprefix('backbone.'): tuple(weight.shape)
@@ -25,10 +31,38 @@ def network_of(weights: dict[str, Tensor]) -> Network:
     }
     try:
         return Network(backbone_arguments(shapes), head_arguments(weights))
-    except (LookupError, ValueError) as error:
+    except (LookupError, ValueError, ZeroDivisionError) as error:
         raise UserError(
             f'the weights are not those of a whole ConvNeXt ({error}): a part is missing or oddly shaped'
         ) from error
+
+
+def check_stored(weights: dict[str, Tensor], source: str) -> None:
+    """Raise unless a file holds as many values as its weights claim to have.
+
+    A tensor can show one number as millions, and many tensors the same numbers. A network is built with
+    memory for each of them.
+
+    Raises:
+        UserError: naming the largest.
+    """
+    stored, claimed = {}, 0
+    for tensor in weights.values():
+        if tensor.device.type == 'meta':
+            return
+        if tensor.layout is not torch.strided:
+            raise UserError(f'{source} holds sparse tensors; save them as dense ones (tensor.to_dense())')
+        storage = tensor.untyped_storage()
+        stored[storage.data_ptr()] = storage.nbytes()
+        claimed += tensor.numel() * tensor.element_size()
+    held = sum(stored.values())
+    if claimed > MAX_SHARING * held:
+        name = max(weights, key=lambda name: weights[name].numel())
+        raise UserError(
+            f'{source} claims {claimed:,} bytes of weights and holds {held:,}: parts of them, perhaps '
+            f'{shortened(name, 100)} {tuple(weights[name].shape)}, show the same numbers many times. Save '
+            'the weights again with tensors of their own (tensor.clone())'
+        )
 
 
 def backbone_arguments(shapes: Shapes) -> dict:
@@ -65,12 +99,18 @@ def backbone_arguments(shapes: Shapes) -> dict:
 
 
 def stage_depths(shapes: Shapes) -> tuple[int, ...]:
-    """Blocks of each stage, by the largest numbers."""
-    blocks = [tuple(map(int, name.split('.')[1:3])) for name in shapes if name.startswith('stages.')]
+    """Blocks of each stage, all of which are there."""
+    blocks = {tuple(map(int, name.split('.')[1:3])) for name in shapes if name.startswith('stages.')}
     stages = 1 + max((stage for stage, _ in blocks), default=0)
-    if max(map(max, blocks), default=0) >= len(shapes):  # a made-up number, by which to count for hours
-        raise LookupError('stages')
-    return tuple(1 + max((b for s, b in blocks if s == stage), default=0) for stage in range(stages))
+    if stages > MAX_STAGES or len(blocks) > MAX_BLOCKS:
+        raise LookupError(f'there are {stages} stages with {len(blocks)} blocks')
+    depths = tuple(1 + max((b for s, b in blocks if s == stage), default=0) for stage in range(stages))
+    for stage, depth in enumerate(depths):
+        # Not a set of all numbers up to the largest: that may be a made-up one.
+        missing = next((block for block in range(depth) if (stage, block) not in blocks), None)
+        if missing is not None:
+            raise LookupError(f'stages.{stage}.{missing}')
+    return depths
 
 
 def stem_type_of(shapes: Shapes) -> str:
@@ -101,3 +141,18 @@ def head_arguments(weights: dict[str, Tensor]) -> dict | None:
         hidden_channels, num_classes = (weights[f'head.layers.{i}.fc.weight'].shape[0] for i in (0, 1))
         return dict(num_classes=num_classes, hidden_channels=hidden_channels)
     return None
+
+
+def title(network: Network) -> str:
+    """What to call a network: its version and size."""
+    arch, backbone = network.backbone['arch'], network.backbone
+    version = 'V2' if backbone.get('use_grn') else 'V1'
+    if isinstance(arch, str):
+        name = f'ConvNeXt {version} {arch}'
+    else:
+        depths, channels = (', '.join(map(str, arch[key])) for key in ('depths', 'channels'))
+        name = f'a ConvNeXt {version} of depths {depths} and channels {channels}'
+    in_channels = backbone.get('in_channels', 3)
+    return (
+        name if in_channels == 3 else f'{name} for images of {in_channels} channel{"s" * (in_channels > 1)}'
+    )

@@ -7,7 +7,7 @@ from mmengine.runner import CheckpointLoader
 from ..errors import UserError
 from .loading import load_checkpoint
 from .matching import weights_of
-from .reading import load_weights, recognise
+from .reading import Weights, load_weights, recognise
 
 # mmengine's loaders for these unpickle without asking what is inside.
 UNSAFE_SCHEMES = (
@@ -36,7 +36,7 @@ def use_safe_loading(*, trust: bool = False, weights: str | None = None) -> None
             found = recognise(tensors, filename)
         except UserError:  # the weights of another model
             found = None
-        if found is not None and found.format != 'openmmlab':
+        if found is not None and not has_our_names(found):
             return dict(state_dict=found.tensors)
         # mmengine looks for weights under state_dict only, and takes all else for weights.
         return dict(checkpoint if 'state_dict' in checkpoint else {}, state_dict=tensors)
@@ -44,6 +44,14 @@ def use_safe_loading(*, trust: bool = False, weights: str | None = None) -> None
     sources = ('', 'http://', 'https://', 'mmconvnext://')
     CheckpointLoader.register_scheme(sources, load_from_mmconvnext, force=True)
     CheckpointLoader.register_scheme(UNSAFE_SCHEMES, _refuse, force=True)
+
+
+def has_our_names(found: Weights) -> bool:
+    """Whether the names of a file are ours, perhaps of a backbone alone, which ``init_cfg`` starts from."""
+    return found.format == 'openmmlab' and (
+        all(ours == theirs for ours, theirs in found.names.items())
+        or all(ours == f'backbone.{theirs}' for ours, theirs in found.names.items())
+    )
 
 
 def _refuse(filename: str, map_location=None, **_) -> dict:

@@ -1,37 +1,34 @@
 """Which weights are in there? Any format, under our names."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Container
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError
 from ..models.archs import resolve_arch
 from ..models.network import Network
+from ..text import shortened
+from .descriptions import read_json
 from .downloading import MissingFileError, fetch
-from .formats import DIRECTORIES, FORMATS, find_format
-from .inspecting import network_of
+from .formats import DIRECTORIES, FORMATS, find_format, stems
+from .inspecting import check_stored, network_of, title
 from .loading import load_checkpoint
 from .matching import check_fit, listed, weights_of
+from .training_description import read_classes, read_description
 from .transformers_directory import (
     WEIGHT_FILES,
     class_names,
     network_of_config,
     preprocessing_of_config,
-    read_json,
+    preprocessing_of_size,
 )
 
 if TYPE_CHECKING:
     from ..zoo.entries import Entry
-
-# Arguments of the backbone that weights do not show.
-UNSEEN = ('act_cfg', 'norm_cfg', 'out_norm_cfg', 'gap_before_final_norm')
-# Of images, where no preprocessor_config.json says so.
-STATISTICS = dict(image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ class Weights:
         network: if the source describes it; else shapes have to do, see ``network_of``.
         preprocessing: if the source describes it.
         classes: names of the outputs, if the source has them.
+        names: name under ours to name in the source.
+        needs_config: what its source cannot tell of the network, see ``Description``.
     """
 
     tensors: dict[str, Tensor]
@@ -57,6 +56,13 @@ class Weights:
     network: Network | None = None
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] | None = None
+    names: dict[str, str] = field(default_factory=dict, repr=False)
+    needs_config: str | None = None
+
+    def rename(self, tensors: dict[str, Tensor]) -> dict[str, str]:
+        """Our names of tensors to those of the source, also of tensors that it lacks."""
+        known = {ours: theirs for theirs, ours in find_format(self.format).write(tensors).names.items()}
+        return known | self.names
 
 
 def load_weights(
@@ -92,39 +98,37 @@ def load_weights(
     loaded = recognise(weights_of(checkpoint, weights), str(source), source_format)
     if loaded.format in DIRECTORIES:
         return described_by_config(loaded, source)
-    return replace(loaded, classes=classes_of(checkpoint), **told_by(checkpoint, loaded))
-
-
-def classes_of(checkpoint: dict) -> tuple[str, ...] | None:
-    """The names that mmengine keeps, if they are there."""
-    found = checkpoint
-    for key in ('meta', 'dataset_meta', 'classes'):
-        found = found.get(key) if isinstance(found, dict) else None
-    return tuple(map(str, found)) if isinstance(found, (list, tuple)) and found else None
-
-
-def told_by(checkpoint: dict, loaded: Weights) -> dict:
-    """What shapes do not show: from the format's name, or from what ``save_weights`` wrote beside them."""
     if loaded.format == 'timm-norm-first':
-        return dict(network=with_backbone(loaded.tensors, dict(gap_before_final_norm=False)))
-    meta = checkpoint.get('meta')
-    told = meta.get('mmconvnext') if isinstance(meta, dict) else None
-    if not isinstance(told, dict):
-        return {}
-    try:
-        # Only these, since a config can ask for more than a file may: to load other files, for one.
-        backbone = {key: told['backbone'][key] for key in UNSEEN if key in told['backbone']}
-        if not isinstance(backbone.get('act_cfg', ''), str):
-            raise TypeError('act_cfg')
-        preprocessing = Preprocessing(**told['preprocessing']) if told.get('preprocessing') else None
-        return dict(network=with_backbone(loaded.tensors, backbone), preprocessing=preprocessing)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f'{loaded.source}: what it says of its network cannot be read: {error}') from error
+        found = network_of(loaded.tensors)
+        network = Network({**found.backbone, 'gap_before_final_norm': False}, found.head)
+        return replace(loaded, network=network, classes=read_classes(checkpoint, loaded.source))
+    return described_by_meta(loaded, checkpoint)
 
 
-def with_backbone(tensors: dict[str, Tensor], told: dict) -> Network:
-    found = network_of(tensors)
-    return Network({**found.backbone, **told}, found.head)
+def described_by_meta(loaded: Weights, checkpoint: dict) -> Weights:
+    """With what our checkpoints say of their network and its images, see ``training_description``."""
+    classes = read_classes(checkpoint, loaded.source)
+    description = read_description(checkpoint, loaded.source)
+    if description is None:
+        return replace(loaded, classes=classes)
+    found = network_of(loaded.tensors)
+    head, preprocessing = found.head and {**found.head, **description.head}, description.preprocessing
+    if head and head.get('kind') == 'regression' and head['num_classes'] != 1:
+        raise UserError(
+            f'{loaded.source}: a regression has one output, and its head has {head["num_classes"]}'
+        )
+    channels = found.backbone.get('in_channels', 3)
+    if preprocessing and preprocessing.channels != channels:
+        raise UserError(
+            f'{loaded.source} prepares {preprocessing.channels} channels for a network that takes {channels}'
+        )
+    return replace(
+        loaded,
+        network=Network({**found.backbone, **description.backbone}, head),
+        preprocessing=preprocessing,
+        classes=classes,
+        needs_config=description.needs_config,
+    )
 
 
 def load_entry(
@@ -159,20 +163,57 @@ def weight_file(directory: Path) -> Path:
 def recognise(tensors: dict[str, Tensor], source: str, source_format: str = 'auto') -> Weights:
     """The tensors under our names, by the format that knows most of theirs.
 
+    Names may start with a prefix that a trainer puts in front of its network's, as Lightning does.
+
     Raises:
-        UserError: no format knows half of the names, or there is no format of that name.
+        UserError: no format knows half of the names, there is no format of that name, there are several
+            networks inside, or tensors that show the same numbers many times.
     """
+    check_stored(tensors, source)
     candidates = FORMATS if source_format == 'auto' else {source_format: find_format(source_format)}
-    read = {name: entry.read(tensors) for name, entry in candidates.items()}
-    name, renamed = min(read.items(), key=lambda item: len(item[1].unknown))
-    if 2 * len(renamed.unknown) > len(tensors):
+    best = read_as(tensors, candidates, source)
+    if best.unknown:
+        inside = {prefix: read_as(tensors, candidates, source, prefix) for prefix in prefixes_of(tensors)}
+        whole = [p for p, read in inside.items() if not any(name.startswith(p) for name in read.unknown)]
+        outermost = [p for p in whole if not any(p != other and p.startswith(other) for other in whole)]
+        if len(outermost) > 1:
+            raise UserError(
+                f'{source} holds several networks, whose names start with {", ".join(outermost)}; save the '
+                'one that you mean in a file of its own, without that start'
+            )
+        best = min([best, *inside.values()], key=lambda read: len(read.unknown))
+    if 2 * len(best.unknown) > len(tensors):
         expected = 'in any known format' if source_format == 'auto' else f'in the format {source_format}'
         raise UserError(
-            f'{source} holds no ConvNeXt {expected}: {len(renamed.unknown)} of its {len(tensors)} names are '
-            f'unknown ({listed(renamed.unknown)})'
+            f'{source} holds no ConvNeXt {expected}: {len(best.unknown)} of its {len(tensors)} names are '
+            f'unknown ({listed(best.unknown)})'
         )
-    kept = renamed.weights | {unknown: tensors[unknown] for unknown in renamed.unknown}
-    return Weights(kept, source, name, tuple(renamed.unknown), tuple(renamed.left_out))
+    for ours, theirs in best.names.items():
+        if ours.startswith(('backbone.', 'head.')) and not best.tensors[ours].is_floating_point():
+            raise UserError(
+                f'{source}: {shortened(theirs, 100)} is of {best.tensors[ours].dtype}; expected floating '
+                'point weights, not quantized ones'
+            )
+    return best
+
+
+def prefixes_of(tensors: dict[str, Tensor]) -> list[str]:
+    """What stands in front of names of a first convolution, the shortest first."""
+    found = {name.removesuffix(stem) for name in tensors for stem in stems() if name.endswith(f'.{stem}')}
+    return sorted(found, key=len)
+
+
+def read_as(tensors: dict[str, Tensor], candidates: dict, source: str, prefix: str = '') -> Weights:
+    """The tensors whose names start with a prefix, as the best of the formats has them."""
+    inside = {name.removeprefix(prefix): w for name, w in tensors.items() if name.startswith(prefix)}
+    read = {name: form.read(inside) for name, form in candidates.items()}
+    form, renamed = min(read.items(), key=lambda item: len(item[1].unknown))
+    unknown = [prefix + name for name in renamed.unknown]
+    unknown += [name for name in tensors if not name.startswith(prefix)]
+    names = {ours: prefix + theirs for ours, theirs in renamed.names.items()}
+    kept = renamed.weights | {name: tensors[name] for name in unknown}
+    left_out = tuple(prefix + name for name in renamed.left_out)
+    return Weights(kept, source, form, tuple(unknown), left_out, names=names)
 
 
 def described_by_config(loaded: Weights, source: str | Path) -> Weights:
@@ -181,38 +222,41 @@ def described_by_config(loaded: Weights, source: str | Path) -> Weights:
     if config is None:
         return loaded
     fields = read_json(config)
-    with naming(config):
-        network, classes = network_of_config(fields), class_names(fields)
+    described, classes = network_of_config(fields, str(config)), class_names(fields, str(config))
     found = network_of(loaded.tensors)
-    sizes, described = resolve_arch(found.backbone['arch']), resolve_arch(network.backbone['arch'])
-    if any(sizes[key] != described[key] for key in ('depths', 'channels')):
-        raise UserError(
-            f'{config} says depths {described["depths"]} and hidden_sizes {described["channels"]}, but the '
-            f'weights beside it have {sizes["depths"]} and {sizes["channels"]}'
-        )
+    check_described(described, found, config)
     if classes and found.head and len(classes) != found.head['num_classes']:
         raise UserError(f'{config} names {len(classes)} classes for {found.head["num_classes"]} outputs')
-    with naming(preprocessor or config):
-        preprocessing = preprocessing_of_config(
-            read_json(preprocessor)
-            if preprocessor
-            else dict(size=fields.get('image_size', 224), **STATISTICS)
-        )
-    network = Network(network.backbone, found.head)
+    if preprocessor:
+        preprocessing = preprocessing_of_config(read_json(preprocessor), str(preprocessor))
+    else:
+        preprocessing = preprocessing_of_size(fields, str(config))
+    channels = found.backbone.get('in_channels', 3)
+    if preprocessing.channels != channels:
+        preprocessing = None
+    elif channels != 3:
+        preprocessing = replace(preprocessing, color='gray' if channels == 1 else 'unchanged')
+    head = found.head and {**(described.head or {}), **found.head}
+    network = Network({**found.backbone, **described.backbone}, head)
     return replace(loaded, network=network, preprocessing=preprocessing, classes=classes)
 
 
-@contextmanager
-def naming(file: Path) -> Iterator[None]:
-    """Turn what odd fields raise into a message with the file's name."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (AttributeError, LookupError, TypeError, ValueError, ZeroDivisionError) as error:
+def check_described(described: Network, found: Network, config: Path) -> None:
+    """Raise UserError unless a description and the shapes of its weights agree."""
+    sizes, expected = (resolve_arch(network.backbone['arch']) for network in (found, described))
+    pairs = {
+        'depths': (sizes['depths'], expected['depths']),
+        'hidden_sizes': (sizes['channels'], expected['channels']),
+        'num_channels': (found.backbone.get('in_channels', 3), described.backbone.get('in_channels', 3)),
+        'patch_size': (sizes['stem_patch_size'], described.backbone.get('stem_patch_size', 4)),
+    }
+    for field_name, (there, said) in pairs.items():
+        if there != said:
+            raise UserError(f'{config} says {field_name} {said}, but the weights beside it have {there}')
+    if bool(found.backbone.get('use_grn')) != bool(described.backbone.get('use_grn')):
         raise UserError(
-            f'{file} has a field that cannot be read ({type(error).__name__}: {error}); correct it'
-        ) from error
+            f'{config} is for {title(described)}, but the weights beside it are of {title(found)}'
+        )
 
 
 def beside(source: str | Path, name: str) -> Path | None:
@@ -228,11 +272,24 @@ def beside(source: str | Path, name: str) -> Path | None:
 
 def check_whole(loaded: Weights) -> None:
     """Raise unless the weights are all that a network has, and nothing else."""
-    if loaded.unknown:
-        raise UserError(
-            f'{loaded.source} looks like {loaded.format}, but {len(loaded.unknown)} names are unknown there: '
-            f'{listed(loaded.unknown)}'
-        )
+    check_known(loaded, ())
     network = loaded.network or network_of(loaded.tensors)
     # Detectors bring heads of their own; pre-trained encoders have none, and no last norm.
-    check_fit(loaded.tensors, network.build_on_meta(), loaded.source, new_head=network.head is None)
+    headless = network.head is None
+    check_fit(loaded.tensors, network.build_on_meta(), loaded.source, new_head=headless, rename=loaded.rename)
+
+
+def check_known(loaded: Weights, known: Container[str]) -> None:
+    """Raise UserError if there are weights that neither their format nor a model knows.
+
+    Args:
+        loaded: the weights.
+        known: names of the model that they are for.
+    """
+    unknown = [name for name in loaded.unknown if name not in known]
+    if unknown:
+        raise UserError(
+            f'{loaded.source} looks like {loaded.format}, but {len(unknown)} names are unknown there: '
+            f'{listed([shortened(name, 100) for name in unknown])}. They may belong to a head or a part that '
+            'is not understood, without which results would be wrong; if not, take them out of the file'
+        )

@@ -43,9 +43,18 @@ GRN = Layout(lambda x: x.flatten(), lambda x: x.view(1, 1, 1, -1))
 
 
 class Renamed(NamedTuple):
+    """
+    Attributes:
+        weights: new name to tensor.
+        unknown: old names that the table does not have.
+        left_out: old names that have no place under the new ones.
+        names: new name to old name.
+    """
+
     weights: dict[str, Tensor]
     unknown: list[str]
     left_out: list[str]
+    names: dict[str, str]
 
 
 FIELD = re.compile(r'\{(\d*)(\w+?)([+-]\d+)?\}')
@@ -67,7 +76,7 @@ def to_theirs(weights: dict[str, Tensor], rules: Iterable[Rule]) -> Renamed:
 def _rename(weights: dict[str, Tensor], lines: list[tuple[str, str | None, Callable]]) -> Renamed:
     patterns = [(re.compile(pattern_of(source)), source, target, lay) for source, target, lay in lines]
     last = last_stage(weights, patterns)
-    renamed, unknown, left_out = {}, [], []
+    renamed, unknown, left_out, names = {}, [], [], {}
     for name, tensor in weights.items():
         match = first_match(name, patterns, last)
         if match is None:
@@ -83,9 +92,10 @@ def _rename(weights: dict[str, Tensor], lines: list[tuple[str, str | None, Calla
             continue
         try:
             renamed[new_name] = lay(tensor)
+            names[new_name] = name
         except (IndexError, RuntimeError):  # of an odd shape, so it is something else
             unknown.append(name)
-    return Renamed(renamed, unknown, left_out)
+    return Renamed(renamed, unknown, left_out, names)
 
 
 def last_stage(names: Iterable[str], patterns: list) -> int:
@@ -109,7 +119,7 @@ def pattern_of(template: str) -> str:
     pattern, end = '', 0
     for place in FIELD.finditer(template):
         pattern += re.escape(template[end : place.start()])
-        pattern += {'p': r'(\w+)', 'rest': '(.+)'}.get(place[2], r'(\d+)')
+        pattern += {'p': r'(\w+)', 'rest': '(.+)'}.get(place[2], r'(\d{1,9})')
         end = place.end()
     return pattern + re.escape(template[end:])
 

@@ -1,13 +1,29 @@
 """The directories that transformers saves: config.json, weights, preprocessor_config.json."""
 
-import json
-from pathlib import Path
-
-from ..datasets.preprocessing import Preprocessing
+from ..datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from ..errors import UserError
+from ..models.activations import ACTIVATIONS
 from ..models.archs import resolve_arch
 from ..models.convnext import INIT_CFG
 from ..models.network import DEFAULTS, Network
+from .descriptions import (
+    MAX_BLOCKS,
+    MAX_CHANNELS,
+    MAX_CLASSES,
+    MAX_PIXELS,
+    MAX_STAGES,
+    either,
+    fields,
+    flag,
+    integer,
+    labels,
+    number,
+    one_of,
+    optional,
+    read_fields,
+    several,
+    text,
+)
 
 # Field of their config -> argument of our backbone. Theirs applies ``layer_norm_eps`` to the last norm
 # only, and 1e-6 to all others (modeling_convnext.py); DINOv3's to every norm.
@@ -21,41 +37,87 @@ WEIGHT_FILES = ('model.safetensors', 'pytorch_model.bin', 'tf_model.h5')
 # PIL's numbers for the ways to interpolate, as their ``resample``.
 RESAMPLING = ('nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming')
 MODEL_TYPES = {'convnext': 'ConvNext', 'convnextv2': 'ConvNextV2', 'dinov3_convnext': 'DINOv3ConvNext'}
+# Their ``problem_type`` for the kinds of head.
+PROBLEM_TYPES = {
+    'softmax': 'single_label_classification',
+    'sigmoid': 'multi_label_classification',
+    'regression': 'regression',
+}
+
+PIXELS = integer(1, MAX_PIXELS)
+SIDE = either(PIXELS, several(PIXELS, 2))
+CONFIG = {
+    'model_type': one_of(MODEL_TYPES),
+    'architectures': optional(several(text(200), 16, 0)),
+    'depths': several(integer(1, MAX_BLOCKS), MAX_STAGES),
+    'hidden_sizes': several(integer(1, MAX_CHANNELS), MAX_STAGES),
+    'patch_size': either(integer(1, 256), several(integer(1, 256), 2)),
+    'num_channels': integer(1, MAX_CHANNELS),
+    'hidden_act': one_of(ACTIVATIONS),
+    'layer_scale_init_value': number(0, 1e6),
+    'drop_path_rate': number(0, 0.999),
+    'layer_norm_eps': number(0, 1, above=True),
+    'initializer_range': number(0, 1e6),
+    'image_size': SIDE,
+    'id2label': optional(labels),
+    'num_labels': integer(1, MAX_CLASSES),
+    'problem_type': optional(one_of(PROBLEM_TYPES.values())),
+}
+SIZES = {key: optional(PIXELS) for key in ('shortest_edge', 'height', 'width')}
+SIZE = optional(either(PIXELS, several(PIXELS, 2), fields(SIZES)))
+PREPROCESSOR = {
+    **dict.fromkeys(('do_resize', 'do_rescale', 'do_normalize', 'do_center_crop'), optional(flag)),
+    **dict.fromkeys(('size', 'crop_size'), SIZE),
+    'resample': optional(integer(0, len(RESAMPLING) - 1)),
+    'crop_pct': optional(number(0.01, 10)),
+    'rescale_factor': optional(number(0, 1e6, above=True)),
+    'image_mean': optional(several(number(-1e6, 1e6), MAX_CHANNELS)),
+    'image_std': optional(several(number(0, 1e6, above=True), MAX_CHANNELS)),
+}
 
 
-def network_of_config(config: dict) -> Network:
+def network_of_config(config: dict, place: str = 'config.json') -> Network:
     """Our network for the fields of their config.json.
 
+    Args:
+        config: as read from the file.
+        place: the file, for messages.
+
     Raises:
-        UserError: it is the config of another model, or lacks the sizes.
+        UserError: it is the config of another model, or a field has a value that none can have.
     """
-    model_type = config.get('model_type')
-    if model_type not in MODEL_TYPES:
-        raise UserError(
-            f'config.json is for model_type {model_type!r}; expected one of {", ".join(MODEL_TYPES)}'
-        )
+    if 'model_type' not in config:
+        raise UserError(f'{place} has no model_type; expected one of {", ".join(MODEL_TYPES)}')
+    found = read_fields(config, CONFIG, place)
     # What they leave out of a saved config has their default.
-    depths, channels = config.get('depths', (3, 3, 9, 3)), config.get('hidden_sizes', (96, 192, 384, 768))
-    patch_size = config.get('patch_size', 4)
-    if isinstance(patch_size, list):
-        patch_size = patch_size[0]  # only square ones exist
+    model_type, patch_size = found['model_type'], found.get('patch_size', 4)
+    depths, channels = found.get('depths', (3, 3, 9, 3)), found.get('hidden_sizes', (96, 192, 384, 768))
+    if len(depths) != len(channels):
+        raise UserError(f'{place}: there are {len(depths)} depths for {len(channels)} hidden_sizes')
     backbone = {
-        'arch': dict(depths=tuple(depths), channels=tuple(channels)),
-        **{ours: config[theirs] for theirs, ours in BACKBONE_FIELDS.items() if theirs in config},
+        'arch': dict(depths=depths, channels=channels),
+        **{ours: found[theirs] for theirs, ours in BACKBONE_FIELDS.items() if theirs in found},
     }
+    if isinstance(patch_size, tuple):
+        if len(set(patch_size)) > 1:
+            raise UserError(f'{place}: patch_size is {patch_size}; expected a square')
+        patch_size = patch_size[0]
     if patch_size != 4:
         backbone['stem_patch_size'] = patch_size
-    eps = config.get('layer_norm_eps', 1e-6 if model_type == 'dinov3_convnext' else 1e-12)
+    eps = found.get('layer_norm_eps', 1e-6 if model_type == 'dinov3_convnext' else 1e-12)
     backbone['norm_cfg' if model_type == 'dinov3_convnext' else 'out_norm_cfg'] = dict(type='LN2d', eps=eps)
     if model_type == 'convnextv2':
         backbone |= dict(use_grn=True, layer_scale_init_value=0.0)
     linear, *others = INIT_CFG
-    std = config.get('initializer_range', linear['std'])
+    std = found.get('initializer_range', linear['std'])
     if std != linear['std']:
         backbone['init_cfg'] = [{**linear, 'std': std}, *others]
-    classifier = any('ForImageClassification' in name for name in config.get('architectures') or ())
-    labels = len(config.get('id2label') or {}) or config.get('num_labels', 2)
-    return Network(backbone, dict(num_classes=labels) if classifier else None)
+    classifier = any('ForImageClassification' in name for name in found.get('architectures') or ())
+    num_classes = len(found.get('id2label') or ()) or found.get('num_labels', 2)
+    head = dict(num_classes=num_classes)
+    if found.get('problem_type'):
+        head['kind'] = next(kind for kind, theirs in PROBLEM_TYPES.items() if theirs == found['problem_type'])
+    return Network(backbone, head if classifier else None)
 
 
 def config_of_network(
@@ -78,6 +140,7 @@ def config_of_network(
     norm = backbone['norm_cfg'] or arch['norm_cfg']
     last_norm = backbone['out_norm_cfg'] or norm
     model_type = 'dinov3_convnext' if dinov3 else 'convnextv2' if backbone['use_grn'] else 'convnext'
+    image_size = preprocessing.size if preprocessing else 224
     config = {
         'architectures': [MODEL_TYPES[model_type] + ('ForImageClassification' if network.head else 'Model')],
         'model_type': model_type,
@@ -86,7 +149,7 @@ def config_of_network(
         'patch_size': backbone['stem_patch_size'] or arch['stem_patch_size'],
         'layer_norm_eps': last_norm['eps'],
         'initializer_range': (backbone['init_cfg'] or INIT_CFG)[0]['std'],
-        'image_size': preprocessing.size if preprocessing else 224,
+        'image_size': image_size,
         **{theirs: backbone[ours] for theirs, ours in BACKBONE_FIELDS.items()},
     }
     if not dinov3:
@@ -96,54 +159,92 @@ def config_of_network(
     if network.head:
         names = classes or [f'LABEL_{i}' for i in range(network.head['num_classes'])]
         config['id2label'] = dict(enumerate(names))
+        if 'kind' in network.head:
+            config['problem_type'] = PROBLEM_TYPES[network.head['kind']]
         # Where two classes share a name, the first keeps it.
         config['label2id'] = {name: i for i, name in reversed(list(enumerate(names)))}
     return config
 
 
-def preprocessing_of_config(config: dict) -> Preprocessing:
-    """What their preprocessor_config.json says about resizing, cropping and normalising."""
-    off = [step for step in ('do_resize', 'do_rescale', 'do_normalize') if config.get(step) is False]
+def preprocessing_of_config(config: dict, place: str = 'preprocessor_config.json') -> Preprocessing:
+    """What their preprocessor_config.json says about resizing, cropping and normalising.
+
+    Args:
+        config: as read from the file.
+        place: the file, for messages.
+
+    Raises:
+        UserError: a field has a value that none can have, or a step is left out.
+    """
+    read = read_fields(config, PREPROCESSOR, place)
+    found = {key: value for key, value in read.items() if value is not None}
+    off = [step for step in ('do_resize', 'do_rescale', 'do_normalize') if found.get(step) is False]
     if off:
-        raise UserError(
-            f'preprocessor_config.json switches off {", ".join(off)}; prepare such images yourself'
-        )
-    size = config.get('size', 224)
-    if not isinstance(size, dict):  # one number, or height and width of a square
-        size = dict(shortest_edge=size[0] if isinstance(size, list) else size)
+        raise UserError(f'{place} switches off {", ".join(off)}; prepare such images yourself')
+    mean, std = found.get('image_mean', (0.5,) * 3), found.get('image_std', (0.5,) * 3)
+    if len(mean) != len(std):
+        raise UserError(f'{place}: image_mean has {len(mean)} values and image_std {len(std)}')
+    # They compute (value * rescale_factor - mean) / std.
+    scale = 255 * found.get('rescale_factor', 1 / 255)
+    if abs(scale - 1) > 1e-6:
+        mean, std = (tuple(value / scale for value in values) for values in (mean, std))
     common = dict(
-        interpolation=RESAMPLING[config.get('resample', 3)],
-        mean=tuple(config.get('image_mean', (0.5,) * 3)),
-        std=tuple(config.get('image_std', (0.5,) * 3)),
+        interpolation=RESAMPLING[found.get('resample', 3)],
+        mean=tuple(mean),
+        std=tuple(std),
         crop='floor',
     )
-    if 'shortest_edge' not in size:
-        return Preprocessing(size=size['height'], resize=None, **common)
-    short = size['shortest_edge']
-    if config.get('do_center_crop'):
-        crop = config['crop_size']
-        return Preprocessing(crop['height'] if isinstance(crop, dict) else crop, resize=short, **common)
+    short, warped = sides(found.get('size', 224), 'size', place)
+    if warped is not None:
+        return Preprocessing(size=warped, resize=None, **common)
+    if found.get('do_center_crop'):
+        crop_short, crop = sides(found.get('crop_size', 224), 'crop_size', place)
+        return Preprocessing(crop or crop_short, resize=short, **common)
     # ConvNextImageProcessor: crops below 384 pixels, warps from there on.
-    resize = int(short / config.get('crop_pct', 224 / 256)) if short < 384 else None
+    resize = int(short / found.get('crop_pct', 224 / 256)) if short < 384 else None
     return Preprocessing(size=short, resize=resize, **common)
+
+
+def sides(
+    size: int | tuple | dict, field: str, place: str
+) -> tuple[int | None, int | tuple[int, int] | None]:
+    """The short side that a size asks for; or else the side of a square, or (height, width)."""
+    if isinstance(size, int):
+        return size, None
+    if isinstance(size, dict) and size.get('shortest_edge'):
+        return size['shortest_edge'], None
+    height, width = size if isinstance(size, tuple) else (size.get('height'), size.get('width'))
+    if height is None or width is None or (isinstance(size, tuple) and height != width):
+        raise UserError(f'{place}: {field} is {size}; expected shortest_edge, or height and width')
+    if isinstance(size, tuple):
+        return height, None
+    return None, height if height == width else (height, width)
+
+
+def preprocessing_of_size(config: dict, place: str) -> Preprocessing:
+    """The usual preparation for the image size that a config.json names."""
+    size = read_fields(config, CONFIG, place).get('image_size', 224)
+    return preprocessing_of_config(dict(size=size, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD), place)
 
 
 def config_of_preprocessing(preprocessing: Preprocessing) -> dict:
     """Their preprocessor_config.json, for the processor of theirs that does the same."""
     size, resize = preprocessing.size, preprocessing.resize
+    height, width = (size, size) if isinstance(size, int) else size
     common = dict(
         do_resize=True,
-        resample=RESAMPLING.index(preprocessing.interpolation),
+        # OpenCV's average over areas is Pillow's box filter.
+        resample=RESAMPLING.index(preprocessing.interpolation.replace('area', 'box')),
         do_rescale=True,
         rescale_factor=1 / 255,
         do_normalize=True,
         image_mean=list(preprocessing.mean),
         image_std=list(preprocessing.std),
     )
-    if resize is None and size < 384:
-        return dict(image_processor_type='ViTImageProcessor', size=dict(height=size, width=size), **common)
-    if resize is not None and size >= 384:
-        crop = dict(do_center_crop=True, crop_size=dict(height=size, width=size))
+    if resize is None and (height != width or height < 384):
+        return dict(image_processor_type='ViTImageProcessor', size=dict(height=height, width=width), **common)
+    if resize is not None and (height != width or height >= 384):
+        crop = dict(do_center_crop=True, crop_size=dict(height=height, width=width))
         return dict(
             image_processor_type='CLIPImageProcessor', size=dict(shortest_edge=resize), **crop, **common
         )
@@ -158,23 +259,7 @@ def config_of_preprocessing(preprocessing: Preprocessing) -> dict:
     )
 
 
-def read_json(file: Path) -> dict:
-    """The fields of a JSON file.
-
-    Raises:
-        UserError: it cannot be read or holds no object.
-    """
-    try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise UserError(f'{file} cannot be read as JSON: {error}') from error
-    if not isinstance(content, dict):
-        raise UserError(f'{file} holds a {type(content).__name__}; expected an object with fields')
-    return content
-
-
-def class_names(config: dict) -> tuple[str, ...] | None:
+def class_names(config: dict, place: str = 'config.json') -> tuple[str, ...] | None:
     """In the order of the outputs; None where they are only numbered."""
-    labels = dict(config.get('id2label') or {})
-    names = tuple(labels[key] for key in sorted(labels, key=int))
+    names = read_fields(config, {'id2label': CONFIG['id2label']}, place).get('id2label')
     return None if not names or names[0] == 'LABEL_0' else names

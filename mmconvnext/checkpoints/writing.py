@@ -1,7 +1,6 @@
 """Write weights in a format; a file appears whole or not at all."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,8 +15,9 @@ from ..models.network import Network
 from .formats import DIRECTORIES, find_format
 from .inspecting import network_of
 from .matching import listed
-from .reading import UNSEEN, Weights
+from .reading import Weights
 from .tensorflow import write_h5
+from .training_description import BACKBONE, Description
 from .transformers_directory import config_of_network, config_of_preprocessing
 
 TORCH_SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
@@ -58,6 +58,11 @@ def save_weights(loaded: Weights, target: str | Path, target_format: str) -> Non
             f'the last norm of {loaded.source} stands {"before" if first else "behind"} the pooling; '
             f'write it as {"timm-norm-first" if first else "timm"}'
         )
+    if loaded.needs_config and target_format != 'openmmlab':
+        raise UserError(
+            f'{loaded.source} has {loaded.needs_config}, for which {target_format} has no words; write it '
+            'as openmmlab'
+        )
     deviations = network.deviations()
     if form.tolerates is not None:
         foreign = [finding for key, finding in deviations.items() if key not in form.tolerates]
@@ -89,11 +94,14 @@ def meta_of(loaded: Weights) -> dict:
     """Class names where mmengine has them, and what weights do not show of their network."""
     meta = {'dataset_meta': {'classes': loaded.classes}} if loaded.classes else {}
     if loaded.network or loaded.preprocessing:
-        backbone = loaded.network.backbone if loaded.network else {}
-        meta['mmconvnext'] = dict(
-            backbone={key: backbone[key] for key in UNSEEN if key in backbone},
-            preprocessing=asdict(loaded.preprocessing) if loaded.preprocessing else None,
+        backbone, head = loaded.network or ({}, None)
+        description = Description(
+            {key: backbone[key] for key in BACKBONE if key in backbone},
+            {'kind': head['kind']} if head and 'kind' in head else {},
+            loaded.preprocessing,
+            loaded.needs_config,
         )
+        meta['mmconvnext'] = description.to_meta()
     return meta
 
 

@@ -1,6 +1,7 @@
 """From an image file to the numbers a set of weights expects."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -16,36 +17,71 @@ class Preprocessing:
     """How images were prepared when a checkpoint was evaluated.
 
     Attributes:
-        size: side of the network's input in pixels.
+        size: side, or (height, width), of the network's input in pixels.
         resize: the short side is resized to this and the centre cropped; None: the whole image is
-            warped to ``size`` x ``size``.
-        interpolation: nearest, bilinear, bicubic, box, lanczos or hamming, by Pillow.
-        mean: of the RGB channels, in 0 to 1.
-        std: of the RGB channels, in 0 to 1.
+            warped to ``size``.
+        interpolation: nearest, bilinear, bicubic, box, lanczos or hamming; area with cv2.
+        mean: of each channel, in units in which ``full_scale`` is 1.
+        std: like ``mean``.
         crop: ``round`` or ``floor``: where the crop begins when the margins are odd. torchvision,
             timm and mmpretrain round, transformers floors.
+        color: ``rgb`` (gray is repeated, alpha is dropped), ``gray`` (one channel) or ``unchanged`` (the
+            channels of the file).
+        full_scale: pixel value that counts as 1; 65535 for 16-bit images that are kept as they are.
+        backend: who resizes, ``pillow`` or ``cv2``; their results differ.
     """
 
-    size: int = 224
+    size: int | tuple[int, int] = 224
     resize: int | None = 256
     interpolation: str = 'bicubic'
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
     crop: str = 'round'
+    color: str = 'rgb'
+    full_scale: float = 255.0
+    backend: str = 'pillow'
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+    def for_channels(self, channels: int) -> 'Preprocessing':
+        """The same for images of another number of channels, where that of RGB images was meant.
+
+        One channel gets the average mean and deviation, more get those of RGB in turn.
+        """
+        if channels == self.channels:
+            return self
+        mean, std = (
+            (sum(values) / len(values),) if channels == 1 else tuple(islice(cycle(values), channels))
+            for values in (self.mean, self.std)
+        )
+        return replace(self, mean=mean, std=std, color='gray' if channels == 1 else 'unchanged')
+
+    def loader(self) -> dict:
+        """Config of the transform that reads a file."""
+        loader = dict(type='LoadImageFromFile')
+        if self.color != 'rgb':
+            loader['color_type'] = 'grayscale' if self.color == 'gray' else 'unchanged'
+        if self.full_scale != 255:
+            loader['to_float32'] = True
+        return loader
 
     def pipeline(self) -> list[dict]:
         """Config of the transforms behind loading and in front of packing."""
-        how = dict(backend='pillow', interpolation=self.interpolation)
+        how = dict(backend=self.backend, interpolation=self.interpolation)
+        height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         if self.resize is None:
-            return [dict(type='Resize', scale=(self.size, self.size), **how)]
+            return [dict(type='Resize', scale=(width, height), **how)]
         resize = dict(type='ResizeEdge', scale=self.resize, edge='short', **how)
         if self.crop == 'floor':
             return [resize, dict(type='mmconvnext.FloorCenterCrop', crop_size=self.size)]
-        return [resize, dict(type='CenterCrop', crop_size=self.size)]
+        return [resize, dict(type='CenterCrop', crop_size=self.size if height == width else (width, height))]
 
     def data_preprocessor(self) -> dict:
         """Config of the normalisation, which mmpretrain leaves to the model."""
-        return dict(mean=[255 * m for m in self.mean], std=[255 * s for s in self.std], to_rgb=True)
+        mean, std = ([self.full_scale * value for value in values] for values in (self.mean, self.std))
+        return dict(mean=mean, std=std, to_rgb=self.channels == 3)
 
     def __call__(self, image) -> Tensor:
         """A PIL image or an RGB array (H, W, 3) of uint8 -> (3, size, size), normalised."""

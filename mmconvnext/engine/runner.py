@@ -6,6 +6,7 @@ from pathlib import Path
 import mmengine.runner
 from mmengine.dist import barrier, is_main_process
 
+from ..checkpoints.training_description import describe_training
 from ..files import put_in_place
 from ..registry import RUNNERS
 from .loops import Replayable
@@ -16,7 +17,10 @@ class WholeCheckpoints:
     """For a Runner: a checkpoint holds the loop's progress too, and has its name once it is on the disk."""
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs) -> None:
-        """As mmengine's; every process has to call it."""
+        """As mmengine's, with what the weights do not show; every process has to call it."""
+        description = describe_training(self.cfg)
+        if description is not None:
+            meta = (meta or {}) | dict(mmconvnext=description.to_meta())
         if isinstance(self.train_loop, Replayable):
             # mmengine's FlexibleRunner writes over the place in meta, and fills it in if there is none.
             by_epoch = kwargs.get('by_epoch', True)

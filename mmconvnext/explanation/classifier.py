@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..models.linear_head import scores_of
 
 
 class Classifier(NamedTuple):
@@ -31,8 +32,8 @@ class Classifier(NamedTuple):
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """(N, 3, H, W), normalised -> (N, classes)."""
-        return self.classify(self.backbone(images)[-1]).float().softmax(dim=1)
+        """(N, C, H, W), normalised -> (N, classes), as the head predicts them."""
+        return scores_of(self.head, self.classify(self.backbone(images)[-1]).float())
 
     def classify(self, features: Tensor) -> Tensor:
         """The backbone's output (N, C), or (N, C, H, W) where the norm came first, -> logits (N, classes)."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..models.linear_head import scores_of
 from .graph import Graph
 from .images import Images
 
@@ -122,4 +123,4 @@ def reference(model: nn.Module, graph: Graph, pixels: Tensor) -> np.ndarray:
     outputs = model(model.data_preprocessor(dict(inputs=pixels))['inputs'], mode='tensor')
     if graph.output == 'features':
         outputs = outputs[-1]
-    return (outputs.softmax(-1) if graph.softmax else outputs).numpy()
+    return (scores_of(model.head, outputs) if graph.softmax else outputs).numpy()

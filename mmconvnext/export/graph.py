@@ -4,13 +4,14 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from mmpretrain.models.heads import ClsHead
+from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from ..errors import UserError
 from ..models.convnext import ConvNeXtBlock
 from ..models.folding import fold
+from ..models.linear_head import scores_of
 
 
 class Graph(nn.Module):
@@ -29,7 +30,9 @@ class Graph(nn.Module):
     def __init__(self, model: nn.Module, *, preprocess: bool = False, softmax: bool = False):
         super().__init__()
         head = getattr(model, 'head', None)
-        if softmax and (not isinstance(head, ClsHead) or getattr(head, 'regression', False)):
+        if softmax and (
+            not isinstance(head, ClsHead | MultiLabelClsHead) or getattr(head, 'regression', False)
+        ):
             raise UserError(
                 f'--softmax makes probabilities of classes, but the model has '
                 f'{f"the head {type(head).__name__}" if head else "no head"}; leave it out'
@@ -51,17 +54,19 @@ class Graph(nn.Module):
         """images as the arguments say -> (N, classes), or features (N, C) or (N, C, h, w)."""
         if self.preprocess:
             pixels = images.movedim(-1, 1).float()
-            images = ((pixels if self.to_rgb else pixels.flip(1)) - self.mean) / self.std
+            kept = self.to_rgb or len(self.mean) != 3
+            images = ((pixels if kept else pixels.flip(1)) - self.mean) / self.std
         outputs = self.model(images, mode='tensor')
         if self.output == 'features':
             return outputs[-1]
-        return outputs.softmax(-1) if self.softmax else outputs
+        return scores_of(self.model.head, outputs) if self.softmax else outputs
 
     def input_of(self, pixels: Tensor) -> Tensor:
         """Its input for images (N, 3, H, W) as the pipeline of the config's test gives them."""
         if not self.preprocess:
             return self.model.data_preprocessor(dict(inputs=pixels))['inputs']
-        return pixels.flip(1).movedim(1, -1).contiguous()  # the pipelines keep BGR
+        pixels = pixels.flip(1) if pixels.shape[1] == 3 else pixels  # the pipelines keep BGR
+        return pixels.movedim(1, -1).contiguous()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from mmengine.config import Config
 from torch import nn
 
-from ..apis.pipeline import kind
+from ..checkpoints.training_description import Inexpressible, kind, resizing_of
 from ..version import __version__
 from ..zoo.entries import zoo
 from .graph import Graph
@@ -32,11 +32,19 @@ def describe(name: str, model: nn.Module, graph: Graph) -> dict:
     """
     entry = zoo().get(name.removeprefix('mmconvnext://'))
     file = Path(urlsplit(name).path if '://' in name else name)
-    channels = 'RGB' if graph.preprocess or graph.to_rgb else 'BGR'
     mean, std = ([value / 255 for value in numbers.flatten().tolist()] for numbers in (graph.mean, graph.std))
+    if len(mean) == 3:
+        channels = 'RGB' if graph.preprocess or graph.to_rgb else 'BGR'
+    else:
+        channels = 'gray' if len(mean) == 1 else f'{len(mean)} channels'
     if graph.preprocess and not graph.to_rgb:
         mean, std = mean[::-1], std[::-1]
-    shape = 'uint8 (N, H, W, 3)' if graph.preprocess else 'float32 (N, 3, H, W), (value / 255 - mean) / std'
+    count = len(mean)
+    shape = (
+        f'uint8 (N, H, W, {count})'
+        if graph.preprocess
+        else f'float32 (N, {count}, H, W), (value / 255 - mean) / std'
+    )
     classes = model._dataset_meta.get('classes')
     return dict(
         name=entry.name if entry else file.name,  # a folder is nobody else's business
@@ -59,21 +67,10 @@ def resizing(cfg: Config) -> dict:
 
     As in ``Preprocessing``. Of other steps than its own: ``steps``, as the config has them.
     """
-    steps = [step for step in cfg.test_dataloader.dataset.pipeline if kind(step) not in PACKING]
-    kinds = [kind(step) for step in steps]
-    how = dict(interpolation='bilinear', backend='cv2')  # mmcv's defaults
-    how.update({key: steps[0][key] for key in how if steps and key in steps[0]})
-    how = dict(interpolation=how['interpolation'], by=how['backend'])
-    if kinds == ['Resize'] and is_square(steps[0].get('scale')) and not steps[0].get('keep_ratio'):
-        return dict(size=steps[0]['scale'][0], resize=None, **how, crop=None)
-    crops = {'CenterCrop': 'round', 'FloorCenterCrop': 'floor'}
-    if kinds[:1] == ['ResizeEdge'] and kinds[1:] in [[crop] for crop in crops]:
-        resize, crop = steps
-        size = crop['crop_size']
-        if resize.get('edge', 'short') == 'short' and isinstance(size, int):
-            return dict(size=size, resize=resize['scale'], **how, crop=crops[kinds[1]])
-    return dict(steps=Config(dict(steps=steps)).to_dict()['steps'])
-
-
-def is_square(scale: object) -> bool:
-    return isinstance(scale, tuple | list) and len(set(scale)) == 1
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    try:
+        how = resizing_of(pipeline)
+    except Inexpressible:
+        steps = [step for step in pipeline if kind(step) not in PACKING]
+        return dict(steps=Config(dict(steps=steps)).to_dict()['steps'])
+    return dict(crop=None, by=how.pop('backend')) | how

@@ -2,6 +2,7 @@
 
 import torch
 from mmpretrain.models.heads import LinearClsHead as MMPretrainLinearClsHead
+from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
@@ -9,6 +10,13 @@ from ..registry import MODELS
 
 # Of mmpretrain's head.
 INIT_CFG = dict(type='Normal', layer='Linear', std=0.01)
+
+
+def scores_of(head: nn.Module, logits: Tensor) -> Tensor:
+    """What a head predicts (N, num_classes) for its outputs: ``pred_score`` of its predictions."""
+    if getattr(head, 'regression', False):
+        return logits
+    return logits.sigmoid() if isinstance(head, MultiLabelClsHead) else logits.softmax(dim=1)
 
 
 @MODELS.register_module()

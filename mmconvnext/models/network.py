@@ -7,10 +7,14 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from ..errors import UserError
 from .archs import LAYER_NORM, resolve_arch
 from .convnext import ConvNeXt, resolve_kernel_sizes
 
 DEFAULTS = {name: p.default for name, p in inspect.signature(ConvNeXt).parameters.items()}
+
+# What a head makes of its outputs: probabilities that sum to one, one probability each, or values.
+HEAD_KINDS = ('softmax', 'sigmoid', 'regression')
 
 
 class Network(NamedTuple):
@@ -18,7 +22,8 @@ class Network(NamedTuple):
 
     Attributes:
         backbone: of ``ConvNeXt``.
-        head: ``num_classes``, and ``hidden_channels`` for a hidden layer; None: features only.
+        head: ``num_classes``, ``hidden_channels`` for a hidden layer, and ``kind`` of ``HEAD_KINDS``; None:
+            features only.
     """
 
     backbone: dict
@@ -59,19 +64,32 @@ class Network(NamedTuple):
         return {key: f'{key} is {found!r}' for key, (found, expected) in wanted.items() if found != expected}
 
     def build_on_meta(self) -> nn.Module:
-        """The model without memory, for its names and shapes."""
+        """The model without memory, for its names and shapes.
+
+        Raises:
+            UserError: there is no such network.
+        """
         init_default_scope('mmpretrain')
-        with torch.device('meta'):
-            return MODELS.build(self.config())
+        try:
+            with torch.device('meta'):
+                return MODELS.build(self.config())
+        except ValueError as error:
+            raise UserError(f'the network cannot be built: {error}') from error
 
 
-def head_config(num_classes: int, in_channels: int, hidden_channels: int | None = None) -> dict:
+def head_config(
+    num_classes: int, in_channels: int, hidden_channels: int | None = None, kind: str | None = None
+) -> dict:
+    common = dict(num_classes=num_classes, in_channels=in_channels)
+    if kind == 'sigmoid':
+        return dict(type='mmpretrain.MultiLabelLinearClsHead', **common)
     if hidden_channels is None:
-        return dict(type='mmconvnext.LinearClsHead', num_classes=num_classes, in_channels=in_channels)
+        # Without a loss, one output is regression.
+        loss = dict(type='mmpretrain.CrossEntropyLoss') if kind == 'softmax' and num_classes == 1 else None
+        return dict(type='mmconvnext.LinearClsHead', **common, **({'loss': loss} if loss else {}))
     return dict(
         type='mmpretrain.StackedLinearClsHead',
-        num_classes=num_classes,
-        in_channels=in_channels,
+        **common,
         mid_channels=[hidden_channels],
         act_cfg=dict(type='GELU'),
     )

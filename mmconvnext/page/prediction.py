@@ -17,6 +17,7 @@ from ..apis.pipeline import one_line
 from ..apis.results import class_layout, results_file
 from ..errors import UserError
 from ..explanation import grad_cam
+from ..models.linear_head import scores_of
 from ..models.outputs import outputs_of
 from ..visualization.pictures import rgb_of
 from .models import Model
@@ -78,7 +79,7 @@ def predict(model: Model, image: Prepared, topk: int) -> Prediction:
         logits = outputs_of(model.inferencer.model, image.inputs).logits
         wait_for(model.device)
         milliseconds = 1000 * (time.perf_counter() - start)
-    scores = logits[0].float().softmax(dim=0).cpu()
+    scores = scores_of(model.inferencer.model.head, logits.float())[0].cpu()
     if not scores.isfinite().all():
         raise UserError(f'{model.name} gives scores that are not finite; check its weights')
     best = scores.topk(min(topk, len(scores)))

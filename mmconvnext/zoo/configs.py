@@ -26,7 +26,7 @@ def config_of_network(network: Network, preprocessing: Preprocessing) -> Config:
     )
     loader = imagenet.test_dataloader
     loader.dataset.pipeline = [
-        dict(type='LoadImageFromFile'),
+        preprocessing.loader(),
         *preprocessing.pipeline(),
         dict(type='PackInputs'),
     ]

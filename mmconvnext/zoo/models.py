@@ -10,10 +10,12 @@ from torch import nn
 from ..apis.config import check_option, load_config
 from ..apis.libraries import LIBRARIES
 from ..checkpoints import check_fit, load_weights
+from ..checkpoints.input_channels import with_in_channels
 from ..checkpoints.inspecting import head_arguments, network_of
-from ..checkpoints.reading import Weights
+from ..checkpoints.reading import Weights, check_known, check_whole
 from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError, did_you_mean
+from ..models.network import Network
 from .configs import config_of_network
 from .entries import DENSE_TASKS, zoo
 
@@ -33,7 +35,8 @@ def get_model(
             in any format.
         trust_checkpoint: unpickle whatever the weights' file holds, which runs any code in it.
         **overrides: of the model's config, as ``backbone=dict(drop_path_rate=0.2)``. With
-            ``head=dict(num_classes=37)`` the head starts anew.
+            ``head=dict(num_classes=37)`` the head starts anew; with ``backbone=dict(in_channels=1)`` weights
+            for RGB are adapted, see ``with_in_channels``.
 
     Returns:
         mmpretrain's ``ImageClassifier``, in training mode, with ``preprocessing`` attached (None if the
@@ -59,6 +62,9 @@ def get_model(
         source = published(str(name))
     if source:
         loaded = load_weights(source, trust=trust_checkpoint)
+    in_channels = (overrides.get('backbone') or {}).get('in_channels')
+    if loaded is not None and in_channels is not None:
+        loaded = with_in_channels(loaded, in_channels)
     # Other weights than the name's own have to fit the name's network.
     described = loaded if is_weights(name) or (pretrained is True and not dense) else None
     cfg, preprocessing = configure(str(name), described)
@@ -117,9 +123,20 @@ def configure(name: str, loaded: Weights | None) -> tuple[Config, Preprocessing 
                 f'{loaded.source} holds a detector or segmenter, which is not read off its weights; name '
                 'its config too'
             )
-        preprocessing = loaded.preprocessing or Preprocessing()
-        return config_of_network(loaded.network or network_of(loaded.tensors), preprocessing), preprocessing
+        if loaded.needs_config:
+            raise UserError(
+                f'{loaded.source} has {loaded.needs_config}, which weights do not show; name its config too'
+            )
+        check_whole(loaded)
+        network = loaded.network or network_of(loaded.tensors)
+        preprocessing = loaded.preprocessing or usual_preprocessing(network)
+        return config_of_network(network, preprocessing), preprocessing
     return load_config(name), zoo()[name].preprocessing if name in zoo() else None
+
+
+def usual_preprocessing(network: Network) -> Preprocessing:
+    """That of ImageNet, with as many channels as the network takes."""
+    return Preprocessing().for_channels(network.backbone.get('in_channels', 3))
 
 
 def override(cfg: Config, overrides: dict) -> None:
@@ -149,7 +166,8 @@ def set_class_count(cfg: Config, loaded: Weights | None) -> None:
 
 def fill(model: nn.Module, loaded: Weights, *, new_head: bool) -> None:
     """Load the weights, all of them but those of a head of another width."""
-    check_fit(loaded.tensors, model, loaded.source, new_head=new_head)
+    check_known(loaded, model.state_dict())
+    check_fit(loaded.tensors, model, loaded.source, new_head=new_head, rename=loaded.rename)
     if new_head:
         initialise(model)
     kept = {n: w for n, w in loaded.tensors.items() if n.startswith('backbone.') or not new_head}

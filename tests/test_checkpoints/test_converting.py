@@ -348,12 +348,15 @@ def change(file, **changes):
             {'surprise.weight': torch.ones(1)},
             'looks like timm, but 1 names are unknown there: surprise.weight',
         ),
-        ({'stages.2.blocks.1.norm.bias': None}, r'1 missing \(backbone.stages.2.1.norm.bias \(24,\)\)'),
+        ({'stages.2.blocks.1.norm.bias': None}, r'1 missing \(stages.2.blocks.1.norm.bias \(24,\)\)'),
         (
             {'stages.0.blocks.0.conv_dw.weight': None},
             'not those of a whole ConvNeXt .*stages.0.0.depth',
         ),
-        ({'stages.1.blocks.0.norm.bias': torch.ones(5)}, r'norm.bias: checkpoint \(5,\), model \(16,\)'),
+        (
+            {'stages.1.blocks.0.norm.bias': torch.ones(5)},
+            r'stages.1.blocks.0.norm.bias: checkpoint \(5,\), model \(16,\)',
+        ),
     ],
 )
 def test_unknown_and_missing_names_are_listed_and_nothing_is_written(
@@ -404,7 +407,7 @@ def test_config_of_other_sizes_than_the_weights_is_an_error(tmp_path):
     peers.transformers_peer(**TINY_ARCH).save_pretrained(tmp_path)
     config = json.loads((tmp_path / 'config.json').read_text())
     (tmp_path / 'config.json').write_text(json.dumps(config | {'depths': [10**9, 1, 1, 1]}))
-    with pytest.raises(UserError, match='says depths .1000000000, 1, 1, 1. .* have .1, 1, 2, 1.'):
+    with pytest.raises(UserError, match='config.json: depths is .1000000000, 1, 1, 1.; expected'):
         load_weights(tmp_path)
 
 

@@ -1,0 +1,237 @@
+"""What a foreign file may say of a network or its images: plain values, each with its bounds.
+
+A schema is a dict from a field to a check. A check returns the value that is used, or raises ``Unexpected``
+with what it expects. Nothing is built from a description that has not passed its schema, and no dict of a
+file ever reaches a registry.
+"""
+
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from reprlib import Repr
+
+from ..errors import UserError
+from ..files import open_regular
+from ..text import shortened
+
+Check = Callable[[object], object]
+
+MAX_JSON_BYTES = 32 << 20  # label maps of 21,841 classes have 2 MB
+MAX_CLASSES = 1_000_000
+MAX_NAME = 1000  # characters of a class name
+MAX_STAGES = 16
+MAX_BLOCKS = 1000  # in all stages
+MAX_CHANNELS = 1 << 16
+MAX_PIXELS = 1 << 14  # on one side of the network's input
+
+# Never builds more text than a message has room for, however deep the value is nested.
+_repr = Repr()
+_repr.maxlevel, _repr.maxstring, _repr.maxlong, _repr.maxother = 2, 60, 40, 60
+MAX_SHOWN = 100
+
+
+class Unexpected(ValueError):
+    """A value that a check refuses; the message is what it expects instead."""
+
+
+def shown(value: object) -> str:
+    """A foreign value on one short line."""
+    try:
+        return shortened(_repr.repr(value), MAX_SHOWN)
+    except Exception:  # whatever a foreign object's repr raises; numbers of thousands of digits do
+        return f'a {type(value).__name__}'
+
+
+def integer(low: int, high: int) -> Check:
+    def check(value: object) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise Unexpected(f'a whole number from {low} to {high}')
+        return value
+
+    return check
+
+
+def number(low: float, high: float, *, above: bool = False) -> Check:
+    """Finite; with ``above`` larger than ``low``."""
+
+    def check(value: object) -> float:
+        fits = type(value) in (int, float) and low <= value <= high and not (above and value == low)
+        if not fits:
+            raise Unexpected(f'a number {"above" if above else "from"} {low:g} {"up " * above}to {high:g}')
+        return value
+
+    return check
+
+
+def one_of(choices: Collection[str] | Collection[int]) -> Check:
+    def check(value: object) -> str | int:
+        if type(value) not in (str, int) or value not in choices:
+            raise Unexpected(f'one of {", ".join(map(str, choices))}')
+        return value
+
+    return check
+
+
+def flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Unexpected('true or false')
+    return value
+
+
+def text(longest: int) -> Check:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or len(value) > longest:
+            raise Unexpected(f'text of at most {longest} characters')
+        return value
+
+    return check
+
+
+def several(check: Check, longest: int, shortest: int = 1) -> Check:
+    """A list of bounded length, as a tuple."""
+
+    def check_all(values: object) -> tuple:
+        if not isinstance(values, list | tuple) or not shortest <= len(values) <= longest:
+            count = f'{shortest} to {longest}' if shortest < longest else f'{longest}'
+            raise Unexpected(f'a list of {count} values')
+        try:
+            return tuple(check(value) for value in values)
+        except Unexpected as expected:
+            raise Unexpected(f'a list of values that are {expected}') from expected
+
+    return check_all
+
+
+def either(*checks: Check) -> Check:
+    def check_any(value: object) -> object:
+        expected = []
+        for check in checks:
+            try:
+                return check(value)
+            except Unexpected as error:
+                expected.append(str(error))
+        raise Unexpected(' or '.join(expected))
+
+    return check_any
+
+
+def nothing(value: object) -> None:
+    if value is not None:
+        raise Unexpected('nothing')
+
+
+def optional(check: Check) -> Check:
+    return either(nothing, check)
+
+
+def fields(schema: Mapping[str, Check], *, closed: bool = False) -> Check:
+    """A dict inside of a description; of fields that the schema does not have, if ``closed``, none."""
+
+    def check(value: object) -> dict:
+        if not isinstance(value, Mapping) or (closed and not set(value) <= set(schema)):
+            raise Unexpected(f'fields {", ".join(schema)}')
+        found = {}
+        for key in schema:
+            if key in value:
+                try:
+                    found[key] = schema[key](value[key])
+                except Unexpected as expected:
+                    raise Unexpected(f'a {key} that is {expected}') from expected
+        return found
+
+    return check
+
+
+def read_fields(description: object, schema: Mapping[str, Check], place: str) -> dict:
+    """The fields of a description that the schema knows, once each has passed its check.
+
+    Args:
+        description: any value, from a file.
+        schema: field to check; fields that are not there stay away.
+        place: the file, for the message.
+
+    Raises:
+        UserError: naming the place, the field, what was found and what was expected.
+    """
+    if not isinstance(description, Mapping):
+        raise UserError(f'{place} holds {shown(description)}; expected an object with fields')
+    found = {}
+    for key, check in schema.items():
+        if key in description:
+            try:
+                found[key] = check(description[key])
+            except Unexpected as expected:
+                raise UserError(f'{place}: {key} is {shown(description[key])}; expected {expected}') from None
+    return found
+
+
+def class_names(value: object) -> tuple[str, ...]:
+    """Names of the outputs, in their order. Numbers are taken for their digits."""
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= MAX_CLASSES:
+        raise Unexpected(f'a list of 1 to {MAX_CLASSES} names')
+    names = tuple(str(name) if type(name) is int and abs(name) < 1 << 63 else name for name in value)
+    for name in names:
+        if not isinstance(name, str) or len(name) > MAX_NAME:
+            raise Unexpected(f'names of at most {MAX_NAME} characters, not {shown(name)}')
+    return names
+
+
+def labels(value: object) -> tuple[str, ...]:
+    """``id2label`` of transformers: number of the output to name."""
+    if not isinstance(value, Mapping) or len(value) > MAX_CLASSES:
+        raise Unexpected(f'an object of at most {MAX_CLASSES} names')
+    numbered = {}
+    for key, name in value.items():
+        if not str(key)[:8].isdecimal() or len(str(key)) > 7 or int(key) in numbered:
+            raise Unexpected(f'outputs that are numbered once each, not {shown(key)}')
+        numbered[int(key)] = name
+    if sorted(numbered) != list(range(len(numbered))):
+        raise Unexpected(f'a name for each output from 0 to {len(numbered) - 1}')
+    return class_names([numbered[i] for i in range(len(numbered))]) if numbered else ()
+
+
+def read_json(file: Path) -> dict:
+    """The fields of a JSON file, as data.
+
+    Raises:
+        UserError: the file is too large or cannot be read, says a field twice, holds a number that is not
+            finite, or no object.
+    """
+    try:
+        with open_regular(file) as opened:
+            content = opened.read(MAX_JSON_BYTES + 1)
+        if len(content) > MAX_JSON_BYTES:
+            raise UserError(f'{file} has more than {MAX_JSON_BYTES:,} bytes; no description is as long')
+        found = json.loads(
+            content.decode('utf-8-sig'), object_pairs_hook=distinct, parse_constant=refuse, parse_float=finite
+        )
+    except UserError:
+        raise
+    except RecursionError as error:
+        raise UserError(f'{file} cannot be read as JSON: it is nested too deeply') from error
+    except (OSError, ValueError) as error:
+        raise UserError(f'{file} cannot be read as JSON: {shortened(str(error), 2 * MAX_SHOWN)}') from error
+    if not isinstance(found, dict):
+        raise UserError(f'{file} holds a {type(found).__name__}; expected an object with fields')
+    return found
+
+
+def distinct(pairs: list[tuple[str, object]]) -> dict:
+    found = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f'the field {shown(key)} is there twice')
+        found[key] = value
+    return found
+
+
+def refuse(constant: str) -> None:
+    raise ValueError(f'{constant} is no number of JSON')
+
+
+def finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f'the number {shown(digits)} is too large')
+    return value
