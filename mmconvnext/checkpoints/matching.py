@@ -153,8 +153,8 @@ def check_fit(
     found, expected = titles(weights, wanted)
     if found != expected:
         raise UserError(
-            f'{source} holds the weights of {found}, but the model is {expected}; choose weights of that '
-            f'network, or its config ({"; ".join(problems)})'
+            f'{source} does not fit the model: it holds the weights of {found}, the model is {expected}; '
+            f'choose weights of that network, or its config. In detail: {"; ".join(problems)}'
         )
     raise UserError(
         f'{source} does not fit the model: {"; ".join(problems)}. '
