@@ -98,8 +98,8 @@ def rehearsal_config(cfg: Config, folder: str) -> Config:
             cfg[field].update(num_workers=0, persistent_workers=False)
             for key in ('prefetch_factor', 'multiprocessing_context', 'timeout'):
                 cfg[field].pop(key, None)
-    if cfg.get('visualizer'):  # others may send what they get
-        cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+    if cfg.get('visualizer'):  # they may send what they get
+        cfg.visualizer.vis_backends = []
     if (cfg.get('default_hooks') or {}).get('checkpoint'):
         cfg.default_hooks.checkpoint.pop('published_keys', None)  # there is no file to publish
     return cfg
