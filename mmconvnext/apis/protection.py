@@ -7,6 +7,7 @@ from mmengine.dist import sync_random_seed
 
 from ..checkpoints import load_checkpoint
 from ..datasets.replay import Replayed
+from ..errors import UserError
 from ..paths import CONFIGS
 from .accumulation import accumulation_of
 
@@ -27,10 +28,21 @@ def protect(cfg: Config, *, trust_checkpoint: bool = False) -> None:
 
 
 def fix_seed(cfg: Config, *, trust: bool) -> None:
-    """A run that goes on takes the seed it began with; one that begins without a seed draws one."""
+    """Give a run that goes on the seed it began with; one that begins without a seed draws one.
+
+    Raises:
+        UserError: the config sets another seed than that of the run that goes on.
+    """
     seed = cfg.get('randomness', {}).get('seed')
     if cfg.get('resume') and Path(cfg.load_from).is_file():
-        seed = load_checkpoint(cfg.load_from, mmap=True, trust=trust).get('meta', {}).get('seed', seed)
+        saved = load_checkpoint(cfg.load_from, mmap=True, trust=trust).get('meta', {}).get('seed', seed)
+        if seed not in (None, saved):
+            raise UserError(
+                f'{cfg.load_from} was saved with randomness.seed={saved}, the config sets {seed}: the order '
+                'of the data would change in the middle. Keep the seed, or begin a new run from its weights: '
+                '--cfg-options load_from=FILE and another --work-dir'
+            )
+        seed = saved
     cfg.merge_from_dict({'randomness.seed': sync_random_seed() if seed is None else seed})
 
 

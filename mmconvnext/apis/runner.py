@@ -27,6 +27,7 @@ from .libraries import LIBRARIES, class_count
 from .metrics import fit_topk
 from .protection import protect, replayed
 from .rehearsal import rehearse
+from .resuming import check_continues
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
 BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
@@ -120,6 +121,7 @@ def build_runner(
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
     if training:
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
+        check_continues(cfg, datasets['train_dataloader'], trust=trust_checkpoint)
     rehearsed = rehearse(cfg, datasets, runner_class(cfg)) if rehearsal else None
     runner = runner_class(cfg).from_cfg(cfg)
     if starting:

@@ -18,6 +18,7 @@ from .data_root import use_data_root
 from .distributed import prepare_engine
 from .explaining import explained, naming_broken_images
 from .image_size import set_image_size
+from .locking import only_run_in
 from .next_steps import next_steps
 from .recording import add_loggers
 from .resuming import choose_start
@@ -100,28 +101,29 @@ def train(
     init_distributed(cfg, launcher)
     if compile:
         check_compiler(distributed)  # on the device of this process
-    choose_start(cfg, resume, trust=trust_checkpoint)
-    add_loggers(cfg, log or [])
-    if accumulate:
-        accumulate_to_recipe(cfg)
-    prepare_engine(cfg, launcher)
-    if smoke:
-        cfg = make_smoke_test(cfg)
+    with only_run_in(cfg.work_dir):
+        choose_start(cfg, resume, trust=trust_checkpoint)
+        add_loggers(cfg, log or [])
+        if accumulate:
+            accumulate_to_recipe(cfg)
+        prepare_engine(cfg, launcher)
+        if smoke:
+            cfg = make_smoke_test(cfg)
 
-    loaders = ('train_dataloader', 'val_dataloader')
-    rehearsal = rehearsal and not smoke  # which is one itself
-    runner = build_runner(cfg, loaders, rehearsal=rehearsal, trust_checkpoint=trust_checkpoint)
-    if compile:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model.backbone.compile()  # in place: names and checkpoints stay
-        print_log('The backbone is compiled: the first iterations take minutes.', 'current')
-    match_batch_size(cfg, runner)
-    compare_lengths(cfg)
-    with explained(cfg) if smoke else nullcontext(), naming_broken_images():
-        runner.train()
-    ending = 'Smoke test passed; accuracies on noise mean nothing.' if smoke else next_steps(runner)
-    print_log(ending, logger='current')
-    return runner
+        loaders = ('train_dataloader', 'val_dataloader')
+        rehearsal = rehearsal and not smoke  # which is one itself
+        runner = build_runner(cfg, loaders, rehearsal=rehearsal, trust_checkpoint=trust_checkpoint)
+        if compile:
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            model.backbone.compile()  # in place: names and checkpoints stay
+            print_log('The backbone is compiled: the first iterations take minutes.', 'current')
+        match_batch_size(cfg, runner)
+        compare_lengths(cfg)
+        with explained(cfg) if smoke else nullcontext(), naming_broken_images():
+            runner.train()
+        ending = 'Smoke test passed; accuracies on noise mean nothing.' if smoke else next_steps(runner)
+        print_log(ending, logger='current')
+        return runner
 
 
 def use_amp(cfg: Config) -> None:

@@ -7,9 +7,12 @@ import mmengine.runner
 from mmengine.dist import barrier, is_main_process
 
 from ..checkpoints.training_description import describe_training
+from ..errors import UserError
 from ..files import put_in_place
+from ..hooks.checkpoint import is_checkpoint
 from ..registry import RUNNERS
 from .loops import Replayable
+from .resuming import CheckedResume
 from .screen import ReadableScreen
 
 
@@ -26,6 +29,8 @@ class WholeCheckpoints:
             by_epoch = kwargs.get('by_epoch', True)
             place = dict(epoch=self.epoch + by_epoch, iter=self.iter + (not by_epoch)) | (meta or {})
             meta = place | dict(replay=self.train_loop.progress() | {k: place[k] for k in ('epoch', 'iter')})
+            if is_main_process():
+                meta['run'] = self.run_record()
         if '://' in out_dir:  # such storage shows an object when it is whole
             super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
             return
@@ -34,17 +39,22 @@ class WholeCheckpoints:
             super().save_checkpoint(str(unfinished), filename, *args, meta=meta, **kwargs)
             barrier()  # some engines write a part in each process
             if is_main_process():
-                put_in_place(unfinished / filename, Path(out_dir, filename))
+                target = Path(out_dir, filename)
+                if target.is_dir() and not is_checkpoint(target):
+                    raise UserError(
+                        f'{target} is a folder of something else; move it, the checkpoint goes there'
+                    )
+                put_in_place(unfinished / filename, target)
         finally:
             if is_main_process():
                 shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @RUNNERS.register_module()
-class Runner(WholeCheckpoints, ReadableScreen, mmengine.runner.Runner):
+class Runner(WholeCheckpoints, CheckedResume, ReadableScreen, mmengine.runner.Runner):
     """mmengine's Runner."""
 
 
 @RUNNERS.register_module()
-class FlexibleRunner(WholeCheckpoints, mmengine.runner.FlexibleRunner):
+class FlexibleRunner(WholeCheckpoints, CheckedResume, mmengine.runner.FlexibleRunner):
     """mmengine's Runner for its strategies, of which ``configs/_base_/distributed`` uses DeepSpeed's."""

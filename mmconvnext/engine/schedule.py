@@ -103,6 +103,11 @@ class WarmupCosineLR(_ParamScheduler):
         done, n = step - warmup, max(steps - warmup, 1)
         return self.min_lr + 0.5 * (peak - self.min_lr) * (1 + math.cos(math.pi * min(done, n) / n))
 
+    def go_to(self, iterations: int) -> None:
+        """Set the rates of the place behind so many iterations."""
+        self._global_step = self.last_step = iterations - 1
+        self.step()
+
     def state_dict(self) -> dict:
         """How far it came and from which rates; the curve itself is the config's."""
         return {name: getattr(self, name) for name in ('_global_step', 'last_step', 'base_values')}

@@ -1,7 +1,9 @@
 """Save by epochs and by iterations, and lose nothing on the way."""
 
+import re
 import shutil
 from pathlib import Path
+from string import Formatter
 
 import mmengine.hooks
 from mmengine.dist import is_main_process
@@ -13,6 +15,8 @@ from ..registry import HOOKS
 
 # Beside the newest one, in case it cannot be read later.
 KEPT_INSIDE_EPOCH = 2
+INSIDE_EPOCH = 'iter_{}.pth'
+NUMBER = r'(\d{1,18})'
 
 
 @HOOKS.register_module()
@@ -37,6 +41,17 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
         self.is_due = False  # as soon as no gradients are half accumulated
         self.saved_iter = None  # number of iterations in the newest checkpoint
 
+    def before_train(self, runner: Runner) -> None:
+        super().before_train(runner)
+        if runner._resume and runner._load_from:
+            runner.message_hub.update_info('last_ckpt', str(runner._load_from))
+        # A resumed file can name anything: only a best checkpoint in this run's own folder is one.
+        self._set_best_paths({key: self._own_best(path) for key, path in self._best_paths().items()})
+
+    def _own_best(self, named: str | None) -> str | None:
+        path = Path(self.out_dir, Path(str(named)).name)
+        return str(path) if path.name.startswith('best_') and is_checkpoint(path) else None
+
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if self.by_epoch:
             due = self.every_iters is not None and self.every_n_train_iters(runner, self.every_iters)
@@ -56,9 +71,9 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
         self.is_due = False
         if done != self.saved_iter:
             if self.by_epoch:
-                inside = [*runner.message_hub.get_info('inside_epoch', []), f'iter_{done}.pth']
                 meta = dict(epoch=runner.epoch, iter=done)
-                self._save(runner, inside[-1], meta, by_epoch=False, inside=inside[-KEPT_INSIDE_EPOCH:])
+                self._save(runner, INSIDE_EPOCH.format(done), meta, by_epoch=False)
+                self._remove_oldest(INSIDE_EPOCH, done, kept=KEPT_INSIDE_EPOCH)
             else:
                 self._save_checkpoint(runner)
         return True
@@ -67,17 +82,13 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
         if not self.by_epoch and step % accumulation(runner) and step != runner.max_iters:
             self.is_due = True  # mmengine calls this for a new best score, too
             return
-        kept = list(runner.message_hub.get_info('keep_ckpt_ids', []))
-        if self.max_keep_ckpts > 0 and step not in kept:
-            kept.append(step)
-            runner.message_hub.update_info('keep_ckpt_ids', kept[-self.max_keep_ckpts :])
-        self._save(runner, self.filename_tmpl.format(step), meta, by_epoch=self.by_epoch, inside=[])
-        for old in kept[: -self.max_keep_ckpts] if self.max_keep_ckpts > 0 else []:
-            self._remove(self.filename_tmpl.format(old))
+        self._save(runner, self.filename_tmpl.format(step), meta, by_epoch=self.by_epoch)
+        if self.max_keep_ckpts > 0:
+            self._remove_oldest(self.filename_tmpl, step, kept=self.max_keep_ckpts)
+        if self.by_epoch and self.filename_tmpl != INSIDE_EPOCH:
+            self._remove_oldest(INSIDE_EPOCH, meta['iter'], kept=0)
 
-    def _save(self, runner: Runner, name: str, meta: dict, *, by_epoch: bool, inside: list[str]) -> None:
-        superseded = set(runner.message_hub.get_info('inside_epoch', [])) - set(inside)
-        runner.message_hub.update_info('inside_epoch', inside)
+    def _save(self, runner: Runner, name: str, meta: dict, *, by_epoch: bool) -> None:
         self.last_ckpt = str(Path(self.out_dir, name))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         options = dict(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler)
@@ -92,8 +103,6 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
         if is_main_process():
             with written_whole(Path(runner.work_dir, 'last_checkpoint')) as part:
                 part.write_text(self.last_ckpt)
-        for old in superseded:
-            self._remove(old)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         # mmengine removes the former best file before it writes the new one: hide it until then.
@@ -102,9 +111,12 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
         super()._save_best_checkpoint(runner, metrics)
         found = self._best_paths()
         self._set_best_paths({key: found[key] or former.get(key) for key in found})
-        for key, path in former.items():
-            if path and found[key] and path != found[key]:
-                self._remove(Path(path).name)
+        for key, path in found.items():
+            if path:  # whatever a crash has left beside it, too
+                template = best_prefix(key or self.key_indicators[0]) + self.filename_tmpl
+                for file in numbered(self.out_dir, template).values():
+                    if file.name != Path(path).name:
+                        self._remove(file)
 
     def _best_paths(self) -> dict[str, str | None]:
         """Of each metric; mmengine keeps a single one in another place."""
@@ -118,13 +130,53 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
         elif paths:
             self.best_ckpt_path_dict = paths
 
-    def _remove(self, name: str) -> None:
+    def _remove_oldest(self, template: str, last: int, *, kept: int) -> None:
+        """Remove checkpoints with names of this form, up to number ``last``, but for the newest ones.
+
+        The folder alone says what is there: a list in a resumed file could hold any name.
+        """
+        saved = numbered(self.out_dir, template)
+        numbers = sorted(number for number in saved if number <= last)
+        for number in numbers[: max(len(numbers) - kept, 0)]:
+            self._remove(saved[number])
+
+    def _remove(self, path: Path) -> None:
         if is_main_process():
-            path = Path(self.out_dir, name)
             if path.is_dir():  # of DeepSpeed
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def numbered(folder: str | Path, template: str) -> dict[int, Path]:
+    """Return the checkpoints directly in a folder whose names are ``template.format(number)``, by number."""
+    parts = list(Formatter().parse(template))
+    if sum(field is not None for _, field, _, _ in parts) != 1 or '://' in str(folder):
+        return {}
+    pattern = ''.join(re.escape(text) + (NUMBER if field is not None else '') for text, field, *_ in parts)
+    found = {}
+    for path in Path(folder).iterdir() if Path(folder).is_dir() else []:
+        match = re.fullmatch(pattern, path.name)
+        if match and template.format(int(match[1])) == path.name and is_checkpoint(path):
+            found[int(match[1])] = path
+    return found
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether this is a file, or a folder as DeepSpeed writes it; a link is neither."""
+    if path.is_symlink():
+        return False
+    if not path.is_dir():
+        return path.is_file()
+    parts = list(path.iterdir())
+    return bool(parts) and all(
+        part.name.endswith('_states.pt') and part.is_file() and not part.is_symlink() for part in parts
+    )
+
+
+def best_prefix(metric: str) -> str:
+    """Return what mmengine puts before the name of the best checkpoint, as part of a template."""
+    return f'best_{metric}_'.replace('/', '_').replace('{', '{{').replace('}', '}}')
 
 
 def accumulation(runner: Runner) -> int:
