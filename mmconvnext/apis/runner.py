@@ -3,6 +3,8 @@
 import logging
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,6 +15,8 @@ from mmengine.logging import print_log
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, PARAM_SCHEDULERS, RUNNERS, init_default_scope
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils.data import IterableDataset
 
 from ..checkpoints import check_fit, head_changes, load_weights, use_safe_loading
@@ -179,11 +183,15 @@ def set_dataloader_defaults(cfg: Config) -> None:
 
 def build_on_meta(cfg: Config) -> nn.Module:
     """The model without memory, for its names, shapes and attributes."""
+    # A model for test-time augmentation wraps the one that has weights and classes.
+    settings = cfg.model.get('module', cfg.model)
     try:
-        with torch.device('meta'):
-            # A model for test-time augmentation wraps the one that has weights and classes.
-            model = MODELS.build(cfg.model.get('module', cfg.model))
-    except BUILD_ERRORS as error:
+        try:
+            with parameters_on_meta():
+                model = MODELS.build(settings)
+        except (NotImplementedError, RuntimeError):  # of a model that reads its own weights while it is built
+            model = MODELS.build(settings).to('meta')
+    except (*BUILD_ERRORS, ImportError) as error:
         raise UserError(f'the model of the config cannot be built: {reason(error)}') from error
     channels = getattr(getattr(model, 'backbone', None), 'channels', None)
     expected = getattr(getattr(model, 'head', None), 'in_channels', None)
@@ -193,6 +201,22 @@ def build_on_meta(cfg: Config) -> nn.Module:
             f'pass --cfg-options model.head.in_channels={channels[-1]}'
         )
     return model
+
+
+@contextmanager
+def parameters_on_meta() -> Iterator[None]:
+    """Give new modules parameters without memory; all else, as rates that a model computes, has values."""
+
+    def without_memory(_, __, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None or parameter.is_meta or isinstance(parameter, UninitializedTensorMixin):
+            return None  # as it is
+        return nn.Parameter(parameter.detach().to('meta'), requires_grad=parameter.requires_grad)
+
+    handle = register_module_parameter_registration_hook(without_memory)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def check_optimizer(cfg: Config, model: nn.Module) -> None:
