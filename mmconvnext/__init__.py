@@ -18,6 +18,7 @@ LAZY = {
     'get_model': '.zoo',
     'list_models': '.zoo',
     'outputs_of': '.models',
+    'use_safe_loading': '.checkpoints',
 }
 
 __all__ = ['__version__', *LAZY]

@@ -5,6 +5,7 @@ from pathlib import Path
 from mmengine.runner import CheckpointLoader
 
 from ..errors import UserError
+from ..models.pretrained import from_file
 from .loading import load_checkpoint
 from .matching import weights_of
 from .reading import Weights, load_weights, recognise
@@ -19,6 +20,10 @@ UNSAFE_SCHEMES = (
 def use_safe_loading(*, trust: bool = False, weights: str | None = None) -> None:
     """From now on mmengine reads files, URLs and ``mmconvnext://NAME`` by our loaders, and nothing else.
 
+    A program that builds ``Runner.from_cfg(cfg)`` itself calls it once before: weights of every format then
+    load from ``load_from`` and ``init_cfg``, no code in a checkpoint runs, and weights that do not fit our
+    backbone raise an error, where mmengine logs a warning and starts from random ones.
+
     Args:
         trust: see ``load_checkpoint``.
         weights: see ``load_weights``.
@@ -29,7 +34,8 @@ def use_safe_loading(*, trust: bool = False, weights: str | None = None) -> None
         from ..zoo.entries import source_of  # the zoo is built on this package
 
         if source_of(filename).startswith('mmconvnext://') or Path(filename).expanduser().is_dir():
-            return dict(state_dict=load_weights(filename, weights=weights, trust=trust).tensors)
+            tensors = load_weights(filename, weights=weights, trust=trust).tensors
+            return dict(state_dict=from_file(tensors, filename))
         checkpoint = load_checkpoint(filename, map_location, trust=trust)
         tensors = weights_of(checkpoint, weights)
         try:
@@ -37,9 +43,9 @@ def use_safe_loading(*, trust: bool = False, weights: str | None = None) -> None
         except UserError:  # the weights of another model
             found = None
         if found is not None and not has_our_names(found):
-            return dict(state_dict=found.tensors)
+            return dict(state_dict=from_file(found.tensors, filename))
         # mmengine looks for weights under state_dict only, and takes all else for weights.
-        return dict(checkpoint if 'state_dict' in checkpoint else {}, state_dict=tensors)
+        return dict(checkpoint if 'state_dict' in checkpoint else {}, state_dict=from_file(tensors, filename))
 
     sources = ('', 'http://', 'https://', 'mmconvnext://')
     CheckpointLoader.register_scheme(sources, load_from_mmconvnext, force=True)

@@ -20,7 +20,7 @@ from .fusion import can_fuse, fused_mlp
 from .inference import InferenceConvNeXt
 from .layer_depth import layer_depth
 from .layers import GRN, DepthwiseConv2d, build_norm
-from .pretrained import check_pretrained
+from .pretrained import check_loaded, check_pretrained
 from .stem import build_stem
 
 INIT_CFG = [
@@ -257,6 +257,7 @@ class ConvNeXt(BaseModule):
         # The overlapping stem pads and rounds up, so that 3 pixels less give the same map.
         self.min_input_size = strides.total - (0 if stem_type == 'patch' else 3)
         self._freeze_stages()
+        self.register_load_state_dict_pre_hook(check_loaded)
 
     def init_weights(self) -> None:
         """As ``init_cfg`` says.
