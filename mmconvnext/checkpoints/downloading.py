@@ -82,12 +82,12 @@ def _place(url: str) -> Path:
     except ValueError as error:
         raise UserError(f'{shown(url)} is no address of a file; check the URL') from error
     name = re.sub(r'[^\w.+=@-]', '_', name)[-LONGEST_NAME:]
-    if _promised(name) is None:  # two URLs may end in the same name
+    if promised_hash(name) is None:  # two URLs may end in the same name
         name = f'{sha256(url.encode(errors="surrogatepass")).hexdigest()[:8]}-{name}'
     return cache_dir() / 'checkpoints' / name
 
 
-def _promised(name: str) -> str | None:
+def promised_hash(name: str) -> str | None:
     """The begin of a SHA-256 in the name of a file."""
     match = re.search(r'-([0-9a-f]{8,})\.', name)
     return match and match[1]
@@ -172,7 +172,7 @@ def _from_web(url: str, place: Path) -> None:
             ) from error
         try:
             check_contents(place.name, part)
-            found, promised = _sha256(part), _promised(place.name)
+            found, promised = _sha256(part), promised_hash(place.name)
             if promised and not found.startswith(promised):
                 raise UserError(
                     f'another file: its SHA-256 is {found}, its name promises {promised}. Run again; if that '

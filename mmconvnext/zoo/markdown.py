@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..checkpoints.downloading import promised_hash
 from ..errors import UserError
 from .entries import MODEL_INDEX, Entry, zoo
 from .throughput import RESULTS, imagenet_classifiers, read_results
@@ -37,10 +38,15 @@ UNNAMED = 'Networks for tests'
 # Where a source's count is further from ours, both are shown; some count norms and activations too.
 TOLERANCE = 0.01
 
+# Marks files whose name contains their hash.
+HASHED = ' ✓'
+
 HOW_TO_READ = f"""\
 ## How to read the tables
 - A name leads to its file. ↳ is the same training in another file: a conversion, tested by its maker.
   What it shares with its original is left empty.
+- ✓: the file name contains the first digits of the SHA-256, which downloads are checked against. For the
+  other files, the SHA-256 is recorded in the cache at the first download and compared from then on.
 - Params and MACs are counted for this network at this resolution. Where the source prints a figure more than
   {TOLERANCE:.0%} away, that stands below in parentheses.
 - Below an accuracy: what the source states besides; 77.79@288 is top-1 at 288 pixels, top-5 is beside it.
@@ -82,6 +88,7 @@ def render(entries: list[Entry], conditions: dict, measured: dict[tuple[str, int
         *use_a_name(classifiers),
         *licenses(entries),
         HOW_TO_READ,
+        hashes(entries),
     ]
     for section, group in sections.items():
         blocks.append(f'## {section.title}\n{section.text}')
@@ -180,6 +187,11 @@ def licenses(entries: Iterable[Entry]) -> list[str]:
         '## Licenses\nOf the weights, as the sources state them.',
         grid(['License', 'Commercial use', 'Checkpoints', 'Which'], rows, numbers=[2]),
     ]
+
+
+def hashes(entries: list[Entry]) -> str:
+    without = sum(not has_hash(entry) for entry in entries)
+    return f'{without} of the {len(entries)} files carry no hash in their names: those without ✓.'
 
 
 def by_size(classifiers: Iterable[Entry]) -> dict[str, list[Entry]]:
@@ -291,6 +303,10 @@ def link(entry: Entry) -> str:
     return f'[`{entry.name}`]({entry.weights})'
 
 
+def has_hash(entry: Entry) -> bool:
+    return promised_hash(entry.weights.rpartition('/')[2]) is not None
+
+
 def config(entry: Entry) -> str:
     return f'[config]({entry.config})' if entry.config else '–'
 
@@ -363,7 +379,7 @@ def data(name: str | None) -> str:
     return (name or '–').replace('ImageNet-', 'IN-').removesuffix(' (timm tag)')
 
 
-NAME = Column('Name', link)
+NAME = Column('Name', lambda e: link(e) + (HASHED if has_hash(e) else ''))
 PARAMETERS = Column('Params, M', parameters, number=True, shared=True)
 MACS = Column('MACs, G', macs, number=True, shared=True)
 RESOLUTION = Column('px', lambda e: str(e.resolution), number=True, shared=True)
