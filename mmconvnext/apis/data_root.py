@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..datasets.wrappers import inner_settings
 from ..errors import UserError
-from .classes import innermost
 
 
 def use_data_root(cfg: Config, data_root: str) -> None:
@@ -14,25 +14,26 @@ def use_data_root(cfg: Config, data_root: str) -> None:
     Raises:
         UserError: a dataset of the config takes no folder, or they have different ones.
     """
-    datasets = {
-        field: innermost(cfg[field].dataset)
+    datasets = [
+        (field, dataset)
         for field in ('train_dataloader', 'val_dataloader', 'test_dataloader')
         if cfg.get(field)
-    }
-    for field, dataset in datasets.items():
+        for dataset in inner_settings(cfg[field].dataset)
+    ]
+    for field, dataset in datasets:
         if 'data_root' not in dataset:
             raise UserError(
                 f'--data-root: {field}.dataset ({dataset.type}) has no data_root in the config; leave '
                 '--data-root out, or give it one there'
             )
-    if len({str(dataset.data_root) for dataset in datasets.values()}) > 1:
-        each = ', '.join(f'{field}.dataset.data_root={d.data_root}' for field, d in datasets.items())
+    if len({str(dataset.data_root) for _, dataset in datasets}) > 1:
+        each = ', '.join(f'{field}.dataset.data_root={d.data_root}' for field, d in datasets)
         raise UserError(
             f'--data-root sets one folder for all data, but the config has different ones ({each}); '
             'set each of them with --cfg-options'
         )
-    former = Path(next(iter(datasets.values())).data_root)
-    for dataset in datasets.values():
+    former = Path(datasets[0][1].data_root)
+    for _, dataset in datasets:
         dataset.data_root = data_root
     for field in ('val_evaluator', 'test_evaluator'):
         metrics = cfg.get(field) or []

@@ -7,6 +7,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.registry import METRICS
 
+from ..datasets.wrappers import inner_settings, pipeline_of
 from ..errors import UserError
 from ..files import check_place, written_whole
 from ..text import finite
@@ -155,9 +156,10 @@ def use_tta(cfg: Config) -> None:
     if 'tta_pipeline' not in cfg:
         if cfg.get('default_scope') in LIBRARIES:
             raise UserError('--tta: the config has no tta_pipeline and tta_model; leave it out, or add them')
-        *steps, pack = cfg.test_dataloader.dataset.pipeline
+        *steps, pack = pipeline_of(cfg.test_dataloader.dataset)
         flips = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
         cfg.tta_pipeline = [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    for settings in inner_settings(cfg.test_dataloader.dataset):
+        settings.pipeline = cfg.tta_pipeline
     wrapper = cfg.get('tta_model', dict(type='mmpretrain.AverageClsScoreTTA'))
     cfg.model = ConfigDict(**wrapper, module=cfg.model)

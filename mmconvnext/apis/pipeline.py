@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS, DefaultScope
 
+from ..datasets.wrappers import pipeline_of
 from ..errors import UserError
 from .images import ImageLike, decode, read_bytes, rgb_array
 
@@ -32,7 +33,7 @@ class TestPipeline:
 
     def __init__(self, cfg: Config):
         try:
-            steps = cfg.test_dataloader.dataset.pipeline
+            steps = pipeline_of(cfg.test_dataloader.dataset)
         except AttributeError as error:
             raise UserError(
                 'the config has no test_dataloader.dataset.pipeline, which would tell how to prepare images'

@@ -13,7 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS, PARAM_SCHEDULERS, RUNNERS, init_default_scope
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, RUNNERS, init_default_scope
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.parameter import UninitializedTensorMixin
@@ -22,10 +22,12 @@ from torch.utils.data import IterableDataset
 from ..checkpoints import check_fit, head_changes, load_weights, use_safe_loading
 from ..checkpoints.input_channels import STEM, with_in_channels
 from ..checkpoints.reading import check_known
+from ..datasets.wrappers import inner_settings
 from ..engine.runner import Runner
 from ..errors import UserError
 from .accumulation import accumulation_of
 from .classes import SHARDS, StartingWeights, take_classes_from_data
+from .datasets import build
 from .explaining import reason
 from .libraries import LIBRARIES, class_count
 from .metrics import fit_topk
@@ -38,6 +40,7 @@ BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError,
 
 # Counting the labels of more samples than this takes longer than a wrong label would cost.
 MOST_LABELS_READ = 100_000
+MAX_IMAGES_TRIED = 10  # until one passes the pipeline
 
 
 def init_distributed(cfg: Config, launcher: str) -> None:
@@ -148,9 +151,10 @@ def runner_class(cfg: Config) -> type[Runner]:
 
 def check_data_roots(cfg: Config, loaders: tuple[str, ...]) -> None:
     for field in loaders:
-        settings = cfg[field].dataset if cfg.get(field) else {}
-        root = settings.get('data_root')
-        if root and settings.type != SHARDS and not Path(root).expanduser().is_dir():
+        for settings in inner_settings(cfg[field].dataset) if cfg.get(field) else []:
+            root = settings.get('data_root')
+            if not root or settings.type == SHARDS or Path(root).expanduser().is_dir():
+                continue
             raise UserError(
                 f'{field}.dataset.data_root {root} is not a folder. Put the data or a link to it there, '
                 f'or pass --data-root FOLDER; this one alone: --cfg-options {field}.dataset.data_root=FOLDER.'
@@ -238,13 +242,13 @@ def check_schedule(cfg: Config) -> None:
 
 def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
     """The dataset of a dataloader, once its folder, classes and first image fit the model."""
-    dataset, place = open_dataset(cfg, field)
+    dataset, place = open_dataset(cfg, field, class_count(model))
     check_classes(dataset, model, place)
     check_first_image(dataset, model, place)
     return dataset
 
 
-def open_dataset(cfg: Config, field: str) -> tuple[BaseDataset, str]:
+def open_dataset(cfg: Config, field: str, num_classes: int | None = None) -> tuple[BaseDataset, str]:
     """The dataset of a dataloader, which is not empty, and what messages call it."""
     settings = cfg[field].dataset
     place = f'{field}.dataset ({settings.type}'
@@ -253,7 +257,7 @@ def open_dataset(cfg: Config, field: str) -> tuple[BaseDataset, str]:
         place += f', data_root {root}'
     place += ')'
     try:
-        dataset = DATASETS.build(settings)
+        dataset = build(settings, num_classes)
     except UserError:
         raise
     except BUILD_ERRORS as error:
@@ -296,8 +300,9 @@ def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
 def check_first_image(dataset: BaseDataset, model: nn.Module, place: str) -> None:
     """Send one image through the pipeline here, where its error is readable, not in a worker."""
     streamed = isinstance(dataset, IterableDataset)
+    number = 0 if streamed else first_good(dataset)
     try:
-        image = (dataset.first() if streamed else dataset[0])['inputs']
+        image = (dataset.first() if streamed else dataset[number])['inputs']
     except UserError:
         raise
     except Exception as error:  # transforms raise what they like, cv2 its own
@@ -310,3 +315,14 @@ def check_first_image(dataset: BaseDataset, model: nn.Module, place: str) -> Non
             f'needs at least {needed} in both directions; resize them in the pipeline or lower '
             'model.backbone.stem_patch_size'
         )
+
+
+def first_good(dataset: BaseDataset) -> int:
+    """Return the number of an early image that passes the pipeline, for single ones may be broken; else 0."""
+    for number in range(min(len(dataset), MAX_IMAGES_TRIED)):
+        try:
+            if dataset[number] is not None:
+                return number
+        except Exception:  # told of the first one, if all are broken
+            continue
+    return 0

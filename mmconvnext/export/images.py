@@ -1,5 +1,6 @@
 """Real images to check and to calibrate with."""
 
+import copy
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, Subset
 
-from ..apis.classes import innermost
 from ..apis.explaining import naming_broken_images
 from ..apis.images import find_images
 from ..apis.libraries import class_count
@@ -20,6 +20,7 @@ from ..apis.runner import build_dataset
 from ..checkpoints.matching import listed
 from ..datasets.splits import find_layout
 from ..datasets.walking import class_folders
+from ..datasets.wrappers import inner_settings, pipeline_of
 from ..errors import UserError
 
 
@@ -96,7 +97,7 @@ def real_images(model: nn.Module, folder: str | Path | None) -> tuple[Images, Im
             config where it is there and fits the model, else three photographs that come with libraries.
     """
     cfg = model._config
-    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline = pipeline_of(cfg.test_dataloader.dataset)
     if folder is not None:
         folder = Path(folder).expanduser()
         if not folder.is_dir():
@@ -107,13 +108,15 @@ def real_images(model: nn.Module, folder: str | Path | None) -> tuple[Images, Im
         settings['classes'] = model._dataset_meta.get('classes')
         return tuple(build(model, dict(settings, split=split)) for split in ('train', 'test'))
     try:
-        checking = build(model, innermost(cfg.test_dataloader.dataset))
+        checking = build(model, cfg.test_dataloader.dataset)
     except UserError:
         few = Images(Pictures(cfg, carried_photographs()))
         return few, few
     try:
-        training = innermost(cfg.train_dataloader.dataset)
-        return build(model, dict(training, pipeline=pipeline)), checking
+        training = copy.deepcopy(cfg.train_dataloader.dataset)
+        for settings in inner_settings(training):
+            settings.pipeline = pipeline
+        return build(model, training), checking
     except (AttributeError, UserError):
         return checking.halves()
 

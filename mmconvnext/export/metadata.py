@@ -7,6 +7,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ..checkpoints.training_description import Inexpressible, kind, resizing_of
+from ..datasets.wrappers import pipeline_of
 from ..version import __version__
 from ..zoo.entries import zoo
 from .graph import Graph
@@ -67,7 +68,7 @@ def resizing(cfg: Config) -> dict:
 
     As in ``Preprocessing``. Of other steps than its own: ``steps``, as the config has them.
     """
-    pipeline = cfg.test_dataloader.dataset.pipeline
+    pipeline = pipeline_of(cfg.test_dataloader.dataset)
     try:
         how = resizing_of(pipeline)
     except Inexpressible:

@@ -196,7 +196,9 @@ def test_class_count_that_differs_from_the_head(tiny_config, tmp_path):
 def test_unreadable_first_image(tiny_config, tmp_path):
     root = image_folder(tmp_path / 'data')
     (root / 'cat/0.png').write_text('not an image')
-    refuse('image .*cat/0.png does not pass', tiny_config, tmp_path / 'w', cfg_options=folder_options(root))
+    refuse(
+        'cat/0.png cannot be read as an image', tiny_config, tmp_path / 'w', cfg_options=folder_options(root)
+    )
 
 
 def test_broken_image_of_the_validation_met_in_a_worker_is_named(tiny_config, tmp_path):
@@ -213,7 +215,7 @@ def test_validation_data_without_a_class(tiny_config, tmp_path):
     three = image_folder(tmp_path / 'val', classes=('cat', 'dog', 'fox'))
     options['val_dataloader.dataset'] = {**options['val_dataloader.dataset'], 'data_root': str(three)}
     refuse(
-        'has 3 classes .*needs the classes of the training data',
+        'has folders that are no classes of the model: fox',
         tiny_config,
         tmp_path / 'w',
         cfg_options=options,
@@ -342,7 +344,12 @@ def test_label_beyond_the_head_in_an_annotation_file(tiny_config, tmp_path):
     (root / 'labels.txt').write_text('cat/0.png 0\ndog/0.png 5\n')
     options = folder_options(root)
     options['train_dataloader.dataset'] = {**options['train_dataloader.dataset'], 'ann_file': 'labels.txt'}
-    refuse('has a label 5, but the head has 2 outputs', tiny_config, tmp_path / 'w', cfg_options=options)
+    refuse(
+        'line 2: .* is not of the form FILE LABEL with a number from 0 to 1',
+        tiny_config,
+        tmp_path / 'w',
+        cfg_options=options,
+    )
 
 
 def test_wrong_optimizer(tiny_config, tmp_path):

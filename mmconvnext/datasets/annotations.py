@@ -1,0 +1,151 @@
+"""Annotation files of mmpretrain's datasets, checked line by line."""
+
+import json
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import mmengine.dataset
+from mmpretrain.datasets import CustomDataset
+from mmpretrain.datasets.custom import find_folders
+
+from ..checkpoints.matching import listed
+from ..errors import UserError
+from ..files import open_regular
+
+MAX_PATHS_CHECKED = 1000  # a look at every file of a large data set takes minutes on some disks
+
+
+def numbers_folders(dataset: object) -> bool:
+    """Return whether a dataset takes its labels from the order of its own folders."""
+    return isinstance(dataset, CustomDataset) and not dataset.ann_file and dataset.with_label
+
+
+def load_by_name(dataset: CustomDataset) -> list[dict]:
+    """Load samples from folders, labelled by the place of the folder's name among the known classes.
+
+    Classes of which no folder has the name, as the English ones of ImageNet, count the folders.
+    """
+    known = dataset.metainfo.get('classes')
+    load = type(dataset).load_data_list
+    if known is None or unknown_folders(dataset, known):
+        return load(dataset)
+    folders, _ = find_folders(dataset.img_prefix)
+    label_of = {normal(name): label for label, name in enumerate(known)}
+    del dataset._metainfo['classes']  # or the numbers of folders and classes would be compared
+    samples = load(dataset)
+    dataset._metainfo['classes'] = known
+    for sample in samples:
+        sample['gt_label'] = label_of[normal(folders[sample['gt_label']])]
+    return samples
+
+
+def unknown_folders(dataset: CustomDataset, classes: Sequence[str]) -> list[str]:
+    known = {normal(name) for name in classes}
+    folders, _ = find_folders(dataset.img_prefix)
+    return [name for name in folders if normal(name) not in known]
+
+
+def check_folders(dataset: CustomDataset, classes: Sequence[str], field: str) -> None:
+    """Raise UserError if a folder is none of the classes of the model."""
+    unknown = unknown_folders(dataset, classes)
+    if unknown:
+        raise UserError(
+            f'{field}.dataset: {dataset.img_prefix} has folders that are no classes of the model: '
+            f'{listed(unknown)}; its {len(classes)} classes are {listed(list(classes))}. Take them out, '
+            'or correct their names'
+        )
+
+
+def normal(name: str) -> str:
+    return unicodedata.normalize('NFC', str(name))
+
+
+def load_lines(dataset: CustomDataset, num_classes: int | None) -> list[dict]:
+    """Load samples from lines of ``FILE LABEL``; empty lines are ignored.
+
+    Raises:
+        UserError: file, line and the expected form.
+    """
+    path = Path(dataset.ann_file)
+    samples, missing = [], []
+    form = f'FILE LABEL with a number from 0 to {num_classes - 1 if num_classes else "N-1"}'
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip():
+            continue
+        name, _, label = line.strip().replace('\t', ' ').rpartition(' ')
+        place = f'{path}, line {number}: {line.strip()[:200]!r}'
+        if not name or not is_number(label) or (num_classes and int(label) >= num_classes):
+            hint = ''
+            if ',' in line and not is_number(label):
+                hint = '; separate them by a space, not a comma'
+            elif name and not is_number(label):
+                hint = '; replace names of classes by their numbers'
+            elif name and is_number(label):
+                hint = f'; the model has {num_classes} classes'
+            raise UserError(f'{place} is not of the form {form}{hint}')
+        image = (
+            str(Path(dataset.img_prefix, name.strip()))
+            if is_local(dataset.img_prefix)
+            else f'{dataset.img_prefix}/{name.strip()}'
+        )
+        if len(samples) < MAX_PATHS_CHECKED and is_local(image) and not Path(image).exists():
+            missing.append((place, image))
+        samples.append(dict(img_path=image, gt_label=int(label)))
+    if not samples:
+        raise UserError(f'{path} names no image; expected lines of the form {form}')
+    if missing:
+        place, image = missing[0]
+        hint = '; write paths with / in place of \\' if '\\' in image and os.sep == '/' else ''
+        raise UserError(
+            f'{place}: there is no file {image}{hint}. Of the first {min(len(samples), MAX_PATHS_CHECKED)} '
+            f'images {len(missing)} are missing; correct the paths, data_root or data_prefix'
+        )
+    return samples
+
+
+def is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def read_text(path: Path) -> str:
+    try:
+        with open_regular(path) as file:
+            return file.read().decode('utf-8-sig')
+    except OSError as error:
+        raise UserError(f'the annotation file {path} cannot be read: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise UserError(f'the annotation file {path} is no UTF-8 text: {error}') from error
+
+
+def is_openmmlab(dataset: object) -> bool:
+    """Return whether a dataset reads OpenMMLab's JSON as it is."""
+    return type(dataset).load_data_list is mmengine.dataset.BaseDataset.load_data_list
+
+
+def check_json(path: Path, num_classes: int | None) -> None:
+    """Raise UserError unless a file has OpenMMLab's form of annotations."""
+    form = (
+        'expected {"metainfo": {"classes": [...]}, "data_list": [{"img_path": "a.jpg", "gt_label": 0}]}, '
+        f'labels from 0 to {num_classes - 1 if num_classes else "N-1"}, or lists of them'
+    )
+    try:
+        content = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path} is no JSON: {error}; {form}') from error
+    if not isinstance(content, dict) or not {'metainfo', 'data_list'} <= content.keys():
+        found = f'the keys {listed(list(content))}' if isinstance(content, dict) else 'no object'
+        raise UserError(f'{path} has {found} at its top; {form}')
+    if not isinstance(content['metainfo'], dict) or not isinstance(content['data_list'], list):
+        raise UserError(f'{path}: metainfo is no object or data_list no list; {form}')
+    for number, sample in enumerate(content['data_list']):
+        label = sample.get('gt_label') if isinstance(sample, dict) else None
+        labels = label if isinstance(label, list) else [label]
+        good = all(type(each) is int and 0 <= each < (num_classes or each + 1) for each in labels)
+        if not good or not isinstance(sample.get('img_path'), str):
+            raise UserError(f'{path}: data_list[{number}] is {str(sample)[:200]}; {form}')
+
+
+def is_local(path: str | os.PathLike) -> bool:
+    return '://' not in str(path)

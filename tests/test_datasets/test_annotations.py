@@ -1,0 +1,132 @@
+"""Annotations and folders of mmpretrain's datasets, alone and inside wrappers."""
+
+import json
+
+import pytest
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+from PIL import Image
+
+from mmconvnext.apis.classes import classes_of_data
+from mmconvnext.apis.datasets import build
+from mmconvnext.datasets.wrappers import inner_settings
+from mmconvnext.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmpretrain')
+
+
+def put(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (4, 4)).save(root / name, 'PNG')
+    return root
+
+
+def custom(root, **more):
+    return ConfigDict(type='CustomDataset', data_root=str(root), **more)
+
+
+def folders(root, **more):
+    return ConfigDict(type='mmconvnext.ImageFolder', data_root=str(root), split='test', held_out=1, **more)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (
+            b'a.png cat\n',
+            r"ann.txt, line 1: 'a.png cat' is not of the form FILE LABEL .* 0 to 1; replace names",
+        ),
+        (b'a.png 0\nb.png,1\n', r"line 2: 'b.png,1' .*; separate them by a space, not a comma"),
+        (b'a.png 0\n\nb.png 2\n', r"line 3: 'b.png 2' .*; the model has 2 classes"),
+        (b'a.png -1\n', r"line 1: 'a.png -1' is not of the form"),
+        (b'a.png 1.0\n', r"line 1: 'a.png 1.0' is not of the form"),
+        (b'a.png\n', r"line 1: 'a.png' is not of the form"),
+        (b'a.png 0\nnone.png 1\n', r'line 2: .*: there is no file .*none.png. Of the first 2 images 1 are'),
+        (b'x\\a.png 0\n', r'there is no file .*; write paths with / in place of'),
+        (b'\n', 'names no image'),
+        (b'\xff\xfe\x00', 'is no UTF-8 text'),
+    ],
+)
+def test_wrong_lines_are_named(tmp_path, content, message):
+    put(tmp_path, 'a.png', 'b.png')
+    (tmp_path / 'ann.txt').write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        build(custom(tmp_path, ann_file='ann.txt'), 2)
+
+
+def test_tabs_empty_lines_and_byte_order_marks_are_read(tmp_path):
+    put(tmp_path, 'a b.png', 'b.png')
+    (tmp_path / 'ann.txt').write_bytes(b'\xef\xbb\xbfa b.png\t1\r\n\r\nb.png 0\n\n')
+    dataset = build(custom(tmp_path, ann_file='ann.txt'), 2)
+    assert dataset.get_gt_labels().tolist() == [1, 0]
+    assert dataset.get_data_info(0)['img_path'] == str(tmp_path / 'a b.png')
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ([], 'has no object at its top; expected'),
+        ({'images': []}, 'has the keys images at its top'),
+        ({'metainfo': {}, 'data_list': [{'img_path': 'a', 'gt_label': [2]}]}, r'data_list\[0\] is .* 0 to 1'),
+        ({'metainfo': {}, 'data_list': [{'img_path': 'a', 'gt_label': 'cat'}]}, r'data_list\[0\] is'),
+        ({'metainfo': {}, 'data_list': [{'gt_label': 0}]}, r'data_list\[0\] is'),
+    ],
+)
+def test_json_of_another_form_is_named(tmp_path, content, message):
+    (tmp_path / 'ann.json').write_text(json.dumps(content))
+    settings = ConfigDict(type='MultiLabelDataset', data_root=str(tmp_path), ann_file='ann.json')
+    with pytest.raises(UserError, match=message):
+        build(settings, 2)
+
+
+def test_folders_are_labelled_by_name(tmp_path):
+    put(tmp_path, 'rings/1.png', 'rows/1.png')
+    dataset = build(custom(tmp_path, classes=['bars', 'rings', 'rows']), 3)
+    assert dataset.get_gt_labels().tolist() == [1, 2]
+    assert dataset.metainfo['classes'] == ('bars', 'rings', 'rows')
+
+
+def test_names_that_are_no_folders_keep_the_order_of_the_folders(tmp_path):
+    put(tmp_path, 'n01/1.png', 'n02/1.png')
+    assert build(custom(tmp_path, classes=['tench', 'goldfish']), 2).get_gt_labels().tolist() == [0, 1]
+
+
+def wrapped(kind, *inner):
+    return {
+        'KFoldDataset': lambda: ConfigDict(type=kind, dataset=inner[0], num_splits=2, fold=0),
+        'ConcatDataset': lambda: ConfigDict(type=kind, datasets=list(inner)),
+        'RepeatDataset': lambda: ConfigDict(type=kind, dataset=inner[0], times=3),
+        'ClassBalancedDataset': lambda: ConfigDict(type=kind, dataset=inner[0], oversample_thr=0.9),
+    }[kind]()
+
+
+@pytest.mark.parametrize('outer', ['KFoldDataset', 'ConcatDataset', 'RepeatDataset', 'ClassBalancedDataset'])
+@pytest.mark.parametrize('kind', [custom, folders])
+def test_wrapped_datasets_are_built_and_named(tmp_path, outer, kind):
+    root = put(tmp_path, *(f'{name}/{i}.png' for name in 'ab' for i in range(4)))
+    settings = wrapped(outer, kind(root), kind(root))
+    before = str(settings)
+    assert classes_of_data(settings, 'train_dataloader') == ('a', 'b')
+    dataset = build(settings, 2)
+    assert dataset.metainfo['classes'] == ('a', 'b')
+    assert len(dataset) >= 4
+    assert dataset.get_data_info(0)['img_path'].startswith(str(root))
+    assert str(settings) == before
+
+
+def test_joined_folders_with_other_classes_have_all_of_them(tmp_path):
+    one = put(tmp_path / 'one', 'a/1.png', 'b/1.png')
+    two = put(tmp_path / 'two', 'b/1.png', 'c/1.png')
+    nested = ConfigDict(
+        type='RepeatDataset', times=1, dataset=wrapped('ConcatDataset', custom(one), folders(two))
+    )
+    classes = classes_of_data(nested, 'train_dataloader')
+    assert classes == ('a', 'b', 'c')
+    for inner in inner_settings(nested):
+        inner['classes'] = list(classes)
+    dataset = build(nested, 3)
+    assert [dataset.get_data_info(i)['gt_label'] for i in range(4)] == [0, 1, 1, 2]
