@@ -5,6 +5,7 @@ from pathlib import Path
 
 import mmengine.runner
 from mmengine.dist import barrier, is_main_process
+from mmengine.visualization import Visualizer
 
 from ..checkpoints.training_description import describe_training
 from ..errors import UserError
@@ -50,8 +51,22 @@ class WholeCheckpoints:
                 shutil.rmtree(unfinished, ignore_errors=True)
 
 
+class OwnVisualizer:
+    """For a Runner: its visualizer is a new one, though an earlier run of this process used the same name.
+
+    Configs of MMDetection and MMSegmentation name theirs ``visualizer``. mmengine would hand out the earlier
+    one, which writes into the folder of its own run, or leave another the current one.
+    """
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        if isinstance(visualizer, dict) and 'name' in visualizer:
+            for cls in (Visualizer, *Visualizer.__subclasses__()):
+                cls._instance_dict.pop(visualizer['name'], None)
+        return super().build_visualizer(visualizer)
+
+
 @RUNNERS.register_module()
-class Runner(WholeCheckpoints, CheckedResume, ReadableScreen, mmengine.runner.Runner):
+class Runner(WholeCheckpoints, CheckedResume, OwnVisualizer, ReadableScreen, mmengine.runner.Runner):
     """mmengine's Runner."""
 
 
