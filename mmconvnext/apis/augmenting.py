@@ -5,6 +5,7 @@ from itertools import takewhile
 from mmengine.config import Config
 
 from ..datasets.drawn import DrawnTransform
+from ..datasets.wrappers import inner_settings
 from ..errors import UserError
 from .config import find_type
 
@@ -33,7 +34,8 @@ def augment_batches(cfg: Config) -> None:
             '--augment-on-device takes batches that are one tensor, and train_dataloader.collate_fn is '
             f'{collate}; leave one of them out'
         )
-    *steps, pack = cfg.train_dataloader.dataset.get('pipeline') or [None]
+    datasets = inner_settings(cfg.train_dataloader.dataset)
+    *steps, pack = datasets[0].get('pipeline') or [None]
     waiting = list(takewhile(lambda step: is_drawn(step, cfg), reversed(steps)))[::-1]
     if not waiting:
         last = steps[-1].type if steps else 'nothing'
@@ -42,22 +44,30 @@ def augment_batches(cfg: Config) -> None:
             'which works on single images only; let mmconvnext.RandomFlip, mmconvnext.RandAugment or '
             'mmconvnext.RandomErasing be the last, or train without it'
         )
-    cfg.train_dataloader.dataset.pipeline = [
-        *steps[: -len(waiting)],
-        dict(type='mmconvnext.DrawAugmentation', steps=waiting),
-        dict(pack, algorithm_keys=(*pack.get('algorithm_keys', ()), 'augmentation')),
-    ]
+    last = [*waiting, pack]
+    if any(each.get('pipeline', [])[-len(last) :] != last for each in datasets):
+        raise UserError(
+            '--augment-on-device: the datasets of train_dataloader.dataset end in different transforms, and '
+            'a batch can hold images of each; give them the same ones, or train without it'
+        )
+    for each in datasets:
+        each.pipeline = [
+            *each.pipeline[: -len(last)],
+            dict(type='mmconvnext.DrawAugmentation', steps=waiting),
+            dict(pack, algorithm_keys=(*pack.get('algorithm_keys', ()), 'augmentation')),
+        ]
     settings.update(type='mmconvnext.AugmentingDataPreprocessor', steps=waiting)
 
 
 def keep_augmentation(loader: dict) -> None:
     """Give a dataloader's pipeline back what ``augment_batches`` took, as in the config that a run dumps."""
-    if loader.dataset.get('pipeline'):
-        loader.dataset.pipeline = [
-            part
-            for step in loader.dataset.pipeline
-            for part in (step.steps if step.type == 'mmconvnext.DrawAugmentation' else [step])
-        ]
+    for settings in inner_settings(loader.dataset):
+        if settings.get('pipeline'):
+            settings.pipeline = [
+                part
+                for step in settings.pipeline
+                for part in (step.steps if step.type == 'mmconvnext.DrawAugmentation' else [step])
+            ]
 
 
 def is_drawn(step: dict, cfg: Config) -> bool:

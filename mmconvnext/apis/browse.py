@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.registry import BATCH_AUGMENTS
 
 from ..datasets.replay import Draw, Replayed, draws_put_back, seed_draws
+from ..datasets.wrappers import inner_settings
 from ..errors import UserError
 from ..visualization.browser import Mix, Sample, save_browser
 from ..visualization.pictures import rgb_of
@@ -77,7 +78,7 @@ def check_browsable(cfg: Config, field: str, config: str | Path) -> None:
         raise UserError(f'{config} has no {field}; choose another --split')
     if cfg.get('default_scope') in LIBRARIES:
         raise UserError(f'{config} is for {cfg.default_scope}, whose own tools show its data')
-    if cfg[field].dataset.type == SHARDS:
+    if any(settings.type == SHARDS for settings in inner_settings(cfg[field].dataset)):
         raise UserError(f'{field}.dataset reads shards in their order; browse the folder they were made of')
 
 

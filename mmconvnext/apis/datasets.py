@@ -6,7 +6,7 @@ from pathlib import Path
 import mmengine.dataset
 from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS
-from mmpretrain.datasets import CustomDataset
+from mmpretrain.datasets import CustomDataset, KFoldDataset
 
 from ..datasets.annotations import (
     check_json,
@@ -16,6 +16,7 @@ from ..datasets.annotations import (
     load_lines,
     numbers_folders,
 )
+from ..errors import UserError
 from .explaining import find
 
 
@@ -32,12 +33,16 @@ def build(settings: ConfigDict, num_classes: int | None):
 def with_checks(settings: ConfigDict, num_classes: int | None) -> ConfigDict:
     """Return a copy in which every dataset that reads is built by ``build_checked``."""
     settings = ConfigDict(settings)
+    kind = find(DATASETS, settings.type)
     if 'dataset' in settings:
         settings.dataset = with_checks(settings.dataset, num_classes)
+        if kind is KFoldDataset and settings.get('seed') is None:
+            settings.type = unshuffled_folds
     elif 'datasets' in settings:
         settings.datasets = [with_checks(each, num_classes) for each in settings.datasets]
-    elif is_checkable(settings):
-        kind = settings.type
+        if kind is mmengine.dataset.ConcatDataset:
+            settings.type = ConcatDataset
+    elif isinstance(kind, type) and issubclass(kind, mmengine.dataset.BaseDataset):
 
         def build_this(**arguments):  # registries take functions, but no other callables
             return build_checked(dict(arguments, type=kind), num_classes)
@@ -46,9 +51,30 @@ def with_checks(settings: ConfigDict, num_classes: int | None) -> ConfigDict:
     return settings
 
 
-def is_checkable(settings: ConfigDict) -> bool:
-    kind = find(DATASETS, settings.type)
-    return isinstance(kind, type) and issubclass(kind, mmengine.dataset.BaseDataset)
+class ConcatDataset(mmengine.dataset.ConcatDataset):
+    """One that can be balanced."""
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        dataset, sample = self._get_ori_dataset_idx(idx)
+        return self.datasets[dataset].get_cat_ids(sample)
+
+
+def unshuffled_folds(**arguments) -> KFoldDataset:
+    """Build folds of images in their order.
+
+    Raises:
+        UserError: the images are sorted by class, so that a fold would lack classes.
+    """
+    folds = KFoldDataset(**{**arguments, 'num_splits': 1, 'fold': 0, 'test_mode': True})
+    labels = [folds.get_data_info(i).get('gt_label') for i in range(len(folds))]
+    numbered = all(isinstance(label, int) for label in labels)
+    if numbered and labels[:1] != labels[-1:] and labels == sorted(labels):
+        raise UserError(
+            'KFoldDataset without a seed cuts the images in their order, which is that of the classes, so '
+            'that classes are missing in training or validation; give it the same seed in every dataloader, '
+            'as seed=0'
+        )
+    return KFoldDataset(**arguments)
 
 
 def build_checked(settings: dict, num_classes: int | None) -> mmengine.dataset.BaseDataset:

@@ -15,6 +15,7 @@ from mmengine.registry import VISUALIZERS, DefaultScope
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
+from ..datasets.wrappers import inner_settings
 from ..errors import UserError
 from ..zoo.entries import DENSE_TASKS, zoo
 from ..zoo.models import get_model, is_weights
@@ -205,9 +206,7 @@ def describe(cfg: Config, model: BaseModel) -> dict:
     Raises:
         UserError: there are not as many names as outputs.
     """
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:  # behind a wrapper
-        dataset = dataset.dataset
+    dataset = inner_settings(cfg.test_dataloader.dataset)[0]
     kind = find_type(dataset.type, cfg.default_scope)
     # The dataset's own way, which also reads names from files.
     meta = kind._load_metainfo(dataset.get('metainfo')) if hasattr(kind, '_load_metainfo') else {}

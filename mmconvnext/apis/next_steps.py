@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ..datasets.wrappers import inner_settings
 from ..hooks.best import best_checkpoint
 from ..models import ConvNeXt
 
@@ -59,8 +60,8 @@ def tool(name: str) -> str:
 
 def has_test_data(runner: Runner) -> bool:
     loader = runner.cfg.get('test_dataloader')
-    root = loader.dataset.get('data_root') if loader else None
-    return loader is not None and (not root or Path(root).expanduser().is_dir())
+    roots = [settings.get('data_root') for settings in inner_settings(loader.dataset)] if loader else []
+    return loader is not None and all(not root or Path(root).expanduser().is_dir() for root in roots)
 
 
 def an_image(runner: Runner) -> str:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from math import isfinite
 
 from ..datasets.preprocessing import Preprocessing
+from ..datasets.wrappers import inner_settings
 from ..errors import UserError
 from ..models.activations import ACTIVATIONS
 from ..models.archs import resolve_arch
@@ -199,10 +200,7 @@ def preprocessing_of_test(cfg: Mapping) -> Preprocessing:
         Inexpressible: in a way that ``Preprocessing`` has no words for.
     """
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-    dataset = loader.get('dataset') or {}
-    while 'dataset' in dataset:  # those that repeat or balance another
-        dataset = dataset['dataset']
-    pipeline = dataset.get('pipeline') or []
+    pipeline = inner_settings(loader.get('dataset') or {})[0].get('pipeline') or []
     resizing = resizing_of(pipeline)
     prepare = {**(cfg.get('data_preprocessor') or {}), **(cfg['model'].get('data_preprocessor') or {})}
     if not str(prepare.get('type', 'ClsDataPreprocessor')).endswith('DataPreprocessor') or (

@@ -90,3 +90,27 @@ def test_other_libraries_and_lists_of_images_are_refused(tiny_config):
     cfg = load_config(tiny_config, {'train_dataloader.collate_fn': dict(type='pseudo_collate')})
     with pytest.raises(UserError, match='collate_fn is pseudo_collate'):
         augment_batches(cfg)
+
+
+def joined(*pipelines):
+    datasets = [dict(type='CustomDataset', data_root='data', pipeline=[*steps, PACK]) for steps in pipelines]
+    dataset = dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=datasets))
+    return Config(dict(model=dict(data_preprocessor=dict(mean=[0])), train_dataloader=dict(dataset=dataset)))
+
+
+def test_the_pipelines_inside_of_wrappers_are_shortened_and_given_back():
+    cfg = joined([ENLARGE, FLIP, ERASE], [FLIP, ERASE])
+    before = cfg.to_dict()
+    augment_batches(cfg)
+    assert cfg.model.data_preprocessor.steps == [FLIP, ERASE]
+    for settings in cfg.train_dataloader.dataset.dataset.datasets:
+        assert settings.pipeline[-2].type == 'mmconvnext.DrawAugmentation'
+    keep_augmentation(cfg.train_dataloader)
+    for settings in cfg.train_dataloader.dataset.dataset.datasets:
+        settings.pipeline[-1].pop('algorithm_keys')
+    assert cfg.train_dataloader.to_dict() == before['train_dataloader']
+
+
+def test_datasets_that_end_in_other_transforms_cannot_share_a_device():
+    with pytest.raises(UserError, match='end in different transforms'):
+        augment_batches(joined([FLIP, ERASE], [ERASE]))

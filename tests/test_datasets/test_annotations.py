@@ -97,7 +97,7 @@ def test_names_that_are_no_folders_keep_the_order_of_the_folders(tmp_path):
 
 def wrapped(kind, *inner):
     return {
-        'KFoldDataset': lambda: ConfigDict(type=kind, dataset=inner[0], num_splits=2, fold=0),
+        'KFoldDataset': lambda: ConfigDict(type=kind, dataset=inner[0], num_splits=2, fold=0, seed=0),
         'ConcatDataset': lambda: ConfigDict(type=kind, datasets=list(inner)),
         'RepeatDataset': lambda: ConfigDict(type=kind, dataset=inner[0], times=3),
         'ClassBalancedDataset': lambda: ConfigDict(type=kind, dataset=inner[0], oversample_thr=0.9),
@@ -116,6 +116,27 @@ def test_wrapped_datasets_are_built_and_named(tmp_path, outer, kind):
     assert len(dataset) >= 4
     assert dataset.get_data_info(0)['img_path'].startswith(str(root))
     assert str(settings) == before
+
+
+def test_joined_folders_can_be_balanced(tmp_path):
+    one = put(tmp_path / 'one', *(f'a/{i}.png' for i in range(6)), 'b/1.png')
+    two = put(tmp_path / 'two', 'a/1.png', 'b/1.png')
+    joined = wrapped('ConcatDataset', custom(one), folders(two))
+    balanced = build(wrapped('ClassBalancedDataset', joined), 2)
+    labels = [balanced.get_data_info(i)['gt_label'] for i in range(len(balanced))]
+    assert (labels.count(0), labels.count(1)) == (7 * 2, 2 * 3)  # ceil(sqrt(0.9 / frequency))
+
+
+def test_folds_of_sorted_images_need_a_seed(tmp_path):
+    root = put(tmp_path, *(f'{name}/{i}.png' for name in 'ab' for i in range(4)))
+    for test_mode in (True, False):
+        folds = dict(type='KFoldDataset', dataset=custom(root), num_splits=2, test_mode=test_mode)
+        with pytest.raises(UserError, match='missing in training or validation.*seed=0'):
+            build(ConfigDict(folds), 2)
+        assert len(build(ConfigDict(folds, seed=0), 2)) == 4
+    (root / 'list.txt').write_text('a/0.png 0\nb/0.png 1\na/1.png 0\nb/1.png 1\n')
+    mixed = build(ConfigDict(folds, dataset=custom(root, ann_file='list.txt', classes=['a', 'b'])), 2)
+    assert sorted(mixed.get_gt_labels().tolist()) == [0, 1]
 
 
 def test_joined_folders_with_other_classes_have_all_of_them(tmp_path):
