@@ -2,14 +2,22 @@
 
 import math
 import os
+import shutil
 import signal
 import socket
+import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
+from stat import S_ISDIR
 from tempfile import TemporaryDirectory
+from types import FrameType
 from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
 
 from ..apis.infer import choose_weights
 from ..apis.inference import check_device
@@ -32,6 +40,10 @@ from .models import Models, Source
 from .uploads import Uploads
 
 MODEL = 'convnext_atto.d2_in1k'  # small: downloaded in seconds
+# Of the temporary folder, and of the lock in it that its page holds.
+PREFIX, OWNED = 'mmconvnext-page-', 'owned'
+MIN_AGE = 5  # seconds; a younger folder may belong to a page that has not locked it yet
+MAX_ENDING_SECONDS = 1  # from the signal on, for what is being answered then
 AT_ONCE = 4  # requests of a kind; of one network, one computes while others are prepared
 WAITING = 256  # further ones are turned away
 
@@ -79,10 +91,10 @@ def serve(
                 f'others reach {host} without the proxy of --origin, and its login; leave --host at 127.0.0.1'
             )
         private = own and origin is None
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder goes then, too
         app = stack.enter_context(application(models, given, max_megabytes, private, origin))
         host, port = listener.getsockname()[:2]
         print(f'Open http://{f"[{host}]" if ":" in host else host}:{port}; end with Ctrl+C', flush=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder goes then, too
         with suppress(KeyboardInterrupt):
             server(app).run(sockets=[listener])
 
@@ -101,10 +113,14 @@ def application(
     models: Models, given: Sequence[Source], max_megabytes: float, private: bool, origin: str | None = None
 ) -> Iterator[Border]:
     """The page as an ASGI application, with a folder for uploads that goes with it."""
-    with TemporaryDirectory(prefix='mmconvnext-') as folder:
-        os.environ['GRADIO_TEMP_DIR'] = folder  # for what gradio writes: pictures and tables
-        uploads = Uploads(Path(folder), max_megabytes, checkpoints=private)
-        blocks = build(Events(models, uploads, given, published=private))
+    remove_left_folders()
+    with TemporaryDirectory(prefix=PREFIX) as owned, FileLock(Path(owned, OWNED)):
+        folder = Path(owned, 'files')
+        folder.mkdir()
+        os.environ['GRADIO_TEMP_DIR'] = str(folder)  # for what gradio writes: pictures and tables
+        uploads = Uploads(folder, max_megabytes, checkpoints=private)
+        events = Events(models, uploads, given, published=private)
+        blocks = build(events)
         blocks.queue(max_size=WAITING, default_concurrency_limit=AT_ONCE, api_open=False)
         app = gr.mount_gradio_app(
             FastAPI(openapi_url=None),
@@ -121,8 +137,19 @@ def application(
             mcp_server=False,
             show_error=False,
         )
-        with uploads.tidying():
-            yield Border(app, uploads, private=private, origin=origin)
+        with uploads.tidying(), closing(events.vetting):
+            yield Border(app, uploads, events.vetting, private=private, origin=origin)
+
+
+def remove_left_folders() -> None:
+    """Delete the folders of pages that were killed: nobody holds their locks any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f'{PREFIX}*'):
+        with suppress(OSError, Timeout):
+            stat = folder.lstat()
+            ours = S_ISDIR(stat.st_mode) and stat.st_uid == os.getuid()
+            if ours and time.time() - stat.st_ctime > MIN_AGE and (folder / OWNED).is_file():
+                with FileLock(folder / OWNED, timeout=0):
+                    shutil.rmtree(folder)
 
 
 @contextmanager
@@ -154,6 +181,24 @@ def check_origin(origin: str) -> None:
         raise UserError(f'--origin is {origin}; expected one like https://page.example.org, without a path')
 
 
-def server(app: Border) -> uvicorn.Server:
-    # Pages that are open keep a connection for as long as they are.
-    return uvicorn.Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=1))
+class Server(uvicorn.Server):
+    """Ends within seconds of a signal, even while it computes or receives an upload."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        timer = threading.Timer(MAX_ENDING_SECONDS, self.end_now)
+        timer.daemon = True
+        timer.start()
+
+    def end_now(self) -> None:
+        """End the process while its threads compute; its folder and the reader of checkpoints go first."""
+        border = self.config.app
+        border.vetting.close()
+        shutil.rmtree(border.uploads.folder.parent, ignore_errors=True)
+        os._exit(0)
+
+
+def server(app: Border) -> Server:
+    # Open pages keep their connections. The timer of a signal comes first, since uvicorn logs a traceback for
+    # every request that it cancels.
+    return Server(uvicorn.Config(app, log_level='warning', timeout_graceful_shutdown=2 * MAX_ENDING_SECONDS))

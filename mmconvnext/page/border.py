@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import UserError
 from .uploads import MOST_FILES, Uploads
+from .vetting import Vetting
 
 API = '/gradio_api'
 FILE = f'{API}/file='
@@ -23,9 +24,11 @@ FILE = f'{API}/file='
 READ = ('/assets/', '/static/', '/theme.css', '/config', '/favicon.ico', '/manifest.json')
 READ_API = ('/queue/data', '/heartbeat/', '/startup-events', '/theme.css')
 WRITE_API = ('/queue/join', '/cancel', '/reset')
-# Uploads lie in a temporary folder while they are read, before anything is known of them.
-UPLOADS_AT_ONCE = 2  # others wait
-UPLOAD_SECONDS = 600  # then it is the others' turn
+# Uploads lie in a temporary folder while they are read, before anything is known of them. A slow one takes no
+# turn from others; all together have room for so many of the largest.
+MOST_HELD = 2
+UPLOAD_SECONDS = 600
+STALL_SECONDS = 30  # without a byte
 MOST_UPLOAD = 16  # size of all its images, in units of the largest that is allowed
 MOST_FIELDS = 8  # in memory, beside its files
 MOST_FORM = 1_000_000  # bytes of a request that holds no file
@@ -41,14 +44,17 @@ class Border:
     Args:
         app: gradio's.
         uploads: where files go.
+        vetting: reads checkpoints first.
         private: answer only pages of this machine: another site's, open in the same browser, may not
             use this one.
         origin: ``https://name`` under which a proxy on this machine offers the page; answer its pages, too.
     """
 
-    def __init__(self, app: ASGIApp, uploads: Uploads, *, private: bool, origin: str | None = None):
+    def __init__(
+        self, app: ASGIApp, uploads: Uploads, vetting: Vetting, *, private: bool, origin: str | None = None
+    ):
         self.app, self.uploads, self.private, self.origin = app, uploads, private, origin
-        self.turns = asyncio.Semaphore(UPLOADS_AT_ONCE)
+        self.vetting, self.held = vetting, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] != 'http':  # gradio's start and end; the page has no websockets
@@ -104,18 +110,22 @@ class Border:
 
     async def upload(self, request: Request) -> Response:
         """Store the files of a form; the answer has their paths, as gradio's."""
-        stream = request.stream()
-        parser = FormParser(request.headers, stream, self.uploads)
+        stream = unstalled(request.stream())
+        parser = FormParser(request.headers, stream, self)
         try:
-            async with self.turns:
-                return await self.stored(await asyncio.wait_for(parser.parse(), UPLOAD_SECONDS))
+            return await self.stored(await asyncio.wait_for(parser.parse(), UPLOAD_SECONDS))
         except UserError as error:
             answer = PlainTextResponse(str(error), 413)
         except (MultiPartException, KeyError) as error:
             answer = PlainTextResponse(str(getattr(error, 'message', error)), 400)
         except asyncio.TimeoutError:
-            return PlainTextResponse(f'This upload took more than {UPLOAD_SECONDS / 60:g} minutes', 408)
-        await drain(stream)
+            return PlainTextResponse(
+                f'This upload took more than {UPLOAD_SECONDS / 60:g} minutes, or stood still', 408
+            )
+        finally:
+            self.held -= parser.total
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(drain(stream), UPLOAD_SECONDS)
         return answer
 
     async def stored(self, form: FormData) -> Response:
@@ -166,8 +176,9 @@ class FormParser(MultiPartParser):
         UserError: a file, or all together, are too large.
     """
 
-    def __init__(self, headers: Headers, stream: AsyncIterator[bytes], uploads: Uploads):
+    def __init__(self, headers: Headers, stream: AsyncIterator[bytes], border: Border):
         super().__init__(headers, stream, max_files=MOST_FILES, max_fields=MOST_FIELDS)
+        self.border, uploads = border, border.uploads
         self.most_bytes, self.total, self.size = uploads.most_bytes, 0, 0
         self.most_total = max(self.most_bytes, MOST_UPLOAD * uploads.most_megabytes * 1e6)
 
@@ -178,11 +189,23 @@ class FormParser(MultiPartParser):
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         self.size += end - start
         self.total += end - start
+        self.border.held += end - start
         if self.size > self.most_bytes:
             raise UserError(f'a file has more than {self.most_bytes / 1e6:g} MB; choose a smaller one')
         if self.total > self.most_total:
             raise UserError(f'more than {self.most_total / 1e6:g} MB at once; choose fewer files')
+        if self.border.held > MOST_HELD * self.most_total:
+            raise UserError('too much is being uploaded at once; try again in a minute')
         super().on_part_data(data, start, end)
+
+
+async def unstalled(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Raise asyncio.TimeoutError where nothing comes any more."""
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(stream), STALL_SECONDS)
+        except StopAsyncIteration:
+            return
 
 
 async def drain(stream: AsyncIterator[bytes]) -> None:

@@ -13,7 +13,8 @@ from ..errors import UserError
 from ..zoo.entries import zoo
 from .models import Model, Models, Source, facts_of_entry
 from .prediction import classify_all, explain, predict, prepare, write_csv
-from .uploads import MOST_FILES, Upload, Uploads
+from .uploads import MOST_FILES, Upload, Uploads, check_checkpoint
+from .vetting import Vetting
 
 TOPK = 5
 COLUMNS = ('Image', 'Class', 'Score', 'Then', 'Problem')
@@ -33,7 +34,7 @@ class Events:
     """
 
     def __init__(self, models: Models, uploads: Uploads, given: Sequence[Source], *, published: bool):
-        self.models, self.uploads = models, uploads
+        self.models, self.uploads, self.vetting = models, uploads, Vetting()
         names = ImageClassificationInferencer.list_models() if published else ()
         first = {source.name: source for source in given}
         # A file may be called as a network of the zoo: it keeps its place and its name.
@@ -55,6 +56,15 @@ class Events:
             f'<p class="latency"><b>{milliseconds:.1f} ms</b> in the network, on {device_name(model)}</p>'
         )
         return scores, shown_heat(heat, best), latency + table(model.name, model.facts)
+
+    def take(self, name: str, checkpoint: dict | None) -> str:
+        """-> what is wrong with the file in the checkpoint's box, before there is an image to classify."""
+        try:
+            if checkpoint is not None:
+                self.model(name, checkpoint)
+        except UserError as error:
+            return problem(error)
+        return ''
 
     def explain(self, name: str, checkpoint: dict | None, image: dict | None, event: gr.SelectData) -> dict:
         """-> heat for the class that was clicked on."""
@@ -97,8 +107,9 @@ class Events:
         """That of the checkpoint, if one was uploaded, else of the list."""
         if checkpoint is not None and self.uploads.checkpoints:
             upload = self.upload(checkpoint)
+            check_checkpoint(upload)
             try:
-                return self.models.get(Source(upload.name, str(upload.path)))
+                return self.models.get(Source(upload.name, str(upload.path)), self.vetting)
             except UserError as error:
                 raise UserError(upload.told(str(error))) from error
         if name not in self.sources:

@@ -50,6 +50,7 @@ def build(events: Events) -> gr.Blocks:
                     visible=uploads.checkpoints,
                     elem_id='checkpoint',
                 )
+                refused = gr.HTML(elem_id='refused')
         with gr.Tab('One image'):
             with gr.Row(equal_height=True):
                 image = gr.Image(
@@ -99,6 +100,7 @@ def build(events: Events) -> gr.Blocks:
             trigger_mode='always_last',
             **raw,
         )
+        checkpoint.change(events.take, chosen, refused, **raw)
         name.focus(js="() => document.querySelector('#model input').select()")
         scores.select(events.explain, [*chosen, image], heat, **raw)
         start.click(events.classify_all, [*chosen, images], [table, csv, summary], **raw)

@@ -163,6 +163,11 @@ def sniff(file: BinaryIO) -> str:
         return '.bin'
 
 
+def check_checkpoint(upload: Upload) -> None:
+    if upload.path.suffix not in ('.pth', '.safetensors'):
+        raise UserError(f'{upload.name} is no checkpoint; expected .safetensors, or .pth of torch.save')
+
+
 def check_size(name: str, size: int, most_megabytes: float) -> None:
     if size > most_megabytes * 1e6:
         raise UserError(f'{name} has {size / 1e6:.1f} MB; at most {most_megabytes:g} MB are taken')

@@ -1,9 +1,11 @@
 """tools/app.py from its start to its end."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import pytest
 
@@ -58,3 +60,43 @@ def test_nothing_is_left_when_a_page_cannot_be_shown(tmp_path, monkeypatch):
     with pytest.raises(UserError, match='leave --host at 127.0.0.1'):
         serve(host='0.0.0.0', port=0, origin='https://page.example')
     assert not list(tmp_path.iterdir())
+
+
+def test_folders_of_killed_pages_are_deleted_and_no_others(tmp_path, monkeypatch):
+    from filelock import FileLock
+
+    from mmconvnext.page import app
+
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    monkeypatch.setattr(app, 'MIN_AGE', 0)
+    for name in ('mmconvnext-page-dead', 'mmconvnext-page-alive', 'mmconvnext-other', 'elsewhere'):
+        (tmp_path / name / 'files').mkdir(parents=True)
+        (tmp_path / name / 'files/a.png').touch()
+        (tmp_path / name / 'owned').touch()
+    (tmp_path / 'mmconvnext-page-new/files').mkdir(parents=True)  # has no lock yet
+    (tmp_path / 'mmconvnext-page-link').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'mmconvnext-page-dead/out').symlink_to(tmp_path / 'elsewhere')
+    before = {path.name for path in tmp_path.iterdir()}
+    with FileLock(tmp_path / 'mmconvnext-page-alive/owned'):
+        app.remove_left_folders()
+    assert before - {path.name for path in tmp_path.iterdir()} == {'mmconvnext-page-dead'}
+    assert (tmp_path / 'elsewhere/files/a.png').exists()
+
+
+@pytest.mark.slow
+def test_the_page_ends_soon_whatever_is_uploaded(checkpoint, tmp_path):
+    command = [sys.executable, REPO / 'tools/app.py', '--checkpoint', checkpoint, '--port', '0']
+    env = {**os.environ, 'PYTHONPATH': str(REPO), 'TMPDIR': str(tmp_path), 'OMP_NUM_THREADS': '1'}
+    for end in ('kill', 'terminate'):
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+        host, port = process.stdout.readline().split()[1].rstrip(';').removeprefix('http://').split(':')
+        with socket.create_connection((host, int(port))) as slow:
+            head = 'POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n'
+            slow.sendall(f'{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n'.encode())
+            time.sleep(0.5)
+            getattr(process, end)()
+            started = time.monotonic()
+            process.wait()
+            assert time.monotonic() - started < 10  # 1 s, and an upload may stand still for 30
+        # Killed, the first page leaves its folder; the second deletes it, and its own at its end.
+        assert len(list(tmp_path.glob('mmconvnext-*'))) == (end == 'kill')

@@ -100,21 +100,31 @@ def test_a_browser_that_goes_away_is_let_go(path, opened):
     asyncio.run(opened.app(scope, receive, send))
 
 
-def test_few_uploads_are_read_at_once_and_slow_ones_do_not_keep_others_out(opened, monkeypatch):
-    monkeypatch.setattr('mmconvnext.page.border.UPLOAD_SECONDS', 1)
-    stalled, free = Event(), opened.app.turns._value
-    with ThreadPoolExecutor(3) as pool:
-        slow = [pool.submit(send, opened, parts(1, 100_000, stalled)) for _ in range(2)]
-        while opened.app.turns._value > 0:
+def test_slow_uploads_take_no_turn_from_others_and_end_at_last(opened, monkeypatch):
+    monkeypatch.setattr('mmconvnext.page.border.STALL_SECONDS', 2)
+    stalled = Event()
+    with ThreadPoolExecutor(12) as pool:
+        slow = [pool.submit(send, opened, parts(1, 100_000, stalled)) for _ in range(12)]
+        while opened.app.held < 12 * 100_000:
             time.sleep(0.01)
-        waiting = pool.submit(upload, opened, ('a.png', noise(0)))
-        assert waiting.result().status_code == 200
-        while opened.app.turns._value < free:  # both were told
+        assert upload(opened, ('a.png', noise(0))).status_code == 200
+        while opened.app.held:  # all were told
             time.sleep(0.01)
         stalled.set()
         for answer in slow:
             with suppress(httpx.TransportError):  # the connection was closed while it sent
                 assert answer.result().status_code == 408
+
+
+def test_all_uploads_together_have_a_largest_size(opened_to_others, monkeypatch):
+    monkeypatch.setattr('mmconvnext.page.border.MOST_HELD', 0.01)  # of 16 MB
+    answer = send(opened_to_others, parts(3, 100_000))
+    assert (answer.status_code, answer.text) == (
+        413,
+        'too much is being uploaded at once; try again in a minute',
+    )
+    assert opened_to_others.app.held == 0
+    assert not opened_to_others.files
 
 
 def test_checkpoints_are_taken_on_this_machine_only(opened, opened_to_others, checkpoint):

@@ -144,10 +144,11 @@ def test_a_checkpoint_of_ones_own_takes_the_place_of_the_model(page, expected, t
 
 def test_what_is_no_checkpoint_is_told_of(page):
     drop(page, noise(5), 'image.pth', into='#checkpoint')
+    page.locator('#refused .problem').wait_for()  # before there is an image
     drop(page, noise(5))
     page.locator('#said .problem').wait_for()
-    assert 'image.pth' in problem_of(page)
-    assert 'not a checkpoint' in problem_of(page)
+    assert page.locator('#refused').inner_text() == problem_of(page)
+    assert 'image.pth is no checkpoint; expected .safetensors' in problem_of(page)
     assert '/' not in problem_of(page).replace('image.pth', '')
 
 
