@@ -444,7 +444,7 @@ def test_models_that_cannot_classify_are_told(files, tmp_path):
     with pytest.raises(UserError, match='pretrained=a.pth is for names and configs'):
         ImageClassificationInferencer(get_model(*files), 'a.pth')
     config = tmp_path / 'no_test.py'
-    config.write_text(CONFIG.replace('test_dataloader', 'dataloader'))
+    config.write_text(CONFIG.replace('test_dataloader', 'loader'))
     with pytest.raises(UserError, match='has no test_dataloader.dataset.pipeline'):
         ImageClassificationInferencer(config, files[1])
 

@@ -139,13 +139,14 @@ def test_wrong_requests_say_what_is_expected(names, data, out, message):
         reproduce(names, data, out=out)
 
 
-def test_published_file_holds_weights_and_class_names_only(zoo):
+def test_published_file_holds_weights_and_their_description_only(zoo):
     root, _ = zoo
     file = next((root / 'served').glob('digits-v1_*.pth'))
     assert re.fullmatch(r'digits-v1_20\d{6}-[0-9a-f]{8}\.pth', file.name)
     content = load_checkpoint(file)
     assert set(content) == {'meta', 'state_dict'}
-    assert content['meta'] == {'dataset_meta': {'classes': tuple('0123456789')}}
+    assert set(content['meta']) == {'dataset_meta', 'mmconvnext'}
+    assert content['meta']['dataset_meta'] == {'classes': tuple('0123456789')}
     assert file.stat().st_size < (root / 'digits-v1/epoch_3.pth').stat().st_size / 2
 
 

@@ -58,7 +58,7 @@ def run(config: str, epochs: int, *, protected: bool) -> float:
         if not protected:
             options['default_hooks.checkpoint.type'] = 'CheckpointHook'
             stack.enter_context(mock.patch.multiple(building, **bare))
-        train(config, work_dir=work_dir, cfg_options=options)
+        train(config, work_dir=work_dir, cfg_options=options, rehearsal=False)
     return Marks.seconds
 
 
