@@ -18,7 +18,8 @@ from ..errors import UserError
 
 # Limits of a reader; those of a large file are higher.
 MIN_MEMORY, MEMORY_PER_BYTE = 1_000_000_000, 4  # the file, its tensors, their renamed copies and the network
-MIN_SECONDS, SECONDS_PER_BYTE = 20, 1 / 20e6
+MIN_SECONDS, SECONDS_PER_BYTE = 10, 1 / 40e6  # of the processor
+MAX_SLOWDOWN = 2  # by other programs: a reader that waits even longer costs a new process
 MAX_START_SECONDS = 300  # the import of the packages, on a busy machine
 MAX_WAIT_SECONDS = 30  # for the files of others
 MAX_ANSWER = 2000  # characters
@@ -59,7 +60,7 @@ class Vetting:
         """Return what is wrong with a file; empty: nothing."""
         if self._process is None or self._process.poll() is not None:
             self._start()
-        seconds = max_seconds(file.stat().st_size)
+        seconds = MAX_SLOWDOWN * max_seconds(file.stat().st_size)
         with suppress(BrokenPipeError):  # then there is no answer, either
             self._process.stdin.write(f'{json.dumps(str(file))}\n'.encode())
             self._process.stdin.flush()
@@ -137,7 +138,7 @@ def try_to_load(model: type, source: tuple) -> str:
 
 
 def max_seconds(size: int) -> float:
-    """Return how long a file of so many bytes may be read."""
+    """Return the processor time that a file of so many bytes may take."""
     return MIN_SECONDS + size * SECONDS_PER_BYTE
 
 

@@ -76,7 +76,7 @@ def test_readers_that_sleep_are_ended_and_dead_ones_are_replaced(vetting, reject
     (tmp_path / 'good.pth').touch()
     vetting.check(tmp_path / 'good.pth')
     monkeypatch.setattr('mmconvnext.page.vetting.MIN_SECONDS', 1)
-    assert 'took longer than 1 s' in reject('import time; time.sleep(100)')
+    assert 'took longer than 2 s' in reject('import time; time.sleep(100)')
     assert vetting._process.poll() is not None
     monkeypatch.undo()
     monkeypatch.setattr('mmconvnext.page.vetting.COMMAND', COMMAND)
