@@ -58,6 +58,7 @@ class ImageFolder(BaseDataset):
         root = Path(data_root).expanduser()
         check_root(root)
         self.split, self.held_out = split, held_out
+        self.available = 0  # images of this split and of one that shares the folder
         layout = find_layout(root)
         self.place, self.shared = find_split(layout, split)
         super().__init__(
@@ -117,6 +118,7 @@ class ImageFolder(BaseDataset):
         """Return those of a class that are in this split, and count other files."""
         others = Counter()
         images = sorted(images_below(folder, others))
+        self.available += len(images)
         skipped.update(others)
         if self.split == 'train' and not images:
             what = f'has no images, but {describe_skipped(others)}' if others else 'is empty'

@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 
+from ..errors import UserError
+
 
 def inner_settings(settings: Mapping) -> list[Mapping]:
-    """Return the settings of the datasets that read images themselves."""
+    """Return the settings of the datasets that read images themselves.
+
+    Raises:
+        UserError: an empty list of them is joined.
+    """
     inner = [settings['dataset']] if 'dataset' in settings else settings.get('datasets')
     if inner is None:
         return [settings]
+    if not inner:
+        raise UserError(f'{settings.get("type")} joins an empty list of datasets; name one, or leave it out')
     return [found for each in inner for found in inner_settings(each)]
 
 

@@ -1,9 +1,18 @@
 """What a run is about to do, in a few lines."""
 
+from collections.abc import Sequence
+
 import mmengine.runner
 import torch
 from mmengine.model import is_model_wrapper
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
+
+from ..datasets.replay import Replayed
+from ..text import shortened
+
+WIDTH = 12  # of the names of the lines
+MAX_NAMED = 3  # classes and folders
+MAX_LETTERS = 200  # of each
 
 
 def summarize(runner: mmengine.runner.Runner) -> str:
@@ -18,10 +27,10 @@ def summarize(runner: mmengine.runner.Runner) -> str:
         length = f'{loop.max_iters:,} iterations'
         if loop.max_epochs > 1:
             length = f'{loop.max_epochs} epochs of {loop.max_iters // loop.max_epochs:,} iterations'
-        lines['training'] = f'{describe_data(loop.dataloader)}, {length}'
+        lines['training'] = with_origin(f'{describe_data(loop.dataloader)}, {length}', loop.dataloader)
     for name, loop in (('validation', runner._val_loop), ('test', runner._test_loop)):
         if isinstance(loop, mmengine.runner.BaseLoop):
-            lines[name] = describe_data(loop.dataloader)
+            lines[name] = with_origin(describe_data(loop.dataloader), loop.dataloader)
     if training:
         lines['batch'] = describe_batch(runner)
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)  # a GAN has several
@@ -31,7 +40,12 @@ def summarize(runner: mmengine.runner.Runner) -> str:
             lines['optimizer'] = f'{type(optimizer).__name__}, lr {first.get("initial_lr", first["lr"]):g}'
     lines['device'] = describe_device(runner)
     lines['work dir'] = runner.work_dir
-    return '\n' + '\n'.join(f'  {name:<12}{value}' for name, value in lines.items())
+    return '\n' + '\n'.join(f'  {name:<{WIDTH}}{value}' for name, value in lines.items())
+
+
+def with_origin(description: str, loader: DataLoader) -> str:
+    origin = describe_origin(loader)
+    return f'{description}\n  {"":<{WIDTH}}{origin}' if origin else description
 
 
 def describe_model(runner: mmengine.runner.Runner) -> str:
@@ -44,9 +58,49 @@ def describe_model(runner: mmengine.runner.Runner) -> str:
 
 
 def describe_data(loader: DataLoader) -> str:
-    # Training data is wrapped, see datasets.replay.
-    name = type(getattr(loader.dataset, 'dataset', loader.dataset)).__name__
-    return f'{len(loader.dataset):,} images ({name})' if hasattr(loader.dataset, '__len__') else name
+    dataset = unwrapped(loader)
+    name = type(dataset).__name__
+    if not hasattr(dataset, '__len__'):
+        return name
+    if getattr(dataset, 'available', len(dataset)) == len(dataset):
+        return f'{len(dataset):,} images ({name})'
+    return f'{len(dataset):,} of {dataset.available:,} images ({name})'  # the rest is held out
+
+
+def describe_origin(loader: DataLoader) -> str:
+    """Return the folders of a dataset's images and the first of its classes; empty if there are none."""
+    dataset = unwrapped(loader)
+    folders = list(dict.fromkeys(map(folder_of, inner_datasets(dataset))))
+    parts = [f'in {first_of(folders)}'] if all(folders) else []
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    if classes:
+        parts.append(f'{len(classes):,} class{"es" if len(classes) > 1 else ""}: {first_of(classes)}')
+    return '; '.join(parts)
+
+
+def unwrapped(loader: DataLoader) -> Dataset:
+    return loader.dataset.dataset if isinstance(loader.dataset, Replayed) else loader.dataset
+
+
+def first_of(names: Sequence) -> str:
+    more = ', ...' if len(names) > MAX_NAMED else ''
+    return ', '.join(shortened(str(name), MAX_LETTERS) for name in names[:MAX_NAMED]) + more
+
+
+def inner_datasets(dataset: Dataset) -> list[Dataset]:
+    """Return the datasets inside of those that split, join, repeat or balance them."""
+    fields = getattr(dataset, '__dict__', {})  # a list has none
+    inner = [fields['dataset']] if 'dataset' in fields else fields.get('datasets')
+    return [dataset] if inner is None else [found for each in inner for found in inner_datasets(each)]
+
+
+def folder_of(dataset: Dataset) -> str:
+    """Return the folder of a dataset's images; empty if it has none."""
+    prefix = getattr(dataset, 'data_prefix', None)
+    prefix = prefix.get('img_path') if isinstance(prefix, dict) else None
+    return str(
+        getattr(dataset, 'place', None) or prefix or getattr(dataset, 'data_root', None) or ''
+    ).removesuffix('/')
 
 
 def describe_batch(runner: mmengine.runner.Runner) -> str:

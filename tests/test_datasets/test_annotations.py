@@ -127,6 +127,11 @@ def test_joined_folders_can_be_balanced(tmp_path):
     assert (labels.count(0), labels.count(1)) == (7 * 2, 2 * 3)  # ceil(sqrt(0.9 / frequency))
 
 
+def test_nothing_cannot_be_joined():
+    with pytest.raises(UserError, match='ConcatDataset joins an empty list'):
+        inner_settings(wrapped('RepeatDataset', wrapped('ConcatDataset')))
+
+
 def test_folds_of_sorted_images_need_a_seed(tmp_path):
     root = put(tmp_path, *(f'{name}/{i}.png' for name in 'ab' for i in range(4)))
     for test_mode in (True, False):
