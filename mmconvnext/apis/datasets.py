@@ -7,7 +7,9 @@ import mmengine.dataset
 from mmengine.config import ConfigDict
 from mmengine.registry import DATASETS
 from mmpretrain.datasets import CustomDataset, KFoldDataset
+from torch.utils.data import IterableDataset
 
+from ..checkpoints.downloading import cache_dir
 from ..datasets.annotations import (
     check_json,
     is_local,
@@ -16,8 +18,13 @@ from ..datasets.annotations import (
     load_lines,
     numbers_folders,
 )
+from ..datasets.broken import find_broken
 from ..errors import UserError
+from ..text import shortened
 from .explaining import find
+
+MAX_NAMED = 10  # broken images
+MAX_LETTERS = 200
 
 
 def build(settings: ConfigDict, num_classes: int | None):
@@ -91,3 +98,24 @@ def build_checked(settings: dict, num_classes: int | None) -> mmengine.dataset.B
         dataset.full_init()
         vars(dataset).pop('load_data_list', None)
     return dataset
+
+
+def check_images(dataset: mmengine.dataset.BaseDataset, field: str) -> None:
+    """Look at every image for validation or test before hours of work.
+
+    Raises:
+        UserError: those that cannot be read, the first by name.
+    """
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, 'get_data_info'):
+        return
+    broken = find_broken(dataset, cache_dir() / 'checked_images')
+    if broken:
+        named = [
+            reason if path in reason else f'{path}: {reason}'
+            for path, reason in list(broken.items())[:MAX_NAMED]
+        ]
+        more = f'\n  and {len(broken) - MAX_NAMED:,} more' if len(broken) > MAX_NAMED else ''
+        raise UserError(
+            f'{field}.dataset: {len(broken):,} of {len(dataset):,} images cannot be read; replace them or '
+            'take them out:\n' + '\n'.join(f'  {shortened(line, MAX_LETTERS)}' for line in named) + more
+        )

@@ -27,7 +27,7 @@ from ..engine.runner import Runner
 from ..errors import UserError
 from .accumulation import accumulation_of
 from .classes import SHARDS, StartingWeights, take_classes_from_data
-from .datasets import build
+from .datasets import build, check_images
 from .explaining import reason
 from .libraries import LIBRARIES, class_count
 from .metrics import fit_topk
@@ -85,7 +85,7 @@ def build_runner(
     Args:
         cfg: with ``work_dir`` set, after ``init_distributed``.
         loaders: the dataloaders this run will use, as ``('train_dataloader', 'val_dataloader')``.
-        rehearsal: try a training first, see ``rehearse``.
+        rehearsal: look at all images for validation and try a training first, see ``rehearse``.
         trust_checkpoint: unpickle whatever ``load_from`` holds, which runs any code in it.
         weights: which ones of ``load_from``, see ``load_weights``.
 
@@ -126,6 +126,10 @@ def build_runner(
                 changes += '. The head in the file is for other classes'
             notes += [changes] if changes else []
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
+    if rehearsal or not training:
+        for field, dataset in datasets.items():
+            if field != 'train_dataloader':  # which replaces broken ones
+                check_images(dataset, field)
     if training:
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
         check_continues(cfg, datasets['train_dataloader'], trust=trust_checkpoint)

@@ -197,7 +197,10 @@ def test_unreadable_first_image(tiny_config, tmp_path):
     root = image_folder(tmp_path / 'data')
     (root / 'cat/0.png').write_text('not an image')
     refuse(
-        'cat/0.png cannot be read as an image', tiny_config, tmp_path / 'w', cfg_options=folder_options(root)
+        r'1 of 4 images cannot be read.*\n.*cat/0.png',
+        tiny_config,
+        tmp_path / 'w',
+        cfg_options=folder_options(root),
     )
 
 
@@ -207,7 +210,31 @@ def test_broken_image_of_the_validation_met_in_a_worker_is_named(tiny_config, tm
     (held_out / 'dog/1.png').write_text('not an image')
     options['val_dataloader.dataset'] = {**options['val_dataloader.dataset'], 'data_root': str(held_out)}
     with pytest.raises(UserError, match='dog/1.png cannot be read as an image'):
-        train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
+        train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options, rehearsal=False)
+
+
+def test_broken_images_of_the_validation_are_listed_before_anything_is_written(tiny_config, tmp_path):
+    options = folder_options(image_folder(tmp_path / 'data'))
+    held_out = image_folder(tmp_path / 'val')
+    (held_out / 'dog/1.png').write_text('not an image')
+    content = (held_out / 'cat/1.png').read_bytes()
+    (held_out / 'cat/1.png').write_bytes(content[: len(content) // 2])
+    inner = {**options['val_dataloader.dataset'], 'data_root': str(held_out)}
+    inner.pop('_delete_')
+    options['val_dataloader.dataset'] = dict(_delete_=True, type='RepeatDataset', times=2, dataset=inner)
+    message = r'val_dataloader.dataset: 2 of 8 images .*\n.*cat/1.png.*\n.*dog/1.png'
+    refuse(message, tiny_config, tmp_path / 'w', cfg_options=options)
+
+
+def test_broken_image_of_a_test_is_named_before_it(tiny_config, tmp_path):
+    root = image_folder(tmp_path / 'test')
+    options = folder_options(root, **{'train_cfg.max_epochs': 1, 'test_evaluator.topk': (1,)})
+    train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
+    (root / 'dog/1.png').write_bytes(b'')
+    options['test_dataloader.dataset'] = options['val_dataloader.dataset']
+    with pytest.raises(UserError, match=r'test_dataloader.dataset: 1 of 4 images .*\n.*dog/1.png'):
+        evaluate(tiny_config, tmp_path / 'w/epoch_1.pth', work_dir=str(tmp_path / 't'), cfg_options=options)
+    assert not (tmp_path / 't').exists()
 
 
 def test_validation_data_without_a_class(tiny_config, tmp_path):

@@ -1,0 +1,111 @@
+"""Which images of a dataset can its pipeline not read?"""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+from mmengine.dataset import BaseDataset
+from PIL import Image
+from tqdm import tqdm
+
+from ..errors import UserError
+from ..files import open_regular, written_whole
+from .annotations import is_local
+
+# Bytes at the end of a whole file.
+END_MARKS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
+TAIL = 4096  # bytes in which they are looked for, behind padding
+THREADS = 8  # most of the time goes by waiting for the disk
+MAX_SECONDS = 30
+
+
+def find_broken(dataset: BaseDataset, memory: Path) -> dict[str, str]:
+    """Return path to reason of the images that the dataset cannot read.
+
+    JPEG and PNG files with the right header and end count as whole, and so do files that Pillow decodes; the
+    others are sent through the pipeline. After ``MAX_SECONDS`` the rest is left to the next time.
+
+    Args:
+        dataset: images that are no local files are passed over.
+        memory: a folder, in which whole files are remembered by path, size and time.
+    """
+    paths = {}
+    for index in range(len(dataset)):
+        path = dataset.get_data_info(index).get('img_path')
+        if isinstance(path, str) and is_local(path):
+            paths.setdefault(path, index)
+    digest = sha256('\0'.join(sorted(paths)).encode(errors='surrogateescape')).hexdigest()
+    memory = memory / f'{digest[:16]}.json'
+    known = recall(memory)
+    end = time.monotonic() + MAX_SECONDS
+    whole, broken = [], {}
+    bar = tqdm(total=len(paths), desc='images', delay=1, disable=None)  # unless stderr is a terminal
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        states = pool.map(lambda path: None if time.monotonic() > end else state_of(path, known), paths)
+        for (path, index), state in zip(paths.items(), states, strict=True):
+            bar.update()
+            if state:
+                whole.append(state)
+            elif state is not None and time.monotonic() < end:
+                reason = why_unreadable(dataset, index)
+                if reason is not None:
+                    broken[path] = reason
+    finally:
+        pool.shutdown(cancel_futures=True)
+        bar.close()
+    if not known.issuperset(whole):
+        remember(memory, sorted(known.union(whole)))
+    return broken
+
+
+def state_of(path: str, known: set[str]) -> str:
+    """Return a digest of path, size and time of a whole image file; empty: it may be broken."""
+    try:
+        about = Path(path).stat()
+        text = f'{os.path.realpath(path)}\0{about.st_size}\0{about.st_mtime_ns}'
+        state = sha256(text.encode(errors='surrogateescape')).hexdigest()[:16]
+        if state not in known:
+            check_whole(path, about.st_size)
+        return state
+    except Exception:  # decoders raise what they like
+        return ''
+
+
+def check_whole(path: str, size: int) -> None:
+    with open_regular(path) as file, Image.open(file) as image:
+        end = END_MARKS.get(image.format)
+        if end is not None:
+            header = file.tell()
+            file.seek(max(0, size - TAIL))
+            if file.read().rstrip(b'\0').endswith(end):
+                return
+            file.seek(header)
+        image.load()
+
+
+def why_unreadable(dataset: BaseDataset, index: int) -> str | None:
+    try:
+        return None if dataset[index] is not None else 'the pipeline gives nothing'
+    except Exception as error:  # transforms raise what they like
+        return str(error) or type(error).__name__
+
+
+def recall(memory: Path) -> set[str]:
+    try:
+        with open_regular(memory) as file:
+            content = json.load(file)
+    except (OSError, UserError, ValueError):
+        return set()
+    return {state for state in content if isinstance(state, str)} if isinstance(content, list) else set()
+
+
+def remember(memory: Path, states: list[str]) -> None:
+    try:
+        with written_whole(memory) as part:
+            part.write_text(json.dumps(states))
+    except (OSError, UserError):  # a full or read-only cache costs only the time of the next check
+        return
