@@ -1,0 +1,101 @@
+"""Give hostile files to everything that reads checkpoints, in a process of its own, which may die of them.
+
+Prints a line of JSON before and after every try.
+"""
+
+import json
+import logging
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmconvnext.apis.inference import ImageClassificationInferencer
+from mmconvnext.apis.train import train
+from mmconvnext.checkpoints import convert
+from mmconvnext.errors import UserError
+from mmconvnext.export.exporting import load_classifier
+from mmconvnext.page.models import Models, Source
+
+MAX_SECONDS = 10  # of the processor, so that a busy machine fails nobody
+MAX_WAIT = 60
+MAX_MEMORY = 10**9  # bytes above an honest file's
+PIXELS = np.zeros((32, 32, 3), np.uint8)
+
+
+class TooLongError(BaseException):
+    """No Exception, so that nothing takes it for a broken file."""
+
+
+def too_long(*_) -> None:
+    raise TooLongError(''.join(traceback.format_stack()[-4:]))
+
+
+def resume(source: Path, work_dir: Path) -> None:
+    train(
+        sys.argv[2], work_dir=str(work_dir), resume=str(source),
+        cfg_options={'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': False,
+                     'val_dataloader.num_workers': 0, 'val_dataloader.persistent_workers': False},
+    )  # fmt: skip
+
+
+# What is done with a network once it is loaded depends on the file no more.
+READERS: dict[str, Callable[[Path, Path], object]] = {
+    'convert': lambda source, out: convert(source, out / 'converted.pth'),
+    'infer': lambda source, out: ImageClassificationInferencer(str(source), device='cpu')(PIXELS),
+    'export': lambda source, out: load_classifier(source, None, False),
+    'page': lambda source, out: Models('cpu').get(Source(source.name, str(source))),
+    'resume': resume,
+}
+
+
+def outcome(read: Callable, source: Path, out: Path) -> str:
+    signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, MAX_WAIT)
+    try:
+        read(source, out)
+        return 'read'
+    except UserError as error:
+        return f'message: {error}'
+    except (Exception, TooLongError):
+        return f'failed: {traceback.format_exc()}'
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter('ignore')
+    logging.disable(logging.CRITICAL)
+    report = os.fdopen(os.dup(1), 'w')
+    os.dup2(2, 1)  # what readers print is no line of the report
+    tries = json.loads(Path(sys.argv[1]).read_text())
+    for name in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(name, too_long)
+    for i, (source, reader) in enumerate(tries):
+        if i == len(READERS):  # honest files first
+            pages = int(Path('/proc/self/statm').read_text().split()[0])
+            limit = pages * os.sysconf('SC_PAGE_SIZE') + MAX_MEMORY
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        print(json.dumps(dict(source=source, reader=reader)), file=report, flush=True)
+        out = Path(tempfile.mkdtemp())
+        start = time.process_time()
+        found = outcome(READERS[reader], Path(source), out)
+        shutil.rmtree(out)
+        line = dict(source=source, reader=reader, outcome=found, seconds=time.process_time() - start)
+        print(json.dumps(line), file=report, flush=True)
+
+
+if __name__ == '__main__':
+    main()
