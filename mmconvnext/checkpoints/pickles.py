@@ -123,7 +123,7 @@ class PickleReader:
     """
 
     def __init__(self, data: bytes | mmap, position: int = 0):
-        self.data, self.position = data, position
+        self.data, self.position, self.start = data, position, position
         self.storages: dict[str, Storage] = {}
         self.memo, self.stack, self.marked = {}, [], []
         self.copied = 0  # by calls, in bytes or items
@@ -135,13 +135,13 @@ class PickleReader:
             RefusedError: the pickle asks for more than data or for more memory than its size gives right to.
             Exception: it is truncated or damaged.
         """
-        start, opcodes = self.position, OPCODES
+        self.start, opcodes = self.position, OPCODES
         for _ in range(MAX_OPCODES):
             opcode = self.data[self.position]
             self.position += 1
             if opcode == STOP:
                 value = self.stack.pop()
-                self.measure(value, self.position - start)
+                self.measure(value, self.position - self.start)
                 return value
             opcodes[opcode](self)
         raise RefusedError(f'it has more than {MAX_OPCODES:,} steps')
@@ -155,6 +155,11 @@ class PickleReader:
             nbytes <= MAX_COPIES * real + SMALL,
             f'{nbytes:,} bytes of tensors and texts share {real:,} bytes',
         )
+
+    def count_copied(self, nbytes: int) -> None:
+        """Refuse copies before they are made, since they may take any memory."""
+        self.copied += nbytes
+        size = self.position - self.start
         check(
             self.copied <= MAX_COPIES * size + SMALL, f'its {size:,} bytes ask for {self.copied:,} of copies'
         )
@@ -284,7 +289,7 @@ class PickleReader:
             f'an array in it claims {nbytes:,} bytes and has another number',
         )
         array.nbytes = nbytes
-        self.copied += nbytes
+        self.count_copied(nbytes)
 
     def load_storage(self) -> None:
         identity = self.stack.pop()
@@ -416,19 +421,19 @@ def parameter(reader, data, requires_grad, hooks):
 
 def ordered_dict(reader, pairs=()):
     check(type(pairs) in (list, tuple), 'a dict in it is made of no pairs')  # as Python 2 wrote them
+    reader.count_copied(100 * len(pairs))
     made = OrderedDict()
     for pair in pairs:
         check(type(pair) in (list, tuple) and len(pair) == 2, 'a dict in it is made of no pairs')
         check_key(pair[0])
         made[pair[0]] = pair[1]
-    reader.copied += 100 * len(made)
     return made
 
 
 def counter(reader, counts=None):
     counts = {} if counts is None else counts
     check(type(counts) is dict and all(map(is_number, counts.values())), 'a Counter in it counts no numbers')
-    reader.copied += 100 * len(counts)
+    reader.count_copied(100 * len(counts))
     return dict(counts)
 
 
@@ -436,7 +441,7 @@ def plain_set(reader, items):
     check(type(items) is list, 'a set in it is made of no list')
     for item in items:
         check_key(item)
-    reader.copied += 100 * len(items)
+    reader.count_copied(100 * len(items))
     return list(items)
 
 
@@ -463,7 +468,7 @@ def encoded(reader, text, encoding):
     """Python 3 writes bytes so, for Python 2 to read."""
     latin = type(text) is str and type(encoding) is str and encoding in ('latin1', 'latin-1')
     check(latin, 'bytes in it are encoded in another way than by pickle')
-    reader.copied += len(text)
+    reader.count_copied(len(text))
     return Leaf('bytes', len(text))
 
 
