@@ -41,6 +41,10 @@ def too_long(*_) -> None:
     raise TooLongError(''.join(traceback.format_stack()[-4:]))
 
 
+def scores(source: Path, out: Path) -> list[float]:
+    return ImageClassificationInferencer(str(source), device='cpu')(PIXELS)[0]['pred_scores'].tolist()
+
+
 def resume(source: Path, work_dir: Path) -> None:
     train(
         sys.argv[2], work_dir=str(work_dir), resume=str(source),
@@ -52,23 +56,35 @@ def resume(source: Path, work_dir: Path) -> None:
 # What is done with a network once it is loaded depends on the file no more.
 READERS: dict[str, Callable[[Path, Path], object]] = {
     'convert': lambda source, out: convert(source, out / 'converted.pth'),
-    'infer': lambda source, out: ImageClassificationInferencer(str(source), device='cpu')(PIXELS),
+    'infer': scores,
     'export': lambda source, out: load_classifier(source, None, False),
     'page': lambda source, out: Models('cpu').get(Source(source.name, str(source))),
     'resume': resume,
 }
 
 
-def outcome(read: Callable, source: Path, out: Path) -> str:
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether the memory ran out behind a message, which is no refusal."""
+    while error is not None:
+        if isinstance(error, MemoryError) or 'DefaultCPUAllocator' in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def outcome(read: Callable, source: Path, out: Path) -> tuple[str, object]:
+    """What came of it, and the scores if there are some."""
     signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
     signal.setitimer(signal.ITIMER_REAL, MAX_WAIT)
     try:
-        read(source, out)
-        return 'read'
+        found = read(source, out)
+        return 'read', found if read is scores else None
     except UserError as error:
-        return f'message: {error}'
+        if out_of_memory(error):
+            return f'failed: {traceback.format_exc()}', None
+        return f'message: {error}', None
     except (Exception, TooLongError):
-        return f'failed: {traceback.format_exc()}'
+        return f'failed: {traceback.format_exc()}', None
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -91,9 +107,10 @@ def main() -> None:
         print(json.dumps(dict(source=source, reader=reader)), file=report, flush=True)
         out = Path(tempfile.mkdtemp())
         start = time.process_time()
-        found = outcome(READERS[reader], Path(source), out)
+        found, numbers = outcome(READERS[reader], Path(source), out)
+        seconds = time.process_time() - start
         shutil.rmtree(out)
-        line = dict(source=source, reader=reader, outcome=found, seconds=time.process_time() - start)
+        line = dict(source=source, reader=reader, outcome=found, scores=numbers, seconds=seconds)
         print(json.dumps(line), file=report, flush=True)
 
 
