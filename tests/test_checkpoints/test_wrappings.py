@@ -1,0 +1,87 @@
+"""Weights inside of what common trainers wrap around them."""
+
+import pytest
+import torch
+
+from mmconvnext import get_model
+from mmconvnext.checkpoints import FORMATS, load_weights
+from mmconvnext.errors import UserError
+from tests.peers import Ours
+
+OURS = Ours(arch=dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))).state_dict()
+TIMM = FORMATS['timm'].write(OURS).weights
+TRANSFORMERS = FORMATS['transformers'].write(OURS).weights
+BACKBONE = {name: w for name, w in TIMM.items() if not name.startswith('head.fc.')}
+
+
+def behind(prefix, weights):
+    return {prefix + name: weight for name, weight in weights.items()}
+
+
+def saved(folder, checkpoint):
+    file = folder / 'wrapped.pth'
+    torch.save(checkpoint, file)
+    return file
+
+
+RECOGNISED = {
+    'lightning, model': dict(state_dict=behind('model.', TIMM), optimizer_states=[{}], hyper_parameters={}),
+    'lightning, net': dict(state_dict=behind('net.', TRANSFORMERS), epoch=3),
+    'lightning, network': dict(state_dict=behind('network.', TIMM), global_step=9),
+    'lightning, a model of OpenMMLab': dict(state_dict=behind('model.', OURS)),
+    'several processes': dict(model=behind('module.', TIMM)),
+    'compiled': dict(state_dict=behind('_orig_mod.', TIMM)),
+    'compiled, several processes': dict(model=behind('_orig_mod.module.', TIMM)),
+    'lightning, compiled': dict(state_dict=behind('model._orig_mod.', TIMM)),
+    'deepspeed': dict(module=TIMM, optimizer=dict(state={0: dict(exp_avg=torch.zeros(1))})),
+    'model_state_dict': dict(model_state_dict=TIMM, optimizer_state_dict={}, epoch=3),
+    'net': dict(net=TIMM, acc=0.3),
+    'weights': dict(weights=OURS),
+    'params': dict(params=TIMM),
+    'state_dict_ema alone': dict(state_dict_ema=TIMM),
+    'nested twice': dict(checkpoint=dict(model=dict(state_dict=TIMM))),
+    'inside of an encoder': behind('encoder.model.', TIMM),
+    'the same weights under two keys': dict(model=TIMM, backup=TIMM),
+}
+
+
+@pytest.mark.parametrize('checkpoint', RECOGNISED.values(), ids=RECOGNISED)
+def test_weights_come_out_of_a_wrapping_as_they_went_in(checkpoint, tmp_path):
+    found = load_weights(saved(tmp_path, checkpoint)).tensors
+    assert set(found) == set(OURS)
+    for name, weight in OURS.items():
+        assert torch.equal(found[name].reshape(weight.shape), weight), name
+
+
+@pytest.mark.parametrize('prefix', ['', 'model.', 'backbone.', 'model.module.'])
+def test_weights_without_a_classifier_make_a_network_without_a_head(prefix, tmp_path):
+    model = get_model(saved(tmp_path, dict(state_dict=behind(prefix, BACKBONE))))
+    assert model.head is None
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight.reshape(OURS[name].shape), OURS[name]), name
+
+
+AMBIGUOUS = {
+    'two models': (dict(student=TIMM, teacher=dict(TIMM)), ('student', 'teacher')),
+    'two models under names': (
+        dict(state_dict={**behind('student.', TIMM), **behind('teacher.', TIMM)}),
+        ('student', 'teacher'),
+    ),
+    'two models deeper inside': (dict(run=dict(best=TIMM, last=dict(TIMM))), ('run/best', 'run/last')),
+    'another part': (
+        dict(state_dict={**behind('model.', TIMM), 'criterion.weight': torch.ones(1)}),
+        ('criterion.weight',),
+    ),
+    'another head': (
+        dict(state_dict={**behind('backbone.', BACKBONE), 'my.weight': torch.ones(2, 32)}),
+        ('my.weight',),
+    ),
+}
+
+
+@pytest.mark.parametrize(('checkpoint', 'options'), AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_what_could_be_several_things_is_a_message_that_names_them(checkpoint, options, tmp_path):
+    with pytest.raises(UserError) as error:
+        get_model(saved(tmp_path, checkpoint))
+    for option in options:
+        assert option in str(error.value)
