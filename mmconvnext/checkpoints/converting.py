@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from .formats import DIRECTORIES
 from .matching import listed
-from .reading import Weights, check_whole, load_weights
+from .reading import Weights, check_class_count, check_whole, load_weights
 from .writing import check_target, save_weights
 
 
@@ -36,8 +37,25 @@ def convert(
     check_target(Path(target), target_format)
     loaded = load_weights(source, source_format, weights=weights, trust=trust_checkpoint)
     check_whole(loaded)
+    check_class_count(loaded)
     save_weights(loaded, target, target_format)
     print(f'Wrote {target} ({target_format}) from {loaded.source} ({loaded.format})')
     if loaded.left_out:
         print(f'Left out, since our network has no place for it: {listed(loaded.left_out)}')
+    lost = unsaid(loaded, target_format)
+    if lost:
+        print(f'Not said in {target}, since {target_format} has no words for it: {", ".join(lost)}')
     return loaded
+
+
+def unsaid(loaded: Weights, target_format: str) -> list[str]:
+    """What results depend on and a format cannot say."""
+    if target_format == 'openmmlab':
+        return []
+    kind = ((loaded.network and loaded.network.head) or {}).get('kind', 'softmax')
+    lost = []
+    if target_format not in DIRECTORIES and kind != 'softmax':
+        lost.append(f'the outputs are those of a {kind}')
+    if target_format in DIRECTORIES and loaded.preprocessing and loaded.preprocessing.backend == 'cv2':
+        lost.append('images are resized by OpenCV, whose results differ from those of Pillow')
+    return lost

@@ -79,6 +79,21 @@ def flag(value: object) -> bool:
     return value
 
 
+def mapping(value: object) -> dict:
+    """Any dict; whoever reads its fields checks them."""
+    if not isinstance(value, dict):
+        raise Unexpected('an object with fields')
+    return value
+
+
+def numbers(value: object) -> dict[str, float]:
+    """Finite numbers under names, as metrics are."""
+    found, check = mapping(value), number(-1e12, 1e12)
+    if not all(isinstance(name, str) for name in found):
+        raise Unexpected('numbers under names')
+    return {name: check(one) for name, one in found.items()}
+
+
 def text(longest: int) -> Check:
     def check(value: object) -> str:
         if not isinstance(value, str) or len(value) > longest:

@@ -15,7 +15,7 @@ from ..text import shortened
 from .descriptions import read_json
 from .downloading import MissingFileError, fetch
 from .formats import DIRECTORIES, FORMATS, find_format, stems
-from .inspecting import check_stored, network_of, title
+from .inspecting import check_stored, head_arguments, network_of, title
 from .loading import load_checkpoint
 from .matching import check_fit, listed, weights_of
 from .training_description import read_classes, read_description
@@ -277,6 +277,16 @@ def check_whole(loaded: Weights) -> None:
     # Detectors bring heads of their own; pre-trained encoders have none, and no last norm.
     headless = network.head is None
     check_fit(loaded.tensors, network.build_on_meta(), loaded.source, new_head=headless, rename=loaded.rename)
+
+
+def check_class_count(loaded: Weights) -> None:
+    """Raise UserError if there are other names of classes than outputs."""
+    head = head_arguments(loaded.tensors)
+    if loaded.classes and head and len(loaded.classes) != head['num_classes']:
+        raise UserError(
+            f'{loaded.source} names {len(loaded.classes)} classes for {head["num_classes"]} outputs; set '
+            "meta['dataset_meta']['classes'] to a name for each output, or take it out of the file"
+        )
 
 
 def check_known(loaded: Weights, known: Container[str]) -> None:

@@ -1,6 +1,6 @@
 """The published checkpoints, as the metafiles list them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cache
@@ -9,7 +9,23 @@ from pathlib import Path
 import yaml
 from mmengine.config import Config
 
+from ..checkpoints.descriptions import (
+    MAX_CLASSES,
+    MAX_PIXELS,
+    Check,
+    fields,
+    integer,
+    mapping,
+    numbers,
+    one_of,
+    optional,
+    read_fields,
+    several,
+    shown,
+    text,
+)
 from ..checkpoints.formats import FORMATS
+from ..checkpoints.training_description import PREPROCESSING
 from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError, did_you_mean
 from ..models.network import Network
@@ -18,19 +34,39 @@ from .architectures import ARCHITECTURES, HIDDEN_CHANNELS
 
 MODEL_INDEX = MIM / 'model-index.yml'
 
-# Fields of an entry -> whether it needs them. mim reads some, we the others.
-FIELDS = {
-    **dict.fromkeys(('Name', 'In Collection', 'Weights', 'Format', 'Metadata'), True),
-    **dict.fromkeys(('Config', 'Source', 'License', 'Preprocessing', 'Results', 'Other Results'), False),
-    **dict.fromkeys(('Published', 'Converted From', 'Also At', 'Recipe', 'Notes', 'Facts From'), False),
+TEXT = text(2000)
+MAX_ENTRIES = 10_000  # of a metafile
+MAX_COUNT = 10**15  # of parameters or multiply-accumulates
+# Fields of an entry -> what they hold. mim reads some, we the others.
+NEEDED = {
+    **dict.fromkeys(('Name', 'In Collection', 'Weights'), TEXT),
+    'Format': one_of(FORMATS),
+    'Metadata': mapping,
 }
-METADATA = {
-    **dict.fromkeys(('Task', 'Classes', 'Resolution', 'Parameters', 'FLOPs'), True),
-    **dict.fromkeys(('Architecture', 'Method', 'Training Data', 'Pre-training'), False),
+MORE = {
+    **dict.fromkeys(('Config', 'Source', 'Recipe', 'Notes', 'Facts From'), TEXT),
+    **dict.fromkeys(('License', 'Also At'), optional(TEXT)),
+    **dict.fromkeys(('Preprocessing', 'Published', 'Converted From'), mapping),
+    'Results': optional(several(fields(dict(Metrics=numbers)), 100)),
+    'Other Results': optional(several(mapping, 100)),
+}
+TASKS = (
+    *('Image Classification', 'Image Embedding', 'Feature Extraction'),
+    *('Object Detection', 'Semantic Segmentation'),
+)
+METADATA_NEEDED = {
+    'Task': one_of(TASKS),
+    'Classes': optional(integer(1, MAX_CLASSES)),
+    'Parameters': integer(1, MAX_COUNT),
+}
+OF_ONE_SIZE = {'Resolution': integer(1, MAX_PIXELS), 'FLOPs': integer(1, MAX_COUNT)}
+METADATA_MORE = {
+    'Architecture': TEXT,
+    **dict.fromkeys(('Method', 'Training Data', 'Pre-training'), optional(TEXT)),
 }
 # Of MMDetection's and MMSegmentation's configs, whose images have many sizes.
 DENSE_TASKS = ('Object Detection', 'Semantic Segmentation')
-DENSE_METADATA = {key: needed for key, needed in METADATA.items() if key not in ('Resolution', 'FLOPs')}
+PREPROCESSING_FIELDS = {key.capitalize(): check for key, check in PREPROCESSING.items()}
 
 
 @dataclass(frozen=True)
@@ -125,9 +161,11 @@ def read_model_index(path: str | Path) -> dict[str, Entry]:
     """
     path = Path(path)
     entries = {}
-    for metafile in read_yaml(path).get('Import', []):
-        for fields in read_yaml(path.parent / metafile).get('Models', []):
-            entry = read_entry(fields, path.parent)
+    index = read_fields(read_yaml(path), dict(Import=several(TEXT, 100)), str(path))
+    for metafile in index.get('Import', ()):
+        models = dict(Models=several(mapping, MAX_ENTRIES, 0))
+        for found in read_fields(read_yaml(path.parent / metafile), models, metafile).get('Models', ()):
+            entry = read_entry(found, path.parent)
             if entry.name in entries:
                 raise UserError(f'{path.parent / metafile}: there are two entries named {entry.name}')
             entries[entry.name] = entry
@@ -146,45 +184,40 @@ def read_yaml(path: Path) -> dict:
     return content
 
 
-def read_entry(fields: dict, root: Path) -> Entry:
+def read_entry(found: dict, root: Path) -> Entry:
     """A validated entry.
 
     Raises:
         UserError: naming the entry and the field.
     """
-    name = fields.get('Name')
-    metadata = fields.get('Metadata') or {}
-    check_fields(fields, FIELDS, f'entry {name}')
-    known = DENSE_METADATA if metadata.get('Task') in DENSE_TASKS else METADATA
-    check_fields(metadata, known, f'entry {name}, Metadata')
+    name = found.get('Name') if isinstance(found.get('Name'), str) else shown(found.get('Name'))
+    found = read_complete(found, NEEDED, MORE, f'entry {name}')
+    name, place = found['Name'], f'entry {found["Name"]}'
+    dense = found['Metadata'].get('Task') in DENSE_TASKS
+    needed = METADATA_NEEDED if dense else METADATA_NEEDED | OF_ONE_SIZE
+    metadata = read_complete(found['Metadata'], needed, METADATA_MORE, f'{place}, Metadata')
     architecture = metadata.get('Architecture')
-    if fields['Format'] not in FORMATS:
-        raise UserError(
-            f'entry {name}: format {fields["Format"]!r} is unknown; choose from {", ".join(FORMATS)}'
-        )
-    if architecture is None and 'Config' not in fields:
-        raise UserError(
-            f'entry {name} has neither Architecture nor Config; one of them has to tell its network'
-        )
+    if architecture is None and 'Config' not in found:
+        raise UserError(f'{place} has neither Architecture nor Config; one of them has to tell its network')
     if architecture is not None and architecture not in ARCHITECTURES:
-        raise UserError(
-            f'entry {name}: architecture {architecture!r} is not in mmconvnext/zoo/architectures.py'
-        )
-    preprocessing = {key.lower(): value for key, value in (fields.get('Preprocessing') or {}).items()}
-    for key in ('mean', 'std'):
-        if key in preprocessing:
-            preprocessing[key] = tuple(preprocessing[key])
+        raise UserError(f'{place}: architecture {architecture!r} is not in mmconvnext/zoo/architectures.py')
+    preprocessing = read_complete(
+        found.get('Preprocessing', {}), {}, PREPROCESSING_FIELDS, f'{place}, Preprocessing'
+    )
+    preprocessing = {key.lower(): value for key, value in preprocessing.items()}
     metrics = {
-        key: value for result in fields.get('Results') or [] for key, value in result['Metrics'].items()
+        key: value
+        for result in found.get('Results') or []
+        for key, value in result.get('Metrics', {}).items()
     }
     used = ('Name', 'Weights', 'Format', 'In Collection', 'Source', 'License', 'Metadata', 'Preprocessing')
     return Entry(
         name=name,
-        weights=fields['Weights'],
-        format=fields['Format'],
-        collection=fields['In Collection'],
-        source=fields.get('Source'),
-        license=fields.get('License'),
+        weights=found['Weights'],
+        format=found['Format'],
+        collection=found['In Collection'],
+        source=found.get('Source'),
+        license=found.get('License'),
         architecture=architecture,
         task=metadata['Task'],
         num_classes=metadata['Classes'],
@@ -198,17 +231,20 @@ def read_entry(fields: dict, root: Path) -> Entry:
         top1=metrics.get('Top 1 Accuracy'),
         top5=metrics.get('Top 5 Accuracy'),
         metrics=metrics,
-        config=fields.get('Config'),
-        details={key: value for key, value in fields.items() if key not in (*used, 'Config', 'Results')},
+        config=found.get('Config'),
+        details={key: value for key, value in found.items() if key not in (*used, 'Config', 'Results')},
         root=root,
     )
 
 
-def check_fields(found: dict, known: dict[str, bool], place: str) -> None:
-    missing = [key for key, needed in known.items() if needed and key not in found]
-    unknown = [key for key in found if key not in known]
+def read_complete(found: object, needed: Mapping[str, Check], more: Mapping[str, Check], place: str) -> dict:
+    """Checked fields, all that are needed and none that are unknown."""
+    read = read_fields(found, needed | more, place)
+    missing = [key for key in needed if key not in read]
+    unknown = [key for key in found if key not in read]
     if missing or unknown:
         raise UserError(f'{place}: missing fields {missing}, unknown fields {unknown}')
+    return read
 
 
 @cache

@@ -12,7 +12,7 @@ from ..apis.libraries import LIBRARIES
 from ..checkpoints import check_fit, load_weights
 from ..checkpoints.input_channels import with_in_channels
 from ..checkpoints.inspecting import head_arguments, network_of
-from ..checkpoints.reading import Weights, check_known, check_whole
+from ..checkpoints.reading import Weights, check_class_count, check_known, check_whole
 from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError, did_you_mean
 from ..models.network import Network
@@ -168,6 +168,8 @@ def fill(model: nn.Module, loaded: Weights, *, new_head: bool) -> None:
     """Load the weights, all of them but those of a head of another width."""
     check_known(loaded, model.state_dict())
     check_fit(loaded.tensors, model, loaded.source, new_head=new_head, rename=loaded.rename)
+    if not new_head:
+        check_class_count(loaded)
     if new_head:
         initialise(model)
     kept = {n: w for n, w in loaded.tensors.items() if n.startswith('backbone.') or not new_head}

@@ -7,13 +7,16 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import MODELS
+from mmpretrain.datasets import build_dataset
 from PIL import Image
 
 from mmconvnext import ImageClassificationInferencer, get_model
-from mmconvnext.apis import train
+from mmconvnext.apis import load_config, train
 from mmconvnext.apis.evaluate import evaluate
 from mmconvnext.checkpoints import convert
 from mmconvnext.checkpoints.publishing import publish
+from mmconvnext.checkpoints.training_description import preprocessing_of_test
 from mmconvnext.errors import UserError
 from mmconvnext.explanation.classifier import classifier_of
 from tests.conftest import REPO, TINY_ARCH
@@ -131,6 +134,44 @@ def test_kind_of_head_and_gray_images_survive_a_folder_of_transformers(root, tmp
         for source in (checkpoint, tmp_path / 'folder')
     )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+def test_what_a_format_cannot_say_is_told(root, tmp_path, capsys):
+    _, checkpoint, _ = trained(root, tmp_path, MULTI_LABEL)
+    told = {}
+    for target_format, name in (('timm', 'timm.pth'), ('transformers', 'folder'), ('openmmlab', 'ours.pth')):
+        convert(checkpoint, tmp_path / name, target_format=target_format)
+        told[target_format] = [line for line in capsys.readouterr().out.splitlines() if 'Not said' in line]
+    assert 'the outputs are those of a sigmoid' in told['timm'][0]
+    assert 'resized by OpenCV' in told['transformers'][0]
+    assert not told['openmmlab']
+
+
+def test_other_names_of_classes_than_outputs_are_refused(root, tmp_path):
+    config, checkpoint, _ = trained(root, tmp_path, '')
+    content = torch.load(checkpoint, weights_only=False)
+    for classes in (['one'], ['one', 'two', 'three']):
+        content['meta']['dataset_meta'] = dict(classes=classes)
+        torch.save(content, tmp_path / 'wrong.pth')
+        for arguments in ((tmp_path / 'wrong.pth',), (config, tmp_path / 'wrong.pth')):
+            with pytest.raises(UserError, match=f'names {len(classes)} classes for 2 outputs'):
+                get_model(*arguments)
+        with pytest.raises(UserError, match='for 2 outputs'):
+            convert(tmp_path / 'wrong.pth', tmp_path / 'folder', target_format='transformers')
+    get_model(tmp_path / 'wrong.pth', head=dict(num_classes=5))
+
+
+def test_digits_are_expressible_and_their_gray_numbers_the_same_in_either_order():
+    config = load_config('convnext-atto_1xb48_digits')
+    assert preprocessing_of_test(config).size == 32
+    images = [sample['inputs'] for sample in build_dataset(config.test_dataloader.dataset)][:20]
+    prepared = [
+        MODELS.build(dict(type='ClsDataPreprocessor', **config.data_preprocessor | dict(to_rgb=to_rgb)))(
+            dict(inputs=images)
+        )['inputs']
+        for to_rgb in (False, True)
+    ]
+    assert torch.equal(*prepared)
 
 
 @pytest.mark.parametrize('channels', [1, 2, 4, 5])

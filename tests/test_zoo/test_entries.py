@@ -169,12 +169,31 @@ ENTRY = {
     ('change', 'message'),
     [
         ({'Weight': 1}, r'entry mine: missing fields \[\], unknown fields .\'Weight\'.'),
-        ({'Format': 'caffe'}, "entry mine: format 'caffe' is unknown; choose from openmmlab"),
+        ({'Format': 'caffe'}, "entry mine: Format is 'caffe'; expected one of openmmlab"),
         ({'Metadata': {}}, r"entry mine, Metadata: missing fields .'Task', 'Classes'"),
         (
             {'Metadata': ENTRY['Metadata'] | dict(Architecture='vgg')},
             "architecture 'vgg' is not in mmconvnext/zoo",
         ),
+        ({'Weights': ['a', 'b']}, r"entry mine: Weights is \['a', 'b'\]; expected text"),
+        ({'Name': 3}, 'entry 3: Name is 3; expected text'),
+        ({'Metadata': [1]}, r'entry mine: Metadata is \[1\]; expected an object'),
+        *(
+            (
+                {'Metadata': ENTRY['Metadata'] | {field: value}},
+                f'entry mine, Metadata: {field} is .*; expected',
+            )
+            for field, value in (
+                *(('Classes', 0), ('Classes', '3'), ('Classes', 10**9), ('Parameters', 1.5), ('FLOPs', -1)),
+                *(('Resolution', True), ('Resolution', 10**9), ('Task', 'Chess'), ('Method', 3)),
+            )
+        ),
+        *(
+            ({'Preprocessing': {field: value}}, f'entry mine, Preprocessing: {field} is .*; expected')
+            for field, value in (('Size', '224'), ('Std', [0]), ('Interpolation', 'magic'), ('Mean', 0.5))
+        ),
+        ({'Preprocessing': {'Padding': 3}}, r"entry mine, Preprocessing: .* unknown fields .'Padding'"),
+        ({'Results': [dict(Metrics={'Top 1 Accuracy': 'good'})]}, 'entry mine: Results is .*; expected'),
     ],
 )
 def test_wrong_metafile_names_entry_and_field(change, message, tmp_path):

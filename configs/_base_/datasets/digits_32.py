@@ -1,5 +1,5 @@
 # Handwritten digits from scikit-learn, 8 x 8 pixels enlarged to 32 x 32.
-data_preprocessor = dict(num_classes=10, mean=[127.5] * 3, std=[127.5] * 3, to_rgb=False)
+data_preprocessor = dict(num_classes=10, mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True)
 
 enlarge = dict(type='Resize', scale=(32, 32), backend='pillow', interpolation='bicubic')
 
