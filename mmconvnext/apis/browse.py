@@ -9,16 +9,17 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import BATCH_AUGMENTS
 
+from ..datasets.reading_images import ImageReader
 from ..datasets.replay import Draw, Replayed, draws_put_back, seed_draws
 from ..datasets.wrappers import inner_settings
 from ..errors import UserError
 from ..visualization.browser import Mix, Sample, save_browser
-from ..visualization.pictures import rgb_of
+from ..visualization.pictures import displayed, rgb_of
 from .augmenting import keep_augmentation
 from .classes import SHARDS
 from .config import load_config
 from .data_root import use_data_root
-from .images import decode, read_bytes
+from .images import read_bytes
 from .inference import check_counts
 from .libraries import LIBRARIES
 from .pipeline import one_line
@@ -90,13 +91,11 @@ def look_at(
     path, label = info.get('img_path'), info.get('gt_label')
     name = str(names[label]) if names and isinstance(label, int) else str(label)
     try:
-        original = decode(read_bytes(path)) if path else info['img']
+        original = ImageReader('unchanged').from_bytes(read_bytes(path)) if path else info['img']
         drawn = [rgb_of(draws[Draw(index, epoch)]['inputs']) for epoch in range(epochs)]
     except Exception as error:  # decoders and transforms raise what they like
         return Sample(path, name, error=one_line(error))
-    if original.ndim == 3:  # BGR, or else grey
-        original = np.ascontiguousarray(original[..., ::-1])
-    return Sample(path, name, original, drawn)
+    return Sample(path, name, displayed(original), drawn)
 
 
 def mixed_batches(

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -17,6 +16,7 @@ from PIL import Image
 
 from ..datasets.wrappers import inner_settings
 from ..errors import UserError
+from ..visualization.pictures import displayed
 from ..zoo.entries import DENSE_TASKS, zoo
 from ..zoo.models import get_model, is_weights
 from .config import find_type, load_config
@@ -178,7 +178,7 @@ class DenseInferencer:
 
     def _draw(self, pixels: np.ndarray, found: BaseDataElement, file: Path) -> None:
         """The image with what was found, as its library draws it."""
-        rgb = mmcv.imconvert(pixels.astype(np.uint8), 'bgr' if pixels.ndim == 3 else 'gray', 'rgb')
+        rgb = displayed(pixels)
         options = dict(pred_score_thr=self.min_score) if self.finds == 'objects' else {}
         try:
             self.visualizer.add_datasample(

@@ -3,24 +3,20 @@
 import glob
 import re
 from collections.abc import Iterable
-from io import BytesIO
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from threading import Lock
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
-import mmcv
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ..datasets.walking import IMAGE_SUFFIXES, images_below, is_hidden
 from ..errors import UserError
+from ..files import open_regular
 from ..version import __version__
 
-# By which a whole file is told without decoding it twice.
-END_MARKS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
 MOST_BYTES = 1 << 30
 TIMEOUT = 30  # seconds without a byte
 
@@ -100,11 +96,10 @@ def find_in_folder(folder: Path) -> list[Given]:
 
 
 def check_array(image: np.ndarray, number: int) -> None:
-    grey_or_rgb = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
-    if image.dtype != np.uint8 or not grey_or_rgb or not image.size:
+    if image.dtype.kind not in 'uif' or image.ndim not in (2, 3) or not image.size:
         raise UserError(
-            f'input {number} is an array of {image.dtype} and shape {image.shape}; expected uint8, of shape '
-            '(height, width, 3) in RGB or (height, width)'
+            f'input {number} is an array of {image.dtype} and shape {image.shape}; expected numbers of shape '
+            '(height, width, channels), RGB if there are three, or (height, width)'
         )
 
 
@@ -121,56 +116,14 @@ def read_bytes(source: str) -> bytes:
             content = response.read(MOST_BYTES + 1)
             size = len(content)
     else:
-        path = Path(source)
-        if not path.is_file():  # a pipe would be waited for
-            raise UserError('there is no such file')
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= MOST_BYTES else b''
+        try:
+            with open_regular(source) as file:
+                content = file.read(MOST_BYTES + 1)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UserError('there is no such file') from error
+        size = len(content)
     if size > MOST_BYTES:
         raise UserError(f'has more than {MOST_BYTES:,} bytes')
     if not size:
         raise UserError('is empty')
     return content
-
-
-def decode(content: bytes, **how) -> np.ndarray:
-    """The pixels by mmcv, in BGR, of a file that Pillow finds whole.
-
-    Some versions of OpenCV fill what is missing with grey, and none tells how large an image will be.
-
-    Args:
-        content: of the file.
-        **how: ``flag`` and ``backend`` of mmcv.
-    """
-    try:
-        with Image.open(BytesIO(content)) as image:
-            end_mark = END_MARKS.get(image.format)
-            if image.format == 'PNG':
-                image.verify()  # its checksums
-            elif end_mark is None or not content.rstrip(b'\0').endswith(end_mark):
-                image.load()
-    except UnidentifiedImageError as error:
-        raise UserError(f'its {len(content):,} bytes are no image') from error
-    pixels = mmcv.imfrombytes(content, **how)
-    if pixels is not None:
-        return pixels
-    with Image.open(BytesIO(content)) as image:  # Pillow knows a few formats more
-        return rgb_array(image)[..., ::-1]
-
-
-# Pillow reads a file when its pixels are first asked for, and two threads may ask.
-reading = Lock()
-
-
-def rgb_array(image: np.ndarray | Image.Image) -> np.ndarray:
-    """The pixels in RGB, of shape (H, W, 3), upright and without alpha, as OpenCV reads the file."""
-    if isinstance(image, np.ndarray):
-        return np.broadcast_to(image.reshape(*image.shape[:2], -1), (*image.shape[:2], 3))
-    with reading:
-        image = ImageOps.exif_transpose(image)
-        if image.mode == 'F':
-            raise UserError('has floating point pixels, whose range is unknown; save it with 8 bits a pixel')
-        if image.mode.startswith('I'):  # 16 bits, which Pillow would clip to 8
-            grey = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
-        return np.asarray(image.convert('RGB'))

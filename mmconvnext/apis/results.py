@@ -21,6 +21,7 @@ from rich.text import Text
 from ..errors import UserError
 from ..files import check_place, check_writable, written_whole
 from ..text import csv_cell, json_text, printable
+from ..visualization.pictures import displayed
 
 # matplotlib brings a font with more than Latin letters; Pillow's own has no others.
 FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
@@ -285,8 +286,7 @@ def elide(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
 
 def shrink(pixels: np.ndarray) -> Image.Image:
     """BGR or grey pixels as an image that is neither too large nor too small to look at."""
-    rgb = pixels[..., ::-1] if pixels.ndim == 3 else pixels
-    image = Image.fromarray(np.ascontiguousarray(rgb, dtype=np.uint8)).convert('RGB')
+    image = Image.fromarray(displayed(pixels))
     smallest, largest = SHOWN
     image.thumbnail((largest, largest))
     times = -(-smallest // max(image.size))

@@ -8,13 +8,14 @@ from .preprocessing import Preprocessing
 from .rand_augment import RandAugment
 from .shards import Shards
 from .synthetic import Synthetic
-from .transforms import FloorCenterCrop, LoadImageForCrop
+from .transforms import FloorCenterCrop, LoadImage, LoadImageForCrop
 
 __all__ = [
     'Digits',
     'DrawAugmentation',
     'FloorCenterCrop',
     'ImageFolder',
+    'LoadImage',
     'LoadImageForCrop',
     'PackInputs',
     'Preprocessing',

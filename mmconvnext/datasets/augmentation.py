@@ -1,7 +1,8 @@
 """The augmentation of the official recipe around RandAugment, in few passes over the pixels.
 
 timm's, which the official code takes, where mmpretrain's is another. All draw from the generators that
-``replay.seed_draws`` sets. Images are (H, W, 3) uint8, BGR until the data preprocessor turns them.
+``replay.seed_draws`` sets. Images are (H, W, 3), BGR until the data preprocessor turns them, or (H, W) or
+(H, W, C), of uint8, uint16 or float32; RandAugment takes uint8 of one or three channels.
 """
 
 import math
@@ -57,11 +58,21 @@ class RandomResizedCrop(BaseTransform):
         top, left, height, width = self.draw_box(*image.shape[:2])
         # Contiguous (1, 3, H, W) in channels_last: only then the result is, too.
         box = np.ascontiguousarray(image[top : top + height, left : left + width])
-        box = torch.from_numpy(box)[None].permute(0, 3, 1, 2)
-        resized = F.interpolate(box, (self.scale, self.scale), mode='bicubic', antialias=True)
-        results['img'] = resized.permute(0, 2, 3, 1)[0].numpy()
+        resized = self.resize(box.reshape(*box.shape[:2], -1))
+        results['img'] = resized.reshape(*resized.shape[:2], *image.shape[2:])
         results['img_shape'] = (self.scale, self.scale)
         return results
+
+    def resize(self, box: np.ndarray) -> np.ndarray:
+        """(height, width, C) -> (scale, scale, C)."""
+        whole = box.dtype.kind in 'iu' and box.dtype != np.uint8  # types that torch does not resize
+        pixels = torch.from_numpy(box.astype(np.float32) if whole else box)[None].permute(0, 3, 1, 2)
+        resized = F.interpolate(pixels, (self.scale, self.scale), mode='bicubic', antialias=True)
+        resized = resized.permute(0, 2, 3, 1)[0].numpy()
+        if whole:
+            limits = np.iinfo(box.dtype)
+            resized = resized.round().clip(limits.min, limits.max).astype(box.dtype)
+        return resized
 
     def draw_box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Top, left, height and width in an image of this size."""
@@ -98,7 +109,7 @@ class RandomFlip(DrawnTransform):
         return results['flip']
 
     def apply(self, image: np.ndarray, drawn: bool) -> np.ndarray:
-        return cv2.flip(image, 1) if drawn else image
+        return cv2.flip(image, 1).reshape(image.shape) if drawn else image
 
     def apply_to_batch(self, images: Tensor, drawn: Sequence[bool]) -> None:
         flipped = sent([place for place, flip in enumerate(drawn) if flip], images.device, torch.long)
@@ -145,6 +156,12 @@ class RandomErasing(DrawnTransform):
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
 
     def draw(self, results: dict) -> Erased | None:
+        channels = results['img'].shape[2] if results['img'].ndim == 3 else 1
+        if channels != len(self.mean):
+            raise UserError(
+                f'RandomErasing has a mean of {len(self.mean)} channels for an image of {channels}; give it '
+                'mean and std with one value per channel'
+            )
         if random.random() >= self.PROBABILITY:
             return None
         box = self.draw_box(*results['img'].shape[:2])
@@ -154,23 +171,29 @@ class RandomErasing(DrawnTransform):
         if drawn is None:
             return image
         image = image.copy()
-        image[drawn.rows, drawn.columns] = self.noise(drawn, torch.device('cpu'), self.mean, self.std)
+        limits = None if image.dtype.kind == 'f' else np.iinfo(image.dtype)
+        noise = self.noise(drawn, torch.device('cpu'), self.mean, self.std, limits)
+        image[drawn.rows, drawn.columns] = noise.reshape(*noise.shape[:2], *image.shape[2:]).numpy()
         return image
 
     def apply_to_batch(self, images: Tensor, drawn: Sequence[Erased | None]) -> None:
         device = images.device
         mean, std = (numbers.to(device, non_blocking=True) for numbers in (self.mean, self.std))
+        limits = None if images.is_floating_point() else torch.iinfo(images.dtype)
         for image, erased in zip(images, drawn, strict=True):
             if erased is not None:
-                noise = self.noise(erased, device, mean, std)
+                noise = self.noise(erased, device, mean, std, limits)
                 image[:, erased.rows, erased.columns] = noise.permute(2, 0, 1)
 
     @staticmethod
-    def noise(erased: Erased, device: torch.device, mean: Tensor, std: Tensor) -> Tensor:
-        """(height, width, 3) uint8; a GPU makes other noise of a seed than a CPU."""
+    def noise(
+        erased: Erased, device: torch.device, mean: Tensor, std: Tensor, limits: np.iinfo | torch.iinfo | None
+    ) -> Tensor:
+        """(height, width, C) float32, whole numbers within limits; a GPU makes other noise than a CPU."""
         generator = torch.Generator(device).manual_seed(erased.seed)
-        noise = torch.randn(erased.height, erased.width, 3, generator=generator, device=device)
-        return noise.mul_(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)
+        noise = torch.randn(erased.height, erased.width, len(mean), generator=generator, device=device)
+        noise = noise.mul_(std).add_(mean)
+        return noise if limits is None else noise.round_().clamp_(limits.min, limits.max)
 
     def draw_box(self, height: int, width: int) -> tuple[int, int, int, int] | None:
         """Top, left, height and width in an image of this size; None if no box fitted."""
@@ -186,12 +209,17 @@ class RandomErasing(DrawnTransform):
 
 @TRANSFORMS.register_module()
 class PackInputs(upstream.PackInputs):
-    """mmpretrain's, which takes seven times as long to part the channels of an image."""
+    """mmpretrain's, which takes seven times as long to part the channels of an image.
+
+    Whole numbers other than uint8 become float32, which every normalisation takes.
+    """
 
     @staticmethod
     def format_input(image: np.ndarray) -> Tensor:
         """(H, W, C) -> (C, H, W)."""
-        if not isinstance(image, np.ndarray) or image.ndim != 3:
+        if isinstance(image, np.ndarray) and image.dtype.kind in 'iu' and image.dtype != np.uint8:
+            image = image.astype(np.float32)
+        if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] == 1:
             return upstream.PackInputs.format_input(image)
         height, width, channels = image.shape
         planes = np.empty((channels, height, width), image.dtype)

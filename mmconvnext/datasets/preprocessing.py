@@ -7,9 +7,15 @@ import numpy as np
 import torch
 from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS, DefaultScope
+from PIL import Image
 from torch import Tensor
 
+from ..errors import UserError
+from .reading_images import ImageReader
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+COLOR_TYPES = {'rgb': 'color', 'gray': 'grayscale', 'unchanged': 'unchanged'}
+OPENCV_NAMES = {'box': 'area', 'hamming': 'bilinear'}
 
 
 @dataclass(frozen=True)
@@ -64,31 +70,53 @@ class Preprocessing:
         if self.color != 'rgb':
             loader['color_type'] = 'grayscale' if self.color == 'gray' else 'unchanged'
         if self.full_scale != 255:
-            loader['to_float32'] = True
+            loader.update(to_float32=True, full_scale=self.full_scale)
         return loader
 
     def pipeline(self) -> list[dict]:
         """Config of the transforms behind loading and in front of packing."""
         how = dict(backend=self.backend, interpolation=self.interpolation)
+        if self.full_scale != 255 or self.channels not in (1, 3, 4):  # Pillow resizes 8 bits alone
+            how = dict(backend='cv2', interpolation=OPENCV_NAMES.get(self.interpolation, self.interpolation))
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         if self.resize is None:
             return [dict(type='Resize', scale=(width, height), **how)]
         resize = dict(type='ResizeEdge', scale=self.resize, edge='short', **how)
+        crop_size = width if width == height else (width, height)
         if self.crop == 'floor':
-            return [resize, dict(type='mmconvnext.FloorCenterCrop', crop_size=self.size)]
-        return [resize, dict(type='CenterCrop', crop_size=self.size if height == width else (width, height))]
+            return [resize, dict(type='mmconvnext.FloorCenterCrop', crop_size=crop_size)]
+        return [resize, dict(type='CenterCrop', crop_size=crop_size)]
 
     def data_preprocessor(self) -> dict:
         """Config of the normalisation, which mmpretrain leaves to the model."""
         mean, std = ([self.full_scale * value for value in values] for values in (self.mean, self.std))
         return dict(mean=mean, std=std, to_rgb=self.channels == 3)
 
-    def __call__(self, image) -> Tensor:
-        """A PIL image or an RGB array (H, W, 3) of uint8 -> (3, size, size), normalised."""
-        pixels = np.asarray(image.convert('RGB') if hasattr(image, 'convert') else image)
+    def __call__(self, image: Image.Image | np.ndarray) -> Tensor:
+        """Prepare an image exactly as the test pipeline does.
+
+        Args:
+            image: PIL image, or array (H, W) or (H, W, channels), RGB if there are three.
+
+        Returns:
+            Tensor: (channels, height, width), normalised.
+        """
+        reader = ImageReader(COLOR_TYPES[self.color], self.full_scale)
+        pixels = reader.from_pil(image) if isinstance(image, Image.Image) else reader.from_array(image)
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             transforms = Compose([TRANSFORMS.build(step) for step in self.pipeline()])
         resized = transforms(dict(img=pixels, img_shape=pixels.shape[:2]))['img']
-        channels = torch.from_numpy(np.ascontiguousarray(resized)).movedim(-1, 0) / 255
+        if resized.ndim == 2:
+            resized = resized[..., None]
+        if resized.shape[2] != self.channels:
+            raise UserError(
+                f'the image has {resized.shape[2]} channels, but {self.channels} are normalised; give an '
+                "image that has as many, or choose color='rgb' or color='gray'"
+            )
+        if self.channels == 3:
+            resized = resized[..., ::-1]  # BGR
+        channels = (
+            torch.from_numpy(np.ascontiguousarray(resized, np.float32)).movedim(-1, 0) / self.full_scale
+        )
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (channels - mean) / std

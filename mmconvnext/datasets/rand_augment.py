@@ -5,10 +5,12 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from ..registry import TRANSFORMS
 from . import batch_operations as on_batch
 from . import image_operations as on_image
@@ -18,6 +20,9 @@ from .drawn import DrawnTransform, sent
 CHOSEN, PROBABILITY, FULL = 2, 0.5, 10
 Drawn = tuple[int, float | None]  # number of an operation, and its argument if it takes one
 FILL = 104, 116, 124  # what lies outside of an image: ImageNet's mean in BGR, as timm rounds it
+
+
+GREEN = 1  # the channel that is kept of a gray image, which is repeated for the operations
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class RandAugment(DrawnTransform):
     the image in floats. At magnitude 10 posterizing leaves no bits: the image becomes black, as with older
     Pillow; with Pillow 13 timm's raises an error there. Draws from python's ``random``.
 
-    Needs and gives ``img``, (H, W, 3) uint8 in BGR.
+    Needs and gives ``img``, uint8 of (H, W, 3) in BGR, (H, W) or (H, W, 1).
 
     Args:
         magnitude: mean of the operations' strength, 0 to 10.
@@ -92,6 +97,7 @@ class RandAugment(DrawnTransform):
         self.magnitude, self.magnitude_std = magnitude, magnitude_std
 
     def draw(self, results: dict) -> list[Drawn | None]:
+        check_image(results['img'])
         numbers = random.choices(range(len(OPERATIONS)), k=CHOSEN)
         return [
             (number, self.draw_argument(OPERATIONS[number])) if random.random() < PROBABILITY else None
@@ -107,10 +113,12 @@ class RandAugment(DrawnTransform):
         return operation.argument(-strength if backward else strength)
 
     def apply(self, image: np.ndarray, drawn: list[Drawn | None]) -> np.ndarray:
+        gray = image.ndim == 2 or image.shape[2] == 1
+        result = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if gray else image
         for number, argument in filter(None, drawn):
             operation = OPERATIONS[number]
-            image = operation.apply(image, *operation.settings(argument))
-        return image
+            result = operation.apply(result, *operation.settings(argument))
+        return np.ascontiguousarray(result[..., GREEN]).reshape(image.shape) if gray else result
 
     def apply_to_batch(self, images: Tensor, drawn: Sequence[list[Drawn | None]]) -> None:
         for turn in zip(*drawn, strict=True):
@@ -125,5 +133,17 @@ class RandAugment(DrawnTransform):
                 operation = OPERATIONS[number]
                 places, arguments = group[:, 0].long(), group[:, 1]
                 before = images.index_select(0, places)
-                after = operation.apply_to_batch(before, *operation.settings(arguments))
-                images.index_copy_(0, places, after)
+                gray = before.shape[1] == 1
+                colored = before.expand(-1, 3, -1, -1).contiguous() if gray else before
+                after = operation.apply_to_batch(colored, *operation.settings(arguments))
+                images.index_copy_(0, places, after[:, GREEN : GREEN + 1] if gray else after)
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raise for every image of the wrong kind, whichever operation is drawn."""
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.dtype != np.uint8 or channels not in (1, 3):
+        raise UserError(
+            f'RandAugment takes images of uint8 with 1 or 3 channels, and this one has {channels} of '
+            f'{image.dtype}; leave RandAugment out of the training pipeline'
+        )

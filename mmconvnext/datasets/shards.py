@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..registry import DATASETS
 from .replay import draws_put_back, is_broken_image, mark_replaced, mixed, seed_draws
 from .shard_index import Shard, is_url, read_index, url_of
-from .transforms import LoadImageFromBytes
+from .transforms import LoadImage
 from .walking import IMAGE_SUFFIXES
 
 # As the members of a sample are named.
@@ -354,15 +354,12 @@ class Shards(IterableDataset):
 
 
 def reading_bytes(pipeline: list[dict]) -> list[dict]:
-    """The pipeline, decoding what a shard gives in place of a file."""
-    steps = [
-        {**step, 'type': LoadImageFromBytes} if str(step['type']).endswith('LoadImageFromFile') else step
+    """The pipeline with a step that decodes what a shard gives."""
+    has_loader = any(
+        str(step['type']).endswith(('LoadImageFromFile', 'LoadImage', 'LoadImageForCrop'))
         for step in pipeline
-    ]
-    decodes = any(
-        step['type'] is LoadImageFromBytes or str(step['type']).endswith('LoadImageForCrop') for step in steps
     )
-    return steps if decodes else [dict(type=LoadImageFromBytes), *steps]
+    return pipeline if has_loader else [dict(type=LoadImage), *pipeline]
 
 
 def images_in(sample: dict) -> list[str]:

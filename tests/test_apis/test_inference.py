@@ -304,7 +304,7 @@ def test_folders_and_patterns_are_searched_in_order(tmp_path, monkeypatch):
         ('*.jpg', r'\*\.jpg matches no file'),
         ([3], 'input 0 is of type int; expected a path, URL, PIL image or RGB array'),
         (np.zeros((3, 8, 8), np.uint8), r'array of uint8 and shape \(3, 8, 8\)'),
-        (np.zeros((8, 8, 3)), 'array of float64'),
+        (np.zeros((8, 8, 3), bool), 'array of bool'),
         (np.zeros((0, 8, 3), np.uint8), r'shape \(0, 8, 3\)'),
     ],
 )

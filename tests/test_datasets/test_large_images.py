@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmconvnext.apis.config import read_config
 from mmconvnext.datasets import LoadImageForCrop, RandomResizedCrop
+from mmconvnext.datasets.reading_images import ImageError
 from mmconvnext.datasets.shards import reading_bytes
 from mmconvnext.errors import UserError
 from mmconvnext.paths import CONFIGS
@@ -107,7 +108,7 @@ def test_small_files_are_not_looked_at(tmp_path, monkeypatch):
 def test_broken_file_is_named(tmp_path, content):
     path = tmp_path / 'broken.jpg'
     path.write_bytes(content)
-    with pytest.raises(AssertionError, match=f'failed to load image: {path}'):
+    with pytest.raises(ImageError, match=f'failed to load image: {path}'):
         LoadImageForCrop(**CROP).transform(dict(img_path=str(path)))
 
 

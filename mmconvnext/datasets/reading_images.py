@@ -1,0 +1,292 @@
+"""What are the pixels of a picture? One rule for files, encoded bytes, PIL images and arrays."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from threading import Lock
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import UserError
+
+# By content, never by name. Others run programs (EPS), read other files or have had no care for long.
+FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF')
+MAX_PIXELS = 178_956_970  # Pillow's own limit, half a gigabyte of RGB
+JPEG_END, PNG_END = b'\xff\xd9', b'IEND\xaeB`\x82'
+ORIENTATION = 0x0112  # EXIF tag
+COLORS = ('color', 'grayscale', 'unchanged')
+REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION  # versions of OpenCV differ in which files they turn
+# ImageReader has a limit of its own, and raises.
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+# Pillow reads a file when its pixels are first needed, and two threads may need them.
+loading = Lock()
+
+
+class ImageError(UserError, OSError):
+    """A picture cannot be decoded; training takes another one in its place."""
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Reads pictures as arrays of (H, W), (H, W, 3) in BGR, or (H, W, C) with all channels of the file.
+
+    EXIF orientation is applied. Of an animated file the first frame is read. Alpha is dropped, palettes are
+    expanded, and CMYK is converted to RGB by Pillow.
+
+    Args:
+        color: ``color``, ``grayscale`` or ``unchanged``, which keeps the channels of the file; with
+            ``_ignore_orientation`` appended, pixels stay as they are stored.
+        full_scale: pixel value of white. None: 255, or for ``unchanged`` that of each file. With 255,
+            pictures of 16 bits keep their high byte. With another value, pictures of 8 bits are scaled to it
+            and those of more bits keep their values.
+        max_pixels: larger pictures are refused before they are decoded.
+    """
+
+    color: str = 'color'
+    full_scale: float | None = None
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self):
+        if self.channels not in COLORS:
+            choices = ', '.join(COLORS)
+            raise UserError(f'images cannot be read as {self.color!r}; choose from {choices}')
+        if self.max_pixels > MAX_PIXELS:  # Pillow knows one limit for all files
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.max_pixels)
+
+    @property
+    def channels(self) -> str:
+        return self.color.removesuffix('_ignore_orientation')
+
+    @property
+    def turns(self) -> bool:
+        return not self.color.endswith('_ignore_orientation')
+
+    @property
+    def white(self) -> float | None:
+        """Pixel value of white in the result; None: that of the file."""
+        return 255 if self.full_scale is None and self.channels != 'unchanged' else self.full_scale
+
+    def from_bytes(
+        self, content: bytes, reduction: Callable[[tuple[int, int]], int] | None = None
+    ) -> np.ndarray:
+        """Decode a file's content.
+
+        Args:
+            content: of a file of one of ``FORMATS``.
+            reduction: of a JPEG's (width, height): 1, 2, 4 or 8, by which the decoder may divide them.
+
+        Raises:
+            ImageError: the content is no picture, broken, incomplete or too large.
+            UserError: its pixels have no known range, or it has too many channels.
+        """
+        if not content:
+            raise ImageError('is empty')
+        try:
+            with Image.open(BytesIO(content), formats=FORMATS) as image:
+                self.check_size(image)
+                pixels = self.by_opencv(image, content, reduction)
+                if pixels is None:
+                    pixels = self.by_pillow(image)
+        except UserError:
+            raise
+        except (UnidentifiedImageError, KeyError) as error:  # KeyError: Pillow was built without a format
+            raise ImageError(
+                f'its {len(content):,} bytes are no image of a known format ({", ".join(FORMATS)})'
+            ) from error
+        except Exception as error:  # decoders raise what they like
+            raise ImageError(str(error) or type(error).__name__) from error
+        return self.finished(pixels)
+
+    def from_pil(self, image: Image.Image) -> np.ndarray:
+        """Convert a PIL image, which is read to the end if it has not been yet.
+
+        Raises:
+            ImageError, UserError: see ``from_bytes``.
+        """
+        try:
+            with loading:
+                self.check_size(image)
+                pixels = self.by_pillow(image)
+        except UserError:
+            raise
+        except Exception as error:  # decoders raise what they like
+            raise ImageError(str(error) or type(error).__name__) from error
+        return self.finished(pixels)
+
+    def from_array(self, array: np.ndarray) -> np.ndarray:
+        """Convert an array of (H, W) or (H, W, C), whose first three channels are red, green and blue.
+
+        Raises:
+            UserError: its type, shape or range is none of a picture.
+        """
+        if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in 'buif':
+            raise UserError(
+                f'is an array of {array.dtype} and shape {array.shape}; expected numbers of shape (height, '
+                'width) or (height, width, channels)'
+            )
+        return self.finished(swapped(array[..., 0] if array.shape[2:] == (1,) else array))
+
+    def check_size(self, image: Image.Image) -> None:
+        width, height = image.size
+        if width * height > self.max_pixels:
+            raise ImageError(
+                f'has {width:,} x {height:,} pixels; at most {self.max_pixels:,} are read, a limit that '
+                'max_pixels of LoadImageFromFile sets'
+            )
+        if not width * height:
+            raise ImageError(f'has {width} x {height} pixels')
+
+    def by_opencv(self, image: Image.Image, content: bytes, reduction: Callable | None) -> np.ndarray | None:
+        """Pixels of an ordinary file, and of those with 16 bits in color; None: Pillow reads it.
+
+        Where both read a file they give the same pixels, OpenCV faster. Some versions of OpenCV fill what
+        is missing with gray, so the file has to be whole.
+        """
+        deep = image.mode in ('RGB', 'RGBA') and any('16' in str(tile[3]) for tile in image.tile)
+        if deep and self.white != 255:  # Pillow would drop the low byte
+            image.load()
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+            return pixels if pixels is None else turned(pixels, orientation_of(image) if self.turns else 1)
+        orientation, flag = 1, cv2.IMREAD_COLOR
+        if image.mode == 'L' and self.channels != 'color':
+            flag = cv2.IMREAD_GRAYSCALE
+        if image.format in ('JPEG', 'MPO'):
+            if image.mode not in ('L', 'RGB') or not content.rstrip(b'\0').endswith(JPEG_END):
+                return None
+            if reduction is not None and flag == cv2.IMREAD_COLOR:
+                flag = REDUCED.get(reduction(image.size), flag)
+            orientation = orientation_of(image) if self.turns else 1
+        elif image.format == 'PNG':
+            # The orientation of a PNG may be written behind its pixels.
+            if deep or image.mode not in ('L', 'RGB', 'RGBA') or b'eXIf' in content or moves(image):
+                return None
+            if 'XML:com.adobe.xmp' in image.info:
+                return None
+            if image.mode == 'RGBA' and self.channels == 'unchanged':
+                flag = cv2.IMREAD_UNCHANGED
+            image.verify()  # checksums
+        else:
+            return None
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag | AS_STORED)
+        if pixels is None:
+            raise ImageError('is broken: OpenCV cannot decode it')
+        return turned(pixels, orientation)
+
+    def by_pillow(self, image: Image.Image) -> np.ndarray:
+        """Pixels in the depth of the file."""
+        name = getattr(image, 'filename', None)
+        if image.format == 'TIFF' and name:
+            image.filename = ''  # Pillow scrambles turned files that it maps into memory by name
+        image.load()  # turns some formats by itself
+        if name:
+            image.filename = name
+        orientation = orientation_of(image) if self.turns else 1
+        mode, transparent = image.mode, 'transparency' in image.info
+        if mode == '1':
+            image = image.convert('L')
+        elif mode in ('P', 'PA'):
+            keeps = self.channels == 'unchanged' and (transparent or mode == 'PA')
+            image = image.convert('RGBA' if keeps else 'RGB')
+        elif mode in ('LA', 'La'):
+            image = image.convert('LA').convert('RGBA' if self.channels == 'unchanged' else 'L')
+        elif mode in ('CMYK', 'YCbCr', 'HSV', 'RGBX'):
+            image = image.convert('RGB')
+        elif mode == 'RGBa':
+            image = image.convert('RGBA')
+        elif mode not in ('L', 'RGB', 'RGBA', 'F') and not mode.startswith('I'):
+            raise ImageError(f'has pixels of the kind {mode}; save it in RGB')
+        return turned(swapped(np.asarray(image)), orientation)
+
+    def finished(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels in the depth and with the channels that are asked for."""
+        pixels = self.in_channels(self.in_depth(pixels))
+        return np.ascontiguousarray(pixels)
+
+    def in_depth(self, pixels: np.ndarray) -> np.ndarray:
+        if pixels.dtype == bool:
+            pixels = pixels.astype(np.uint8) * np.uint8(255)
+        if self.white is None:
+            return pixels if pixels.dtype.kind != 'u' else pixels.astype(pixels.dtype.newbyteorder('='))
+        if pixels.dtype == np.uint8:
+            if self.white == 255:
+                return pixels
+            scaled = pixels.astype(np.float32) * np.float32(self.white / 255)
+            whole = float(self.white).is_integer() and 255 < self.white <= 65535
+            return scaled.round().astype(np.uint16) if whole else scaled
+        if pixels.dtype.kind in 'iu' and pixels.min() >= 0 and pixels.max() <= 65535:
+            pixels = pixels.astype(np.uint16)  # Pillow's 32 bits are often those of a file of 16
+            if self.white != 255:
+                return pixels
+            brightest = int(pixels.max())
+            if 255 < brightest < 1 << 12:
+                warnings.warn(
+                    f'a picture of 16 bits has no value above {brightest}, so it may have 12 bits or fewer, '
+                    'and is nearly black when read with 8; if so, read it with full_scale=4095 or what '
+                    'white is in your data',
+                    stacklevel=2,
+                )
+            return (pixels >> 8).astype(np.uint8)
+        if self.full_scale is None or self.white == 255:
+            kind = (
+                'floating point' if pixels.dtype.kind == 'f' else f'{8 * pixels.dtype.itemsize}-bit integer'
+            )
+            raise UserError(
+                f'has {kind} pixels from {pixels.min():g} to {pixels.max():g}, whose range is unknown; save '
+                'it with 8 or 16 bits, or set full_scale, the value of white, of the loader'
+            )
+        return pixels.astype(np.float32)
+
+    def in_channels(self, pixels: np.ndarray) -> np.ndarray:
+        if self.channels == 'unchanged':
+            return pixels
+        count = pixels.shape[2] if pixels.ndim == 3 else 1
+        if count == 2:  # gray and alpha
+            pixels, count = pixels[..., 0], 1
+        if count > 4:
+            raise UserError(
+                f'has {count} channels, of which {self.channels!r} knows at most 4; read it with '
+                "color_type='unchanged' into a network with as many in_channels"
+            )
+        if self.channels == 'grayscale':
+            return (
+                pixels
+                if count == 1
+                else cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2GRAY)
+            )
+        return cv2.merge([np.ascontiguousarray(pixels)] * 3) if count == 1 else pixels[..., :3]
+
+
+def moves(image: Image.Image) -> bool:
+    """Return whether a file holds several frames."""
+    return getattr(image, 'is_animated', False)
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return how the stored pixels have to be turned, 1 to 8 of the EXIF standard."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # of broken metadata, which do not make a picture unreadable
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation to (H, W) or (H, W, C)."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def swapped(pixels: np.ndarray) -> np.ndarray:
+    """RGB to BGR or the reverse; what follows the third channel stays in its place."""
+    if pixels.ndim < 3 or pixels.shape[2] < 3:
+        return pixels
+    return pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
