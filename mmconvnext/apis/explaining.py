@@ -56,7 +56,9 @@ def naming_broken_images():
         broken = re.findall(r'failed to load image: (.+)', str(error))
         if not broken:
             raise
-        raise UserError(f'{broken[-1]} cannot be read as an image; replace it or take it out') from error
+        path, _, reason = broken[-1].partition(': ')
+        because = f' ({reason})' if reason else ''
+        raise UserError(f'{path} cannot be read as an image{because}; replace it or take it out') from error
 
 
 @contextmanager

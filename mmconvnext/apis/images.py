@@ -37,23 +37,27 @@ class Given(NamedTuple):
     name: str
 
 
-def find_images(inputs: ImageLike | Iterable[ImageLike]) -> list[Given]:
+def find_images(inputs: ImageLike | Iterable[ImageLike], channels: int | None = None) -> list[Given]:
     """Every image of paths, folders, patterns, URLs, PIL images and arrays, in their order.
+
+    Args:
+        inputs: one or several of these.
+        channels: that the network takes; None: unknown.
 
     Raises:
         UserError: a folder or pattern without images, something that is no image, or nothing at all.
     """
     inputs = [inputs] if isinstance(inputs, ImageLike) else list(inputs)
-    found = [given for number, one in enumerate(inputs) for given in expand(one, number)]
+    found = [given for number, one in enumerate(inputs) for given in expand(one, number, channels)]
     if not found:
         raise UserError('there is nothing to classify; name an image, a folder, a pattern or a URL')
     return found
 
 
-def expand(one: ImageLike, number: int) -> list[Given]:
+def expand(one: ImageLike, number: int, channels: int | None) -> list[Given]:
     """What one input stands for."""
     if isinstance(one, np.ndarray):
-        check_array(one, number)
+        check_array(one, number, channels)
         return [Given(one, None, f'image-{number}')]
     if isinstance(one, Image.Image):
         return [Given(one, str(getattr(one, 'filename', '')) or None, f'image-{number}')]
@@ -95,8 +99,10 @@ def find_in_folder(folder: Path) -> list[Given]:
     return found
 
 
-def check_array(image: np.ndarray, number: int) -> None:
-    if image.dtype.kind not in 'uif' or image.ndim not in (2, 3) or not image.size:
+def check_array(image: np.ndarray, number: int, channels: int | None) -> None:
+    # Gray and RGB, also with alpha, are converted to what the network takes.
+    fits = image.ndim < 3 or image.shape[2] <= 4 or channels in (None, image.shape[2])
+    if image.dtype.kind not in 'uif' or image.ndim not in (2, 3) or not image.size or not fits:
         raise UserError(
             f'input {number} is an array of {image.dtype} and shape {image.shape}; expected numbers of shape '
             '(height, width, channels), RGB if there are three, or (height, width)'

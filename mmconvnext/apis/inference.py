@@ -98,7 +98,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
             UserError: there is no image, or one of these arguments is wrong.
         """
         options = dict(batch_size=batch_size, topk=topk, show_dir=show_dir)
-        return list(self.stream(find_images(inputs), **options))
+        return list(self.stream(find_images(inputs, self.pipeline.channels), **options))
 
     def stream(
         self,

@@ -11,8 +11,8 @@ from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS, DefaultScope
 from PIL import Image
 
-from ..datasets.wrappers import pipeline_of
 from ..datasets.transforms import LoadImage
+from ..datasets.wrappers import pipeline_of
 from ..errors import UserError
 from .images import ImageLike, read_bytes
 

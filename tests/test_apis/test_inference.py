@@ -18,12 +18,13 @@ from PIL import Image
 
 import mmconvnext
 from mmconvnext import ImageClassificationInferencer
-from mmconvnext.apis import evaluate, images, inference
+from mmconvnext.apis import evaluate, inference
 from mmconvnext.apis.images import find_images
 from mmconvnext.apis.infer import infer
 from mmconvnext.apis.pipeline import read_ahead
 from mmconvnext.apis.results import PictureFolder, annotate, class_layout, results_file
 from mmconvnext.checkpoints import convert
+from mmconvnext.datasets import reading_images
 from mmconvnext.errors import UserError
 from mmconvnext.zoo import get_model
 from tests.conftest import REPO, TINY_ARCH
@@ -234,7 +235,7 @@ def broken_files(folder) -> dict[str, str]:
         'bomb.png': 'exceeds limit',
         'line.png': 'is a line of 3000 x 2 pixels',
         'float.tif': 'floating point',
-        'pipe.png': 'there is no such file',
+        'pipe.png': 'is a pipe; expected a regular file',
         'missing.png': 'there is no such file',
     }
     return {str(folder / name): reason for name, reason in reasons.items()}
@@ -255,7 +256,7 @@ def test_broken_images_keep_their_place_and_harm_no_other(batch_size, inferencer
 
 def test_truncated_jpeg_is_told_whatever_opencv_makes_of_it(inferencer, tmp_path, monkeypatch):
     """Older versions fill the rest with grey."""
-    monkeypatch.setattr(images.mmcv, 'imfrombytes', lambda *_, **__: np.zeros((40, 40, 3), np.uint8))
+    monkeypatch.setattr(reading_images.cv2, 'imdecode', lambda *_, **__: np.zeros((40, 40, 3), np.uint8))
     photo().save(tmp_path / 'whole.jpg')
     content = (tmp_path / 'whole.jpg').read_bytes()
     (tmp_path / 'cut.jpg').write_bytes(content[:-40])
@@ -311,7 +312,7 @@ def test_folders_and_patterns_are_searched_in_order(tmp_path, monkeypatch):
 def test_wrong_inputs_are_told_at_once(inputs, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
-        find_images(inputs)
+        find_images(inputs, channels=3)
 
 
 @pytest.mark.parametrize('option', ['topk', 'batch_size'])
@@ -559,7 +560,8 @@ def test_tool_writes_all_and_lists_what_is_broken(files, tmp_path):
     assert result.returncode == 1
     assert result.stderr == (
         'Error: 1 of 4 images could not be read; the others are done:\n'
-        '  photos/notes.jpg: its 5 bytes are no image\n'
+        '  photos/notes.jpg: its 5 bytes are no image of a known format (JPEG, PNG, BMP, GIF, TIFF, WEBP, '
+        'PPM, JPEG2000, AVIF)\n'
     )
     lines = [line for line in result.stdout.splitlines() if line.strip() and 'OneDL' not in line]
     assert sum('photos/' in line for line in lines) == 3
