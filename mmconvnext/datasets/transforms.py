@@ -6,6 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
+from mmpretrain.registry import TRANSFORMS as MMPRETRAIN_TRANSFORMS
 
 from ..files import open_regular
 from ..registry import TRANSFORMS
@@ -33,6 +34,8 @@ class FloorCenterCrop(BaseTransform):
 
 
 # Users' configs say LoadImageFromFile and get this one, so that training reads pictures as inference does.
+# mmpretrain registers mmcv's under its own scope too.
+@MMPRETRAIN_TRANSFORMS.register_module(name='LoadImageFromFile', force=True)
 @ROOT_TRANSFORMS.register_module(name='LoadImageFromFile', force=True)
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):

@@ -147,13 +147,16 @@ def assert_same(results, expected):
 
 
 def test_scores_are_those_of_a_runners_test(files, inferencer, tmp_path):
-    """For every kind of file, with the classes as folders."""
+    """For every kind of file."""
     for number, (name, save) in enumerate(KINDS.items()):
         folder = tmp_path / 'data' / 'abcd'[number % 4]
         folder.mkdir(parents=True, exist_ok=True)
         if name not in ('photo.webp', 'photo.gif'):  # mmpretrain's datasets pass them over
             save(folder / name)
-    options = {'test_dataloader.dataset.data_root': str(tmp_path / 'data')}
+    options = {
+        'test_dataloader.dataset.data_root': str(tmp_path / 'data'),
+        'test_dataloader.dataset.classes': list('abcd'),  # no folder can be called as one of CLASSES is
+    }
     evaluate(*files, cfg_options=options, out=str(tmp_path / 'pred.pkl'), work_dir=str(tmp_path / 'work'))
     expected = {p['img_path']: p['pred_score'].numpy() for p in mmengine.load(tmp_path / 'pred.pkl')}
     results = inferencer(tmp_path / 'data', batch_size=5)

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from mmengine.registry import TRANSFORMS, DefaultScope
 from PIL import Image
 
 from mmconvnext.datasets import LoadImage, Preprocessing
@@ -81,3 +82,9 @@ def test_preprocessing_of_other_sizes_channels_and_depths():
     assert np.allclose(deep(DEEP), deep(PIXELS[..., 0]))
     five = Preprocessing(12, 12, mean=(0.5,) * 5, std=(0.25,) * 5, color='unchanged')
     assert five(np.dstack([PIXELS, PIXELS[..., :2]])).shape == (5, 12, 12)
+
+
+@pytest.mark.parametrize('scope', ['mmengine', 'mmpretrain', 'mmconvnext'])
+def test_configs_of_every_scope_get_this_loader(scope):
+    with DefaultScope.overwrite_default_scope(scope):
+        assert type(TRANSFORMS.build(dict(type='LoadImageFromFile'))) is LoadImage
