@@ -227,11 +227,11 @@ def described_by_config(loaded: Weights, source: str | Path) -> Weights:
     check_described(described, found, config)
     if classes and found.head and len(classes) != found.head['num_classes']:
         raise UserError(f'{config} names {len(classes)} classes for {found.head["num_classes"]} outputs')
+    channels = found.backbone.get('in_channels', 3)
     if preprocessor:
         preprocessing = preprocessing_of_config(read_json(preprocessor), str(preprocessor))
     else:
-        preprocessing = preprocessing_of_size(fields, str(config))
-    channels = found.backbone.get('in_channels', 3)
+        preprocessing = preprocessing_of_size(fields, str(config)).for_channels(channels)
     if preprocessing.channels != channels:
         preprocessing = None
     elif channels != 3:
