@@ -73,10 +73,10 @@ def take_classes_from_data(cfg: Config, loaders: tuple[str, ...], weights: Weigh
 
 def give_names(settings: ConfigDict, classes: Sequence[str], field: str) -> None:
     """Set the classes of a dataset, whose folders have to be among them."""
-    own = settings.get('classes') or (settings.get('metainfo') or {}).get('classes')
-    dataset = None if own else built_lazily(settings, field)
-    if numbers_folders(dataset) and not dataset.metainfo.get('classes'):
-        check_folders(dataset, classes, field)
+    if numbers_folders_of_its_own(settings):
+        dataset = built_lazily(settings, field)
+        if numbers_folders(dataset) and not dataset.metainfo.get('classes'):
+            check_folders(dataset, classes, field)
     settings['classes'] = list(classes)
 
 
