@@ -42,7 +42,10 @@ def too_long(*_) -> None:
 
 
 def scores(source: Path, out: Path) -> list[float]:
-    return ImageClassificationInferencer(str(source), device='cpu')(PIXELS)[0]['pred_scores'].tolist()
+    result = ImageClassificationInferencer(str(source), device='cpu')(PIXELS)[0]
+    if 'error' in result:  # as of weights that give no finite scores
+        raise UserError(result['error'])
+    return result['pred_scores'].tolist()
 
 
 def resume(source: Path, work_dir: Path) -> None:
