@@ -1,5 +1,8 @@
 """One option sets the image size of every pipeline."""
 
+from pathlib import Path
+
+import mmpretrain
 import pytest
 from mmengine.registry import DATASETS
 
@@ -56,7 +59,9 @@ def test_pipelines_inside_of_wrappers_and_of_test_time_augmentation_are_set_too(
 
 def test_backbone_with_an_image_size_of_its_own_gets_it(tmp_path):
     file = tmp_path / 'vit.py'
-    file.write_text("_base_ = 'mmpretrain::vision_transformer/vit-base-p16_32xb128-mae_in1k.py'\n")
+    # By its path: mmengine 0.10.7 looks up mmpretrain:: with a module that setuptools no longer has.
+    configs = Path(mmpretrain.__file__).parent / '.mim/configs'
+    file.write_text(f"_base_ = '{configs}/vision_transformer/vit-base-p16_32xb128-mae_in1k.py'\n")
     cfg = load_config(file)
     set_image_size(cfg, 160)
     assert cfg.model.backbone.img_size == 160
