@@ -142,6 +142,13 @@ RUNS = {
         f'tools/test.py {PETS_CONFIG} work_dirs/convnext-tiny_ft_folder/epoch_1.pth --data-root data/pets '
         f'--cfg-options {SMALL_NET} test_dataloader.num_workers=0'
     ),
+    f'tools/train.py {PETS_CONFIG} --data-root data/pets --work-dir work_dirs/128px --image-size 128': (
+        f'{{}} --cfg-options {FEW_PETS} train_cfg.max_epochs=1'
+    ),
+    f'tools/test.py {PETS_CONFIG} work_dirs/128px/epoch_30.pth --data-root data/pets --image-size 128': (
+        f'tools/test.py {PETS_CONFIG} work_dirs/128px/epoch_1.pth --data-root data/pets --image-size 128 '
+        f'--cfg-options {SMALL_NET} test_dataloader.num_workers=0'
+    ),
     'tools/infer.py photos --model work_dirs/convnext-tiny_ft_folder/epoch_30.pth': (
         'tools/infer.py photos --model work_dirs/convnext-tiny_ft_folder/epoch_1.pth'
     ),
