@@ -210,6 +210,9 @@ RUNS = {
     f'tools/train.py {BASE} --cfg-options default_hooks.checkpoint.every_iters=500': (
         f'{{}} {FEW_IMAGENET} train_cfg.max_epochs=1'
     ),
+    f'tools/train.py {BASE} --no-rehearsal': (
+        f'{{}} --work-dir work_dirs/unrehearsed --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=1'
+    ),
     f'tools/train.py {BASE} --resume': f'{{}} --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=2',
     f'PET_SHUTDOWN_TIMEOUT=300 PET_MAX_RESTARTS=3 tools/dist_train.sh {BASE} 8 --resume auto': Run(
         f'{{}} --work-dir work_dirs/auto --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=1', processes=2
