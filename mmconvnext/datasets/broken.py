@@ -14,9 +14,10 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..files import open_regular, written_whole
 from .annotations import is_local
+from .reading_images import JPEG_END, PNG_END
 
 # Bytes at the end of a whole file.
-END_MARKS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}
+END_MARKS = {'JPEG': JPEG_END, 'MPO': JPEG_END, 'PNG': PNG_END}
 TAIL = 4096  # bytes in which they are looked for, behind padding
 THREADS = 8  # most of the time goes by waiting for the disk
 MAX_SECONDS = 30
