@@ -266,7 +266,7 @@ def replaced(rng: random.Random, content: dict, odd: list) -> dict:
             parent = parent[step]
         kind = rng.choice(('odd', 'odd', 'odd', 'gone', 'renamed'))
         if kind == 'odd':
-            parent[key] = rng.choice(odd)
+            parent[key] = copy.deepcopy(rng.choice(odd))  # a later change must not reach other files
         elif kind == 'gone':
             del parent[key]
         elif isinstance(parent, dict):

@@ -1,5 +1,6 @@
 """Build the datasets of a run, wrapped or not, once their annotations make sense."""
 
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mmpretrain.datasets import CustomDataset, KFoldDataset
 from torch.utils.data import IterableDataset
 
 from ..checkpoints.downloading import cache_dir
+from ..checkpoints.matching import listed
 from ..datasets.annotations import (
     check_json,
     is_local,
@@ -67,21 +69,31 @@ class ConcatDataset(mmengine.dataset.ConcatDataset):
 
 
 def unshuffled_folds(**arguments) -> KFoldDataset:
-    """Build folds of images in their order.
+    """Build folds of images in their order, which is often that of the classes.
 
     Raises:
-        UserError: the images are sorted by class, so that a fold would lack classes.
+        UserError: classes are missing in training. In validation, they are named in a warning.
     """
-    folds = KFoldDataset(**{**arguments, 'num_splits': 1, 'fold': 0, 'test_mode': True})
-    labels = [folds.get_data_info(i).get('gt_label') for i in range(len(folds))]
-    numbered = all(isinstance(label, int) for label in labels)
-    if numbered and labels[:1] != labels[-1:] and labels == sorted(labels):
-        raise UserError(
-            'KFoldDataset without a seed cuts the images in their order, which is that of the classes, so '
-            'that classes are missing in training or validation; give it the same seed in every dataloader, '
-            'as seed=0'
+    folds = KFoldDataset(**arguments)
+    missing = labels_of(KFoldDataset(**{**arguments, 'num_splits': 1, 'fold': 0, 'test_mode': True}))
+    missing -= labels_of(folds)
+    if missing:
+        names = folds.metainfo.get('classes', ())
+        missing = [names[label] if label < len(names) else str(label) for label in sorted(missing)]
+        message = (
+            'KFoldDataset without a seed cuts the images in their order, so that '
+            f'{"validation" if folds.test_mode else "training"} has no image of {listed(missing)}; give it the '
+            'same seed in every dataloader, as seed=0'
         )
-    return KFoldDataset(**arguments)
+        if not folds.test_mode:
+            raise UserError(message)
+        warnings.warn(message, stacklevel=2)
+    return folds
+
+
+def labels_of(dataset: KFoldDataset) -> set[int]:
+    labels = (dataset.get_data_info(i).get('gt_label') for i in range(len(dataset)))
+    return {label for label in labels if isinstance(label, int)}
 
 
 def build_checked(settings: dict, num_classes: int | None) -> mmengine.dataset.BaseDataset:

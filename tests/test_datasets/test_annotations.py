@@ -1,6 +1,7 @@
 """Annotations and folders of mmpretrain's datasets, alone and inside wrappers."""
 
 import json
+import warnings
 
 import pytest
 from mmengine.config import ConfigDict
@@ -134,11 +135,16 @@ def test_nothing_cannot_be_joined():
 
 def test_folds_of_sorted_images_need_a_seed(tmp_path):
     root = put(tmp_path, *(f'{name}/{i}.png' for name in 'ab' for i in range(4)))
-    for test_mode in (True, False):
-        folds = dict(type='KFoldDataset', dataset=custom(root), num_splits=2, test_mode=test_mode)
-        with pytest.raises(UserError, match='missing in training or validation.*seed=0'):
-            build(ConfigDict(folds), 2)
+    folds = dict(type='KFoldDataset', dataset=custom(root), num_splits=2)
+    with pytest.raises(UserError, match='training has no image of a;.*seed=0'):
+        build(ConfigDict(folds), 2)
+    with pytest.warns(UserWarning, match='validation has no image of b;.*seed=0'):
+        assert len(build(ConfigDict(folds, test_mode=True), 2)) == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert len(build(ConfigDict(folds, num_splits=4), 2)) == 6  # of both classes
         assert len(build(ConfigDict(folds, seed=0), 2)) == 4
+    folds['test_mode'] = True
     (root / 'list.txt').write_text('a/0.png 0\nb/0.png 1\na/1.png 0\nb/1.png 1\n')
     mixed = build(ConfigDict(folds, dataset=custom(root, ann_file='list.txt', classes=['a', 'b'])), 2)
     assert sorted(mixed.get_gt_labels().tolist()) == [0, 1]
