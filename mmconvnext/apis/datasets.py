@@ -80,10 +80,10 @@ def unshuffled_folds(**arguments) -> KFoldDataset:
     if missing:
         names = folds.metainfo.get('classes', ())
         missing = [names[label] if label < len(names) else str(label) for label in sorted(missing)]
+        part = 'validation' if folds.test_mode else 'training'
         message = (
-            'KFoldDataset without a seed cuts the images in their order, so that '
-            f'{"validation" if folds.test_mode else "training"} has no image of {listed(missing)}; give it the '
-            'same seed in every dataloader, as seed=0'
+            f'KFoldDataset without a seed cuts the images in their order, so that {part} has no image of '
+            f'{listed(missing)}; give it the same seed in every dataloader, as seed=0'
         )
         if not folds.test_mode:
             raise UserError(message)
