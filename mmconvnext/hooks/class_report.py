@@ -116,8 +116,7 @@ class ClassReportHook(Hook):
         results = class_results(matrix, names)
         with written_whole(folder / 'classes.csv') as part:
             part.write_text(csv_of(results, source), encoding='utf-8')
-        with written_whole(folder / 'confusion_matrix.png') as part:
-            save_confusion(matrix.numpy(), names, part, title=source)
+        save_confusion(matrix.numpy(), names, folder / 'confusion_matrix.png', title=source)
         runner.logger.info(
             f'Classes of {source}:\n{table_of(results)}'
             f'All {len(results)} classes: {folder / "classes.csv"}, what each is taken for: '

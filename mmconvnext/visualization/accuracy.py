@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ..zoo.entries import Entry, zoo
 from ..zoo.markdown import CHART
 from ..zoo.throughput import imagenet_classifiers, read_results
-from .runs import check_figure_file
+from .figures import check_figure_file, save_figure
 
 # Colours of Okabe and Ito, which colour-blind people can tell apart; a marker for each family too.
 STYLES = {
@@ -41,7 +41,8 @@ def plot_accuracy(out: str | Path | None = None) -> None:
     check_figure_file(out)
     conditions, measured = read_results()
     entries = drawn(zoo().values())
-    draw(entries, conditions, measured).savefig(out, dpi=120, metadata={KEY: fingerprint(entries, measured)})
+    figure = draw(entries, conditions, measured)
+    save_figure(figure, out, dpi=120, metadata={KEY: fingerprint(entries, measured)})
     print(f'Wrote {out}')
 
 

@@ -1,6 +1,5 @@
 """Which classes are taken for which, in one picture."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,10 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..text import shortened
+from .figures import save_figure
 
 MOST_NUMBERS = 40  # classes up to which every cell tells its images
 MOST_NAMES = 100  # classes up to which every row has its name
 LONGEST_NAME = 24  # letters
+LONGEST_TITLE = 80
 
 
 def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path, *, title: str = '') -> None:
@@ -43,7 +44,7 @@ def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path, 
     right = np.trace(matrix)
     total = int(matrix.sum())
     accuracy = f'{right:,} of {total:,} images right ({right / max(total, 1):.1%})'
-    axes.set_title(f'{title}\n{accuracy}'.strip(), fontsize=11, parse_math=False)
+    axes.set_title(f'{shortened(title, LONGEST_TITLE)}\n{accuracy}'.strip(), fontsize=11)
     axes.set(xlabel='predicted class', ylabel='true class')
     if size <= MOST_NAMES:
         name_axes(axes, [shortened(name, LONGEST_NAME) for name in classes], points=points_for(size))
@@ -53,10 +54,7 @@ def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path, 
             axis.set_major_locator(MaxNLocator(10, integer=True))
     if size <= MOST_NUMBERS:
         write_numbers(axes, matrix, parts, points=points_for(size))
-    with warnings.catch_warnings():
-        # Names may have letters that no font here has; boxes stand for them.
-        warnings.filterwarnings('ignore', message='Glyph .* missing from')
-        figure.savefig(out, dpi=120)
+    save_figure(figure, out, dpi=120)
 
 
 def draw_dots(axes: Axes, parts: np.ndarray, **how) -> PathCollection:
@@ -86,8 +84,6 @@ def name_axes(axes: Axes, names: list[str], points: float) -> None:
     places = range(len(names))
     for axis, rotation in ((axes.xaxis, 90 if len(names) > 5 else 0), (axes.yaxis, 0)):
         axis.set_ticks(places, names, fontsize=points, rotation=rotation)
-        for tick in axis.get_ticklabels():
-            tick.set_parse_math(False)  # a dollar in a name is a dollar
 
 
 def write_numbers(axes: Axes, matrix: np.ndarray, parts: np.ndarray, points: float) -> None:

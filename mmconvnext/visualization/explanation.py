@@ -1,6 +1,5 @@
 """One picture of what a prediction rests on."""
 
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..text import shortened
+from .figures import save_figure
 
 LONGEST_NAME = 28  # letters of a class
 LONGEST_PATH = 70
@@ -87,17 +87,14 @@ def save_explanation(explanation: Explanation, out: str | Path) -> None:
     path, target = shortened(explanation.path, LONGEST_PATH), shortened(explanation.target.name, LONGEST_NAME)
     figure.suptitle(
         f'{path}   ·   why {target}?',
-        **dict(x=0.025, ha='left', fontsize=14, fontweight='bold', color=INK, parse_math=False),
+        **dict(x=0.025, ha='left', fontsize=14, fontweight='bold', color=INK),
     )
     figure.supxlabel(
         'Stages: the first three principal components of the features in red, green and blue; '
         'like colours are like features',
         **dict(x=0.025, ha='left', fontsize=9, color=FAINT),
     )
-    with warnings.catch_warnings():
-        # Names may have letters that no font here has; boxes stand for them.
-        warnings.filterwarnings('ignore', message='Glyph .* missing from')
-        figure.savefig(out, dpi=110)
+    save_figure(figure, out, dpi=110)
 
 
 def draw_image(axes: Axes, image: np.ndarray) -> None:
@@ -134,7 +131,7 @@ def draw_scores(axes: Axes, explanation: Explanation) -> None:
         axes.barh(row, 1, height=0.34, color='#eef1f4')
         axes.barh(row, each.score, height=0.34, color=WARM if marked else GREY)
         text = dict(va='bottom', fontsize=10, color=INK, fontweight='bold' if marked else 'normal')
-        axes.text(0, row - 0.24, shortened(each.name, LONGEST_NAME), ha='left', parse_math=False, **text)
+        axes.text(0, row - 0.24, shortened(each.name, LONGEST_NAME), ha='left', **text)
         axes.text(1, row - 0.24, f'{each.score:.1%}', ha='right', **text)
     axes.set(xlim=(0, 1), ylim=(MOST_BARS - 0.4, -0.75), xticks=[], yticks=[], box_aspect=1)
     axes.spines[:].set_visible(False)

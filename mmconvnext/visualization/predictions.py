@@ -12,8 +12,8 @@ from ..apis import build_runner, load_config
 from ..errors import UserError
 from ..text import printable
 from ..zoo.entries import source_of
+from .figures import check_figure_file, save_figure
 from .pictures import rgb_of
-from .runs import check_figure_file
 
 
 def plot_predictions(
@@ -73,10 +73,9 @@ def draw_grid(
         cell.imshow(image)
         cell.set_title(
             f'{name}  {score:.0%}' + ('' if label == truth else f'\nis {names[truth] if names else truth}'),
-            parse_math=False,  # a dollar in a name is a dollar
             fontsize=9,
             color='black' if label == truth else 'red',
         )
     for cell in figure.axes:
         cell.axis('off')
-    figure.savefig(out, dpi=120)
+    save_figure(figure, out, dpi=120)

@@ -1,35 +1,20 @@
 """Loss, learning rate, accuracy and throughput of one or several runs, from the logs of mmengine."""
 
-import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..errors import UserError
-from ..files import check_writable, written_whole
+from ..text import shortened
+from .figures import check_figure_file, save_figure
+from .run_logs import Run, read_run
 
+MAX_NAME_LENGTH = 60  # letters of a run or a metric
+MAX_METRICS = 20
+MAX_VALUE = 1e30  # larger ones overflow in the scales of axes
 # Fewer points than this are drawn as they are.
 MOST_POINTS_UNSMOOTHED = 100
-
-
-@dataclass
-class Run:
-    """What a run logged.
-
-    Attributes:
-        name: of its folder.
-        training: iteration to scalars.
-        validation: iteration, or epoch of a run by epochs, to scalars.
-        epoch_length: iterations of an epoch; None for a run by iterations.
-    """
-
-    name: str
-    training: dict[int, dict] = field(default_factory=dict)
-    validation: dict[int, dict] = field(default_factory=dict)
-    epoch_length: float | None = None
 
 
 def plot_runs(runs: list[str | Path], out: str | Path) -> None:
@@ -47,10 +32,13 @@ def plot_runs(runs: list[str | Path], out: str | Path) -> None:
     for run, folder in zip(read, runs, strict=True):
         if sum(other.name == run.name for other in read) > 1:
             run.name = str(folder)
+    for run in read:
+        run.name = label_of(run.name)
     by_epoch = all(run.epoch_length for run in read)
 
     figure = Figure(figsize=(12, 7), layout='constrained')
     (loss, accuracy), (lr, throughput) = figure.subplots(2, 2)
+    accuracy.set(title='Validation')
     for number, run in enumerate(read):
         color = f'C{number % 10}'
         unit = run.epoch_length if by_epoch else 1
@@ -64,7 +52,6 @@ def plot_runs(runs: list[str | Path], out: str | Path) -> None:
         draw_metrics(accuracy, run, scale, color, alone=len(read) == 1)
 
     loss.set(title='Training loss')
-    accuracy.set(title='Validation')
     lr.set(title='Learning rate')
     throughput.set(title='Images per second', ylim=(0, None))
     for axes in (loss, accuracy, lr, throughput):
@@ -78,69 +65,28 @@ def plot_runs(runs: list[str | Path], out: str | Path) -> None:
         figure.legend(*loss.get_legend_handles_labels(), loc='outside lower center', ncols=min(len(read), 4))
     else:
         figure.suptitle(read[0].name)
-    with written_whole(Path(out)) as part:
-        figure.savefig(part, dpi=120)
+    save_figure(figure, out, dpi=120)
     print(f'Wrote {out}')
 
 
-def check_figure_file(out: str | Path) -> None:
-    """Raise UserError unless matplotlib can write the file, which may be there, before any work is done."""
-    formats = FigureCanvasBase.get_supported_filetypes()
-    if Path(out).suffix[1:].lower() not in formats:
-        raise UserError(f'--out {out}: the name should end in one of .{", .".join(sorted(formats))}')
-    check_writable(Path(out))
-
-
-def read_run(folder: str | Path) -> Run:
-    """The logs of a work dir, or of one of the dated folders in it, as one run.
-
-    A run that was killed has logged beyond its last checkpoint. Where a later log begins, all that
-    the earlier ones say of that iteration and of those after it is dropped.
-    """
-    logs = [
-        *Path(folder).glob('vis_data/scalars.json'),
-        *sorted(Path(folder).glob('*/vis_data/scalars.json')),
-    ]
-    run, iterations_of = Run(Path(folder).resolve().name), {}
-    for log in logs:
-        training, validation = {}, {}
-        last = 0
-        for line in log.read_text().splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:  # the last line of a run that was killed while writing it
-                continue
-            if 'iter' in row:
-                last = row['iter']
-                training[last] = row
-            else:
-                # Validation has no iteration of its own; an iteration-based run may count it as 0.
-                step = row['step'] or last
-                validation[step], iterations_of[step] = row, last
-        start = min(training, default=None)
-        if start is not None:
-            run.training = {i: row for i, row in run.training.items() if i < start}
-            run.validation = {
-                step: row for step, row in run.validation.items() if iterations_of[step] < start
-            }
-        run.training.update(training)
-        run.validation.update(validation)
-    if not run.training:
-        raise UserError(f'{folder} has no training log; name the work dir of a run that logged an iteration')
-    # The last line of an epoch lies within a log interval of its end.
-    run.epoch_length = max(
-        (i / row['epoch'] for i, row in run.training.items() if row.get('epoch')), default=None
-    )
-    return run
-
-
 def series(rows: dict[int, dict], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of the rows that have a scalar, in order: two arrays (N,)."""
+    """Return steps and values of the rows that have a scalar, in order: two arrays (N,).
+
+    Values that cannot be drawn are NaN.
+    """
     steps = sorted(step for step, row in rows.items() if name in row)
-    return np.array(steps, float), np.array([rows[step][name] for step in steps], float)
+    values = np.array([rows[step][name] for step in steps], float)
+    values[~(np.abs(values) <= MAX_VALUE)] = np.nan
+    return np.array(steps, float), values
 
 
-def draw_smoothed(axes, steps: np.ndarray, values: np.ndarray, color: str, name: str) -> None:
+def label_of(name: str) -> str:
+    """Return a name as a legend shows it; matplotlib leaves out labels that begin with an underscore."""
+    name = shortened(name, MAX_NAME_LENGTH)
+    return f' {name}' if name.startswith('_') else name
+
+
+def draw_smoothed(axes: Axes, steps: np.ndarray, values: np.ndarray, color: str, name: str) -> None:
     """A line; a long one is pale, with its mean over a fiftieth of its length on top."""
     if len(values) <= MOST_POINTS_UNSMOOTHED:
         axes.plot(steps, values, color=color, label=name)
@@ -158,7 +104,7 @@ def moving_mean(values: np.ndarray, width: int) -> np.ndarray:
         return sums / np.convolve(known, window, mode='same')
 
 
-def draw_metrics(axes, run: Run, scale: float, color: str, *, alone: bool) -> None:
+def draw_metrics(axes: Axes, run: Run, scale: float, color: str, *, alone: bool) -> None:
     """All metrics of a run that is alone, otherwise its first."""
     no_metrics = ('step', 'time', 'data_time')
     names = sorted(
@@ -166,12 +112,15 @@ def draw_metrics(axes, run: Run, scale: float, color: str, *, alone: bool) -> No
             name
             for row in run.validation.values()
             for name, value in row.items()
-            if name not in no_metrics and 'loss' not in name and isinstance(value, (int, float))
+            if name not in no_metrics and 'loss' not in name and abs(value) <= MAX_VALUE
         }
     )
-    for number, name in enumerate(names if alone else names[:1]):
+    drawn = names[: MAX_METRICS if alone else 1]
+    if alone and len(drawn) < len(names):
+        axes.set_title(f'Validation: {len(drawn)} of {len(names)} metrics')
+    for number, name in enumerate(drawn):
         steps, values = series(run.validation, name)
-        short = name.removeprefix('accuracy/')
+        short = label_of(name.removeprefix('accuracy/'))
         label = f'{short} {values[-1]:.2f} at the end, {np.nanmax(values):.2f} at best'
         axes.plot(
             steps * scale,

@@ -115,8 +115,8 @@ def test_classes_without_images_are_counted():
 
 @pytest.mark.parametrize('size', [2, 41, 300])
 def test_picture_of_any_number_of_classes(tmp_path, size):
-    names = [f'${i} 猫 {"long " * i}' for i in range(size)]
-    save_confusion(torch.eye(size).long().numpy(), names, tmp_path / 'matrix.png')
+    names = [rf'$\frac{{$ {i} 猫 {"long " * i}' for i in range(size)]
+    save_confusion(torch.eye(size).long().numpy(), names, tmp_path / 'matrix.png', title='$\\sqrt{$')
     assert min(Image.open(tmp_path / 'matrix.png').size) > 400
     colours = Image.open(tmp_path / 'matrix.png').convert('RGB').getcolors(1 << 20)
     assert any(blue > red + 60 for _, (red, _, blue) in colours)  # the diagonal is drawn

@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -6,7 +7,9 @@ from PIL import Image
 
 from mmconvnext.apis import train
 from mmconvnext.errors import UserError
-from mmconvnext.visualization.runs import moving_mean, plot_runs, read_run
+from mmconvnext.visualization import runs
+from mmconvnext.visualization.run_logs import read_run
+from mmconvnext.visualization.runs import moving_mean, plot_runs
 
 
 def write_log(folder, rows, cut=''):
@@ -109,3 +112,38 @@ def test_epoch_of_a_long_run_is_found_to_a_thousandth(tmp_path):
     rows = [row(epoch * 1251 + i, epoch=epoch + 1) for epoch in range(30) for i in range(100, 1251, 100)]
     write_log(tmp_path / 'a', rows)
     assert read_run(tmp_path).epoch_length == pytest.approx(1251, rel=2e-3)
+
+
+@pytest.mark.parametrize('name', [r'$\frac{$', '_run', '$$', 'a\nb', 'x' * 200, '\udcff', r'\left('])
+def test_folder_of_any_name_is_drawn(tmp_path, name):
+    for folder in (tmp_path / name, tmp_path / f'{name}2'):
+        write_log(folder / 'a', [row(1), top1(1, 50.0), {**top1(2, 60.0), name: 1.0}])
+    plot_runs([tmp_path / name], tmp_path / 'one.png')
+    plot_runs([tmp_path / name, tmp_path / f'{name}2'], tmp_path / 'two.png')
+    assert Image.open(tmp_path / 'two.png').size[0] > 100
+
+
+def test_run_whose_name_begins_with_an_underscore_is_in_the_legend(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(runs, 'save_figure', lambda figure, *_, **__: figures.append(figure))
+    for name in ('_a', 'b'):
+        write_log(tmp_path / name / 'x', [row(1), row(2)])
+    plot_runs([tmp_path / '_a', tmp_path / 'b'], tmp_path / 'out.png')
+    assert [text.get_text().strip() for text in figures[0].legends[0].texts] == ['_a', 'b']
+
+
+def test_values_that_no_axis_can_hold_are_left_out(tmp_path):
+    write_log(
+        tmp_path / 'a',
+        [
+            *(row(1, 1e308), row(2, -1e308), row(3, float('inf')), row(4, float('nan')), row(5)),
+            *(
+                top1(1, float('nan')),
+                {'m': 1e308, 'step': 2},
+                {f'metric {i}': 1.0 for i in range(900)} | {'step': 3},
+            ),
+        ],
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        plot_runs([tmp_path], tmp_path / 'out.png')
