@@ -1,11 +1,15 @@
 """From ``KEY=VALUE`` on a command line to a value of a config."""
 
+import io
+import tokenize
 from argparse import Action, ArgumentError
 from ast import literal_eval
+from itertools import pairwise
 from typing import Any
 
 WORDS = {'true': True, 'false': False, 'none': None}
 OPENING, CLOSING, QUOTES = '([{', ')]}', '\'"'
+TYPOGRAPHIC_QUOTES = '“”„‟‘’‚‛«»'
 PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 
 
@@ -22,7 +26,10 @@ class CfgOptions(Action):
             key = key.strip()
             if not equals or not all(key.split('.')):
                 raise ArgumentError(self, f'{text!r} is not KEY=VALUE; quote values with spaces as KEY="a b"')
-            options[key] = parse_value(value)
+            try:
+                options[key] = parse_value(value)
+            except ValueError as error:
+                raise ArgumentError(self, f'{text!r}: {error}') from error
         setattr(namespace, self.dest, options)
 
 
@@ -31,11 +38,18 @@ def parse_value(text: str) -> Any:
 
     Words in lists need no quotes: ``[a,b]`` and ``a,b`` are both ``['a', 'b']``. A comma that is meant
     literally is quoted: ``"'a,b'"``.
+
+    Raises:
+        ValueError: quotes or brackets that do not match, or that a shell or an editor has changed.
     """
     stripped = text.strip()
+    if stripped[:1] and stripped[0] in TYPOGRAPHIC_QUOTES:
+        raise ValueError(f'{stripped[0]} is a typographic quote; use \' or ", around it too if it is meant')
     if stripped.lower() in WORDS:
         return WORDS[stripped.lower()]
     parts = split_commas(stripped)
+    if parts is None and (stripped[0] in OPENING + QUOTES or ',' in stripped):
+        raise ValueError('a bracket or quote has no counterpart; close it, or quote the text as KEY="\'[a\'"')
     if parts is not None and len(parts) > 1:
         return [parse_value(part.strip()) for part in parts]
     try:
@@ -43,6 +57,10 @@ def parse_value(text: str) -> Any:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         pass
     else:
+        if joins_texts(stripped):
+            raise ValueError(
+                'two quoted texts stand side by side; put a comma between them, or one pair of quotes'
+            )
         return value if is_plain(value) else text
     if (
         parts is not None
@@ -81,6 +99,13 @@ def split_commas(text: str) -> list[str] | None:
             continue
         parts[-1] += character
     return None if expected or quote else parts
+
+
+def joins_texts(literal: str) -> bool:
+    """Return whether Python would join quoted texts of a literal that no comma separates."""
+    tokens = tokenize.generate_tokens(io.StringIO(literal).readline)
+    kinds = [token.type for token in tokens if token.type not in (tokenize.NL, tokenize.NEWLINE)]
+    return (tokenize.STRING, tokenize.STRING) in pairwise(kinds)
 
 
 def is_plain(value: Any) -> bool:

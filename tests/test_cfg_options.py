@@ -37,7 +37,12 @@ from mmconvnext.command_line import add_cfg_options
         ('[None,true,1.5]', [None, True, 1.5]),
         ('[]', []),
         ('{"a": 1}', {'a': 1}),
-        ('[a', '[a'),
+        ('a[', 'a['),
+        ('smile:)', 'smile:)'),
+        ('["a", "b"]', ['a', 'b']),
+        ('"[1, 2]"', '[1, 2]'),
+        ('"“a”"', '“a”'),
+        ('a “b”', 'a “b”'),
         ('(a b)', '(a b)'),
         ('f(x, y)', 'f(x, y)'),
         ('{1, 2}', '{1, 2}'),
@@ -54,6 +59,29 @@ def test_value_is_what_the_text_says(text, value):
 def test_nan_and_deep_brackets_are_values_too():
     assert math.isnan(parse_value('nan'))
     parse_value('[' * 300 + ']' * 300)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('"a" "b"', 'side by side'),
+        ("'a''b'", 'side by side'),
+        ('["a" "b", "c"]', 'side by side'),
+        ('{"k": "a" \'b\'}', 'side by side'),
+        ('[1,2', 'no counterpart'),
+        ('[1,2))', 'no counterpart'),
+        ('1,2]', 'no counterpart'),
+        ('"abc', 'no counterpart'),
+        ('[“a”, “b”]', 'typographic'),
+        ('“a b”', 'typographic'),
+        ('„a“', 'typographic'),
+        ('a,’b’', 'typographic'),
+    ],
+)
+def test_quotes_and_brackets_that_do_not_match_are_an_error(text, message):
+    with pytest.raises(argparse.ArgumentError, match=message) as error:
+        parse('--cfg-options', f'key={text}')
+    assert repr(f'key={text}') in str(error.value)
 
 
 def parse(*arguments):

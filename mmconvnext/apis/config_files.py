@@ -24,11 +24,11 @@ def read_config(file: Path) -> Config:
     bases = check_files(file, ())
     try:
         return compose(file) if file.suffix in SUFFIXES else Config.fromfile(file)
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         raise
     except RecursionError as error:
         raise UserError(f'{file}: its bases or values lead in a circle') from error
-    except Exception as error:  # a .py config runs any code, which raises anything
+    except BaseException as error:  # a .py config runs any code, which raises anything, SystemExit too
         # mmengine looks for the library of a base as mmdet::..., each release in its own way.
         for scope in re.findall(r'[\'"](\w+)::', read_text(file)):
             check_installed(scope, file.stem)
@@ -109,7 +109,7 @@ def compose(file: Path) -> Config:
     return Config(merged.to_dict(), filename=str(file))
 
 
-def place_of(error: Exception, file: Path, configs: set[Path]) -> str:
+def place_of(error: BaseException, file: Path, configs: set[Path]) -> str:
     """Return the last line of a config that ran before an error."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.endswith('.py') and Path(frame.filename).resolve() in configs:
@@ -117,7 +117,7 @@ def place_of(error: Exception, file: Path, configs: set[Path]) -> str:
     return str(file)
 
 
-def summary(error: Exception) -> str:
+def summary(error: BaseException) -> str:
     name, text = type(error).__name__, ' '.join(str(error.args[0] if error.args else error).split())
     return f'{name}: {text}' if text else name
 
