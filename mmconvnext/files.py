@@ -87,10 +87,13 @@ def check_writable(target: Path) -> None:
 
 
 def put_in_place(part: Path, target: Path) -> None:
-    """Rename a file, or a folder, once all of it is on the disk; a crash leaves the old or the new one."""
+    """Rename a file, or a folder, once all of it is on the disk; a crash leaves the old or the new one.
+
+    A folder replaces a folder; a file never does.
+    """
     for path in [part, *part.rglob('*')] if part.is_dir() else [part]:
         sync(path)
-    if target.is_dir():  # which a rename does not replace
+    if part.is_dir() and target.is_dir():  # which a rename does not replace
         shutil.rmtree(target)
     part.replace(target)
     sync(target.absolute().parent)

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from mmconvnext.errors import UserError
-from mmconvnext.files import check_place, check_regular, check_writable, open_regular
+from mmconvnext.files import check_place, check_regular, check_writable, open_regular, put_in_place
 
 
 def test_reads_a_regular_file_and_links_to_it(tmp_path):
@@ -73,3 +73,12 @@ def test_a_file_that_may_be_replaced_is_left_alone_by_the_check(tmp_path):
     assert (tmp_path / 'out.csv').read_text() == 'old' and not (tmp_path / 'new').exists()
     with pytest.raises(UserError, match='is a folder; name a file in it'):
         check_writable(tmp_path)
+
+
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path):
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'folder/mine.txt').write_text('mine')
+    (tmp_path / 'part').write_text('new')
+    with pytest.raises(OSError):
+        put_in_place(tmp_path / 'part', tmp_path / 'folder')
+    assert (tmp_path / 'folder/mine.txt').read_text() == 'mine'

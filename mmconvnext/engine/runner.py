@@ -1,6 +1,8 @@
 """mmengine's Runners, with checkpoints that are whole or absent and a screen that people can read."""
 
+import os
 import shutil
+from itertools import count
 from pathlib import Path
 
 import mmengine.runner
@@ -10,7 +12,7 @@ from mmengine.visualization import Visualizer
 from ..checkpoints.training_description import describe_training
 from ..errors import UserError
 from ..files import put_in_place
-from ..hooks.checkpoint import is_checkpoint
+from ..hooks.checkpoint import is_checkpoint, is_own, run_id
 from ..registry import RUNNERS
 from .loops import Replayable
 from .resuming import CheckedResume
@@ -19,6 +21,8 @@ from .screen import ReadableScreen
 
 class WholeCheckpoints:
     """For a Runner: a checkpoint holds the loop's progress too, and has its name once it is on the disk."""
+
+    saved = frozenset()  # paths of the checkpoints so far
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs) -> None:
         """As mmengine's, with what the weights do not show; every process has to call it."""
@@ -35,6 +39,7 @@ class WholeCheckpoints:
         if '://' in out_dir:  # such storage shows an object when it is whole
             super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
             return
+        run_id(self)
         unfinished = Path(out_dir, '.unfinished')
         try:
             super().save_checkpoint(str(unfinished), filename, *args, meta=meta, **kwargs)
@@ -45,10 +50,20 @@ class WholeCheckpoints:
                     raise UserError(
                         f'{target} is a folder of something else; move it, the checkpoint goes there'
                     )
+                if target.is_file() and not is_own(self, target):
+                    self.set_aside(target)
                 put_in_place(unfinished / filename, target)
+                self.saved |= {target}
         finally:
             if is_main_process():
                 shutil.rmtree(unfinished, ignore_errors=True)
+
+    def set_aside(self, file: Path) -> None:
+        """Keep a file of somebody else under another name."""
+        names = (file.with_name(f'{file.name}.old{number or ""}') for number in count())
+        kept = next(name for name in names if not os.path.lexists(name))
+        file.rename(kept)
+        self.logger.warning(f'{file} was not written by this run, or is damaged: it is kept as {kept.name}')
 
 
 class OwnVisualizer:

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -118,6 +119,8 @@ def check_hub(hub: dict, source: str) -> None:
             raise refusal(source, f'{place}runtime_info.{name}', value, 'a finite number')
         if name.startswith('best_ckpt') and not isinstance(value, str | None):
             raise refusal(source, f'{place}runtime_info.{name}', value, 'the path of a checkpoint')
+    if 'run_id' in info:
+        expect(info, 'run_id', is_run_id, '32 hexadecimal digits', source, f'{place}runtime_info.')
     if 'steps_skipped' in info:
         expect(info, 'steps_skipped', is_count, 'a whole number from 0', source, f'{place}runtime_info.')
     known = {*hub['log_scalars'], *info}
@@ -202,6 +205,10 @@ def is_count(value: Any) -> bool:
 
 def is_seed(value: Any) -> bool:
     return type(value) is int and 0 <= value <= MAX_SEED
+
+
+def is_run_id(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch('[0-9a-f]{32}', value) is not None
 
 
 def is_dict(value: Any) -> bool:

@@ -4,11 +4,13 @@ import re
 import shutil
 from pathlib import Path
 from string import Formatter
+from uuid import uuid4
 
 import mmengine.hooks
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from ..checkpoints import load_checkpoint
 from ..errors import UserError
 from ..files import written_whole
 from ..registry import HOOKS
@@ -16,6 +18,7 @@ from ..registry import HOOKS
 # Beside the newest one, in case it cannot be read later.
 KEPT_INSIDE_EPOCH = 2
 INSIDE_EPOCH = 'iter_{}.pth'
+POINTER = 'last_checkpoint'  # holds the path of the newest one, for mmengine
 NUMBER = r'(\d{1,18})'
 
 
@@ -25,6 +28,9 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
 
     Checkpoints from inside an epoch are named ``iter_N.pth``; the two newest are kept, until the epoch
     is saved. With half-accumulated gradients nothing is saved, since no file holds them.
+
+    A run removes or replaces only checkpoints that it wrote itself, before an interruption too: each of them
+    holds the run's id. Another file whose name the run needs is renamed to ``NAME.old``.
 
     Args:
         every_iters: also save after every so many iterations inside an epoch.
@@ -73,7 +79,7 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
             if self.by_epoch:
                 meta = dict(epoch=runner.epoch, iter=done)
                 self._save(runner, INSIDE_EPOCH.format(done), meta, by_epoch=False)
-                self._remove_oldest(INSIDE_EPOCH, done, kept=KEPT_INSIDE_EPOCH)
+                self._remove_oldest(runner, INSIDE_EPOCH, done, kept=KEPT_INSIDE_EPOCH)
             else:
                 self._save_checkpoint(runner)
         return True
@@ -84,9 +90,9 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
             return
         self._save(runner, self.filename_tmpl.format(step), meta, by_epoch=self.by_epoch)
         if self.max_keep_ckpts > 0:
-            self._remove_oldest(self.filename_tmpl, step, kept=self.max_keep_ckpts)
+            self._remove_oldest(runner, self.filename_tmpl, step, kept=self.max_keep_ckpts)
         if self.by_epoch and self.filename_tmpl != INSIDE_EPOCH:
-            self._remove_oldest(INSIDE_EPOCH, meta['iter'], kept=0)
+            self._remove_oldest(runner, INSIDE_EPOCH, meta['iter'], kept=0)
 
     def _save(self, runner: Runner, name: str, meta: dict, *, by_epoch: bool) -> None:
         self.last_ckpt = str(Path(self.out_dir, name))
@@ -101,7 +107,7 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
             ) from error
         self.saved_iter = meta['iter']
         if is_main_process():
-            with written_whole(Path(runner.work_dir, 'last_checkpoint')) as part:
+            with written_whole(Path(runner.work_dir, POINTER)) as part:
                 part.write_text(self.last_ckpt)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
@@ -111,12 +117,12 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
         super()._save_best_checkpoint(runner, metrics)
         found = self._best_paths()
         self._set_best_paths({key: found[key] or former.get(key) for key in found})
-        for key, path in found.items():
+        for key, path in found.items() if is_main_process() else ():
             if path:  # whatever a crash has left beside it, too
                 template = best_prefix(key or self.key_indicators[0]) + self.filename_tmpl
                 for file in numbered(self.out_dir, template).values():
-                    if file.name != Path(path).name:
-                        self._remove(file)
+                    if file.name != Path(path).name and is_own(runner, file):
+                        remove(file)
 
     def _best_paths(self) -> dict[str, str | None]:
         """Of each metric; mmengine keeps a single one in another place."""
@@ -130,22 +136,48 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
         elif paths:
             self.best_ckpt_path_dict = paths
 
-    def _remove_oldest(self, template: str, last: int, *, kept: int) -> None:
-        """Remove checkpoints with names of this form, up to number ``last``, but for the newest ones.
+    def _remove_oldest(self, runner: Runner, template: str, last: int, *, kept: int) -> None:
+        """Remove this run's checkpoints with names of this form, up to number ``last``, but the newest ones.
 
         The folder alone says what is there: a list in a resumed file could hold any name.
         """
-        saved = numbered(self.out_dir, template)
-        numbers = sorted(number for number in saved if number <= last)
-        for number in numbers[: max(len(numbers) - kept, 0)]:
-            self._remove(saved[number])
-
-    def _remove(self, path: Path) -> None:
         if is_main_process():
-            if path.is_dir():  # of DeepSpeed
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            saved = numbered(self.out_dir, template)
+            own = [saved[n] for n in sorted(saved) if n <= last and is_own(runner, saved[n])]
+            for path in own[: max(len(own) - kept, 0)]:
+                remove(path)
+
+
+def remove(checkpoint: Path) -> None:
+    if checkpoint.is_dir():  # of DeepSpeed
+        shutil.rmtree(checkpoint)
+    else:
+        checkpoint.unlink(missing_ok=True)
+
+
+def is_own(runner: Runner, path: Path) -> bool:
+    """Return whether this run wrote a checkpoint, now or before an interruption."""
+    return path in getattr(runner, 'saved', ()) or run_of(path) == run_id(runner)
+
+
+def run_id(runner: Runner) -> str:
+    """Return the id of a run, which is in all of its checkpoints and stays when it goes on from one."""
+    known = runner.message_hub.get_info('run_id', None)
+    if known is None:
+        known = uuid4().hex
+        runner.message_hub.update_info('run_id', known)
+    return known
+
+
+def run_of(path: Path) -> str | None:
+    """Return the id of the run that wrote a checkpoint; None if the file has none or cannot be read."""
+    try:
+        content = load_checkpoint(path, mmap=True)
+    except (OSError, UserError):
+        return None
+    for key in ('message_hub', 'runtime_info', 'run_id'):
+        content = content.get(key) if isinstance(content, dict) else None
+    return content
 
 
 def numbered(folder: str | Path, template: str) -> dict[int, Path]:
