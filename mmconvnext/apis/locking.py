@@ -5,13 +5,13 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from mmengine.dist import broadcast_object_list, is_main_process
 
+from ..engine.processes import decided_by_first
 from ..errors import UserError
 from ..files import open_regular
 
@@ -21,55 +21,79 @@ MAX_OWNER_BYTES = 4096
 
 
 @contextmanager
-def only_run_in(work_dir: str | Path) -> Iterator[None]:
-    """Hold a work dir against other trainings, and remove what a killed one has left unfinished in it.
+def only_run_in(*folders: str | Path) -> Iterator[None]:
+    """Hold folders against other trainings, and remove what a killed one has left unfinished in them.
 
-    Every process has to enter it at once; the first one holds the lock. Other programs may read the
-    folder or test in it.
+    Every process has to enter it at once; the first one holds the locks. Other programs may read the
+    folders or test in them.
+
+    Args:
+        *folders: the work dir, and where checkpoints go if that is another one.
 
     Raises:
-        UserError: another training is at work there.
+        UserError: another training is at work there, or a folder cannot be written.
     """
-    folder, lock, refused = Path(work_dir), None, [None]
-    made = []
-    if is_main_process():
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
-        try:
-            lock = take(folder)
-            remove_unfinished(folder)
-        except (OSError, UserError) as error:
-            refused = [
-                f'{folder} cannot be used as work dir: {error}' if isinstance(error, OSError) else str(error)
-            ]
-    try:
-        broadcast_object_list(refused)
-        if refused[0] is not None:
-            raise UserError(refused[0])
+    with ExitStack() as held:
+        decided_by_first(lambda: [held.enter_context(hold(folder)) for folder in distinct(folders)])
         yield
+
+
+def distinct(folders: Iterable[str | Path]) -> list[Path]:
+    return list({Path(folder).resolve(): Path(folder) for folder in folders}.values())
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made and, if nothing was written to it, removed again."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        lock = take(folder)
+        try:
+            yield
+        finally:
+            release(folder, lock)
     finally:
-        if lock is not None:
-            (folder / OWNER).unlink(missing_ok=True)
-            (folder / LOCK).unlink(missing_ok=True)
-            lock.release()
         with suppress(OSError):  # not empty: something was written
             for path in made:
                 path.rmdir()
 
 
 def take(folder: Path) -> FileLock:
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
+    choose = 'choose another folder with --work-dir'
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        try:
+            owner = dict(pid=os.getpid(), host=socket.gethostname(), since=time.strftime('%Y-%m-%d %H:%M:%S'))
+            (folder / OWNER).unlink(missing_ok=True)  # a link would lead elsewhere
+            (folder / OWNER).write_text(json.dumps(owner))
+            remove_unfinished(folder)
+        except BaseException:
+            release(folder, lock)
+            raise
     except Timeout:
         raise UserError(
             f'{folder} is the work dir of a training that is running ({owner_of(folder)}); wait for its end, '
-            'stop it, or choose another folder with --work-dir'
+            f'stop it, or {choose}'
         ) from None
-    owner = dict(pid=os.getpid(), host=socket.gethostname(), since=time.strftime('%Y-%m-%d %H:%M:%S'))
-    (folder / OWNER).unlink(missing_ok=True)  # a link would lead elsewhere
-    (folder / OWNER).write_text(json.dumps(owner))
+    except OSError as error:
+        cure = f'make it a folder that you can write to, or {choose}'
+        if str(error.filename) in (str(folder / LOCK), str(folder / OWNER)):
+            cure = (
+                'another user trains there, or a training of theirs was killed '
+                f'({owner_of(folder)}); once none is running, delete that file, or {choose}'
+            )
+        raise UserError(f'{folder} cannot be used as work dir: {error}; {cure}') from error
     return lock
+
+
+def release(folder: Path, lock: FileLock) -> None:
+    """Give a folder up; the lock file goes first, since somebody else may hold it afterwards."""
+    for name in (OWNER, LOCK):
+        with suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
+    lock.release()
 
 
 def owner_of(folder: Path) -> str:

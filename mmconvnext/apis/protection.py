@@ -1,12 +1,11 @@
 """What every training gets, whichever library its config comes from: nothing it has done is lost."""
 
-from pathlib import Path
-
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import sync_random_seed
 
 from ..checkpoints import load_checkpoint
 from ..datasets.replay import Replayed
+from ..engine.processes import decided_by_first
 from ..errors import UserError
 from ..paths import CONFIGS
 from .accumulation import accumulation_of
@@ -34,8 +33,10 @@ def fix_seed(cfg: Config, *, trust: bool) -> None:
         UserError: the config sets another seed than that of the run that goes on.
     """
     seed = cfg.get('randomness', {}).get('seed')
-    if cfg.get('resume') and Path(cfg.load_from).is_file():
-        saved = load_checkpoint(cfg.load_from, mmap=True, trust=trust).get('meta', {}).get('seed', seed)
+    if cfg.get('resume'):
+        saved = decided_by_first(
+            lambda: load_checkpoint(cfg.load_from, mmap=True, trust=trust)['meta'].get('seed', seed)
+        )
         if seed not in (None, saved):
             raise UserError(
                 f'{cfg.load_from} was saved with randomness.seed={saved}, the config sets {seed}: the order '

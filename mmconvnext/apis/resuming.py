@@ -1,20 +1,21 @@
 """From which checkpoint does a run go on?"""
 
 import logging
+import os
 import zipfile
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from ..checkpoints import load_checkpoint
+from ..engine.processes import decided_by_first
 from ..engine.record import check_unchanged, record_of
 from ..engine.saved_state import check_state, is_count
 from ..errors import UserError
 from ..files import check_regular
-from ..hooks.checkpoint import INSIDE_EPOCH, is_checkpoint, numbered
+from ..hooks.checkpoint import INSIDE_EPOCH, POINTER, numbered
 
 
 def choose_start(cfg: Config, resume: str | None, *, trust: bool = False) -> None:
@@ -30,16 +31,26 @@ def choose_start(cfg: Config, resume: str | None, *, trust: bool = False) -> Non
     """
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'latest'
+    start = decided_by_first(lambda: find_start(cfg, resume, trust=trust))
+    if start is not None:
+        cfg.load_from, cfg.resume = start, True
+
+
+def find_start(cfg: Config, resume: str | None, *, trust: bool) -> str | None:
+    """Return the checkpoint to go on from, checked, or None for a new run; see ``choose_start``."""
+    if Path(cfg.work_dir, POINTER).is_dir():
+        raise UserError(
+            f'{Path(cfg.work_dir, POINTER)} is a folder, and the run writes a file of that name; move it, or '
+            'choose another folder with --work-dir'
+        )
     if resume in ('auto', 'latest'):
-        # One process looks: on a network disk two might see different files.
-        found = [newest_checkpoint(cfg, trust=trust) if is_main_process() else None]
-        broadcast_object_list(found)
-        if found[0] is None and resume == 'latest':
+        found = newest_checkpoint(cfg, trust=trust)
+        if found is None and resume == 'latest':
             raise UserError(
                 f'--resume: {cfg.work_dir} holds no checkpoint to go on from; start without --resume, '
                 'or name the folder of the earlier run with --work-dir'
             )
-        resume = found[0]
+        resume = found
     else:
         saved = saved_in(cfg)
         if saved and (resume is None or Path(resume).resolve().parent != saved[-1].resolve().parent):
@@ -50,26 +61,23 @@ def choose_start(cfg: Config, resume: str | None, *, trust: bool = False) -> Non
         if saved and Path(resume).exists():
             check_newest(Path(resume), saved, trust=trust)
     if resume is not None:
-        check_resumable(resume, trust=trust)
-        cfg.load_from, cfg.resume = resume, True
-
-
-def check_resumable(file: str, *, trust: bool) -> None:
-    """Raise UserError unless this is a checkpoint that a training run has saved."""
-    path = Path(file)
-    if path.is_dir() and is_checkpoint(path):  # of DeepSpeed
-        return
-    if path.exists():
-        check_regular(path)
-    check_state(load_checkpoint(file, mmap=True, trust=trust), str(file))
+        if Path(resume).exists():
+            check_regular(resume)
+        check_state(load_checkpoint(resume, mmap=True, trust=trust), str(resume))
+    return resume
 
 
 def check_continues(cfg: Config, dataset: Dataset, *, trust: bool) -> None:
     """Raise UserError if a run that goes on has other data or batches than the one that was saved."""
-    if cfg.get('resume') and Path(cfg.load_from).is_file():
-        saved = load_checkpoint(cfg.load_from, mmap=True, trust=trust)['meta'].get('run')
-        if isinstance(saved, dict):
-            check_unchanged(saved, record_of(cfg, dataset), str(cfg.load_from))
+    if cfg.get('resume'):
+        now = record_of(cfg, dataset)
+        decided_by_first(lambda: compare_with(cfg.load_from, now, trust=trust))
+
+
+def compare_with(file: str, now: dict, *, trust: bool) -> None:
+    saved = load_checkpoint(file, mmap=True, trust=trust)['meta'].get('run')
+    if isinstance(saved, dict):
+        check_unchanged(saved, now, str(file))
 
 
 def check_newest(chosen: Path, saved: list[Path], *, trust: bool) -> None:
@@ -88,10 +96,15 @@ def check_newest(chosen: Path, saved: list[Path], *, trust: bool) -> None:
 
 
 def checkpoint_folder(cfg: Config) -> Path:
-    """Return the folder that the checkpoint hook writes to, see ``out_dir`` of mmengine's."""
+    """Return the folder that the checkpoint hook writes to, see ``out_dir`` of mmengine's.
+
+    Other storage, as ``s3://``, is not looked at: the work dir stands for it.
+    """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    out_dir, work_dir = hook.get('out_dir'), Path(cfg.work_dir)
-    return work_dir if out_dir in (None, cfg.work_dir) else Path(out_dir, work_dir.name)
+    out_dir, work_dir = hook.get('out_dir'), os.path.abspath(cfg.work_dir)  # noqa: PTH100, as mmengine
+    if out_dir in (None, work_dir) or '://' in out_dir:
+        return Path(cfg.work_dir)
+    return Path(out_dir, Path(work_dir).name)
 
 
 def saved_in(cfg: Config) -> list[Path]:
@@ -104,7 +117,7 @@ def saved_in(cfg: Config) -> list[Path]:
 
 
 def newest_checkpoint(cfg: Config, *, trust: bool = False) -> str | None:
-    """The checkpoint with most iterations that can be read whole; a warning names newer ones that cannot.
+    """Return the checkpoint with most iterations that can be read whole; warn of newer ones that cannot.
 
     Raises:
         UserError: there are checkpoints, and none can be read.
@@ -134,8 +147,8 @@ def place_of(file: Path, *, trust: bool) -> tuple[int, int]:
     Raises:
         UserError: the file cannot be read, or its place is no number.
     """
-    if file.is_dir():  # of DeepSpeed; epoch_3.pth
-        return 0, int(file.stem.split('_')[-1])
+    if file.is_dir():
+        raise UserError(f'{file} is a folder as DeepSpeed writes it, from which no run can go on')
     meta = load_checkpoint(file, mmap=True, trust=trust).get('meta')
     place = tuple(meta.get(field, 0) if isinstance(meta, dict) else None for field in ('iter', 'epoch'))
     if not all(map(is_count, place)):

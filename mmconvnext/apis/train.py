@@ -21,7 +21,7 @@ from .image_size import set_image_size
 from .locking import only_run_in
 from .next_steps import next_steps
 from .recording import add_loggers
-from .resuming import choose_start
+from .resuming import checkpoint_folder, choose_start
 from .runner import build_runner, init_distributed
 from .smoke import make_smoke_test
 from .workers import fit_workers
@@ -101,7 +101,7 @@ def train(
     init_distributed(cfg, launcher)
     if compile:
         check_compiler(distributed)  # on the device of this process
-    with only_run_in(cfg.work_dir):
+    with only_run_in(cfg.work_dir, checkpoint_folder(cfg)):
         choose_start(cfg, resume, trust=trust_checkpoint)
         add_loggers(cfg, log or [])
         if accumulate:

@@ -27,7 +27,7 @@ NOT_COMPARED = (
     ),
     *('env_cfg', 'experiment_name', 'test_dataloader', 'test_cfg', 'test_evaluator', 'model_wrapper_cfg'),
     *('train_dataloader.num_workers', 'train_dataloader.persistent_workers', 'train_dataloader.pin_memory'),
-    *('train_dataloader.prefetch_factor', 'train_dataloader.worker_init_fn', 'train_dataloader.collate_fn'),
+    *('train_dataloader.prefetch_factor', 'train_dataloader.worker_init_fn'),
 )
 # What the place in the data and in the schedule is counted by: field of the record to words.
 FIXED = {

@@ -396,3 +396,72 @@ def test_an_id_that_no_run_has_is_refused(saved, work_dir, run_id):
     changed(work_dir, put('message_hub', 'runtime_info', 'run_id', value=run_id))
     with pytest.raises(UserError, match='run_id should be 32 hexadecimal digits'):
         resumed(saved, work_dir)
+
+
+POINTERS = {
+    'empty': b'',
+    'huge': b'x' * 5_000_000,
+    'not UTF-8': b'\xff\xfe\x00',
+    'outside': b'/etc/passwd',
+    'relative': b'../../epoch_9.pth',
+    'missing': b'epoch_9.pth',
+}
+
+
+@pytest.mark.parametrize('kind', [*POINTERS, 'a link', 'a pipe', 'nothing'])
+def test_the_pointer_is_not_read_and_written_anew(saved, work_dir, kind):
+    pointer = work_dir / 'last_checkpoint'
+    pointer.unlink()
+    (work_dir.parent / 'mine.txt').write_text('mine')
+    if kind == 'a link':
+        pointer.symlink_to(work_dir.parent / 'mine.txt')
+    elif kind == 'a pipe':
+        os.mkfifo(pointer)
+    elif kind != 'nothing':
+        pointer.write_bytes(POINTERS[kind])
+    assert resumed(saved, work_dir).iter == 8
+    assert pointer.read_text() == str(work_dir / 'epoch_2.pth') and not pointer.is_symlink()
+    assert (work_dir.parent / 'mine.txt').read_text() == 'mine'
+
+
+@pytest.mark.parametrize('resume', [None, 'auto', 'latest'])
+def test_a_folder_in_place_of_the_pointer_is_refused_before_the_start(saved, work_dir, tmp_path, resume):
+    folder = tmp_path / 'new' if resume is None else work_dir
+    (folder / 'last_checkpoint').unlink(missing_ok=True)
+    (folder / 'last_checkpoint').mkdir(parents=True)
+    (folder / 'last_checkpoint/mine.txt').write_text('mine')
+    before = sorted(folder.rglob('*'))
+    with pytest.raises(UserError, match='last_checkpoint is a folder'):
+        train(saved[0], work_dir=str(folder), resume=resume, rehearsal=False)
+    assert sorted(folder.rglob('*')) == before
+
+
+def folder_of_deepspeed(path):
+    path.mkdir(parents=True)
+    (path / 'mp_rank_00_model_states.pt').write_bytes(b'x')
+    return path
+
+
+def test_a_folder_of_deepspeed_is_never_gone_on_from(saved, work_dir, tmp_path):
+    """It is passed over for files, named where there are none, and kept from a new run."""
+    folder = folder_of_deepspeed(work_dir / 'epoch_7.pth')
+    cfg = Config(dict(work_dir=str(work_dir)))
+    assert newest_checkpoint(cfg) == str(work_dir / 'epoch_1.pth')
+    with pytest.raises(UserError, match=r'epoch_7\.pth is a folder'):
+        train(saved[0], work_dir=str(work_dir), resume=str(folder))
+    (work_dir / 'epoch_1.pth').unlink()
+    with pytest.raises(UserError, match='is a folder as DeepSpeed writes it, from which no run can go on'):
+        resumed(saved, work_dir)
+    with pytest.raises(UserError, match=r'epoch_7\.pth of an earlier run'):
+        train(saved[0], work_dir=str(work_dir))
+    # A name whose number is not at its end.
+    folder_of_deepspeed(tmp_path / 'other' / 'e7-net.pth')
+    hooks = dict(checkpoint=dict(filename_tmpl='e{}-net.pth'))
+    with pytest.raises(UserError, match='is a folder as DeepSpeed writes it'):
+        newest_checkpoint(Config(dict(work_dir=str(tmp_path / 'other'), default_hooks=hooks)))
+
+
+def test_another_way_to_make_batches_is_logged(saved, work_dir):
+    resumed(saved, work_dir, **{'train_dataloader.collate_fn': dict(type='pseudo_collate')})
+    log = sorted(work_dir.glob('*/*.log'))[-1].read_text()
+    assert 'train_dataloader.collate_fn.type: default_collate -> pseudo_collate' in log
