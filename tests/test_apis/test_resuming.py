@@ -15,6 +15,7 @@ from mmconvnext.apis.resuming import newest_checkpoint
 from mmconvnext.errors import UserError
 from mmconvnext.registry import HOOKS
 from tests.conftest import write_tiny_config
+from tests.processes import run
 
 ONE_EPOCH = {'train_cfg.max_epochs': 1}
 
@@ -465,3 +466,14 @@ def test_another_way_to_make_batches_is_logged(saved, work_dir):
     resumed(saved, work_dir, **{'train_dataloader.collate_fn': dict(type='pseudo_collate')})
     log = sorted(work_dir.glob('*/*.log'))[-1].read_text()
     assert 'train_dataloader.collate_fn.type: default_collate -> pseudo_collate' in log
+
+
+def test_another_number_of_processes_goes_on_with_the_same_total_batch(tiny_config, tmp_path):
+    half = {'train_dataloader.batch_size': 8}
+    assert run(tiny_config, tmp_path / 'w', ONE_EPOCH | half, ranks=2) == [0, 0]
+    runner = train(tiny_config, work_dir=str(tmp_path / 'w'), resume='latest', rehearsal=False)
+    assert runner.iter == 8
+    log = sorted((tmp_path / 'w').glob('*/*.log'))[-1].read_text()
+    assert 'processes: 2 -> 1' in log
+    with pytest.raises(UserError, match='batch size over all processes: 16 -> 8'):
+        train(tiny_config, work_dir=str(tmp_path / 'w'), resume='latest', cfg_options=half)
