@@ -21,6 +21,7 @@ from torch.utils.data import IterableDataset
 
 from ..checkpoints import check_fit, head_changes, load_weights, use_safe_loading
 from ..checkpoints.input_channels import STEM, with_in_channels
+from ..checkpoints.preparation import other_preparation
 from ..checkpoints.reading import check_known
 from ..datasets.wrappers import inner_settings
 from ..engine.runner import Runner
@@ -119,6 +120,10 @@ def build_runner(
             check_known(loaded, wanted)
             loaded = with_in_channels(loaded, wanted[STEM].shape[1] if STEM in wanted else 3)
         check_fit(loaded.tensors, model, str(cfg.load_from), new_head=starting, rename=loaded.rename)
+        if not training and (difference := other_preparation(cfg, loaded)):
+            notes.append(
+                f"{difference}. Test with the training's config, and with its --image-size if it had one"
+            )
         if starting:
             kept = {n: w for n, w in loaded.tensors.items() if not (other_classes and n.startswith('head.'))}
             changes = head_changes(kept, model, str(cfg.load_from))

@@ -1,5 +1,6 @@
 """From a name to a model with its weights."""
 
+import warnings
 from pathlib import Path
 
 from mmengine.config import Config
@@ -12,6 +13,7 @@ from ..apis.libraries import LIBRARIES
 from ..checkpoints import check_fit, load_weights
 from ..checkpoints.input_channels import with_in_channels
 from ..checkpoints.inspecting import head_arguments, network_of
+from ..checkpoints.preparation import other_preparation
 from ..checkpoints.reading import Weights, check_class_count, check_known, check_whole
 from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError, did_you_mean
@@ -84,6 +86,10 @@ def get_model(
         new_head = asked is not None and asked != (head_arguments(loaded.tensors) or {}).get('num_classes')
         headless = scope not in LIBRARIES and getattr(model, 'head', None) is None
         fill(model, loaded, new_head=new_head or headless)
+        if described is None and not new_head and (difference := other_preparation(cfg, loaded)):
+            warnings.warn(
+                f'{difference}. Leave the config out to prepare images as the file says', stacklevel=2
+            )
     # Where mmpretrain's inferencers look.
     model._config = cfg
     model._dataset_meta = {} if new_head or not loaded.classes else {'classes': loaded.classes}

@@ -1,0 +1,79 @@
+"""A checkpoint that is tested with images of another preparation than its own says so."""
+
+import re
+import warnings
+from dataclasses import replace
+
+import pytest
+
+from mmconvnext.apis import evaluate, load_config, train
+from mmconvnext.apis.inference import ImageClassificationInferencer
+from mmconvnext.checkpoints.preparation import other_preparation
+from mmconvnext.checkpoints.reading import Weights
+from mmconvnext.datasets.preprocessing import Preprocessing
+from mmconvnext.zoo.entries import zoo
+from mmconvnext.zoo.models import get_model
+from tests.conftest import write_tiny_config
+
+TINY = load_config('convnext-tiny_32xb128_in1k')
+OWN = Preprocessing(size=224, resize=256)
+
+
+def weights(preprocessing):
+    return Weights({}, 'weights.pth', 'mmconvnext', preprocessing=preprocessing)
+
+
+@pytest.mark.parametrize(
+    ('changed', 'message'),
+    [
+        (dict(size=128, resize=146), 'size 224 instead of 128, resize 256 instead of 146'),
+        (dict(size=(224, 192)), r'size 224 instead of \(224, 192\)'),
+        (dict(resize=None), 'resize 256 instead of None'),
+        (dict(interpolation='bilinear'), 'interpolation bicubic instead of bilinear'),
+        (dict(std=(0.5, 0.5, 0.5)), r'std \(0.229.* instead of \(0.5'),
+        (dict(backend='cv2', crop='floor'), 'crop round instead of floor, backend pillow instead of cv2'),
+    ],
+)
+def test_every_difference_is_named(changed, message):
+    assert re.search(message, other_preparation(TINY, weights(replace(OWN, **changed))))
+
+
+@pytest.mark.parametrize(
+    'same', [OWN, replace(OWN, mean=tuple(value + 1e-6 for value in OWN.mean)), None], ids=str
+)
+def test_the_same_and_the_unknown_are_silent(same):
+    assert other_preparation(TINY, weights(same)) is None
+
+
+def test_published_recipes_prepare_images_as_their_weights():
+    entries = [entry for entry in zoo().values() if entry.config and entry.preprocessing]
+    configs = {entry.config: load_config(entry.root / entry.config) for entry in entries}
+    assert len(configs) > 20
+    for entry in entries:
+        assert other_preparation(configs[entry.config], weights(entry.preprocessing)) is None, entry.name
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A config of 32 px, and the weights of a training with it at 64 px."""
+    folder = tmp_path_factory.mktemp('trained')
+    config = write_tiny_config(folder)
+    train(config, work_dir=str(folder / 'work'), image_size=64, cfg_options={'train_cfg.max_epochs': 1})
+    return config, folder / 'work/epoch_1.pth'
+
+
+@pytest.mark.parametrize(('size', 'is_other'), [(None, True), (64, False), (48, True)])
+def test_test_at_another_size_says_so(trained, tmp_path, size, is_other):
+    evaluate(*trained, work_dir=str(tmp_path), image_size=size)
+    (log,) = tmp_path.glob('*/*.log')
+    assert (f'size {size or 32} instead of 64' in log.read_text()) == is_other
+    assert ('does not prepare images as' in log.read_text()) == is_other
+
+
+def test_classifying_with_a_config_of_another_size_says_so(trained):
+    config, checkpoint = trained
+    with pytest.warns(UserWarning, match='size 32 instead of 64.* Leave the config out'):
+        ImageClassificationInferencer(config, pretrained=checkpoint)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('error', message='.*does not prepare images')
+        assert get_model(checkpoint).preprocessing.size == 64
