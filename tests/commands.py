@@ -65,6 +65,8 @@ MAKE_SMALL_DIGITS = (
     f"echo \"_base_ = '../{DIGITS_CONFIG}'; "
     "model = dict(backbone=dict(arch='zepto'), head=dict(in_channels=256))\" > work_dirs/small.py"
 )
+# What mim 0.3.9 starts: the script in .mim, with the one file of that name below the package.
+MIM = 'python mmconvnext/.mim/tools/{0}.py "$(find -L mmconvnext -name {1})"{2} --launcher none {3}'
 UNTIL_IT_ANSWERS = (
     '{} --port 0 > page.log & until grep -q Open page.log; do kill -0 $! || exit 1; sleep 0.2; done; '
     'kill $!; wait $!'
@@ -86,6 +88,18 @@ AS_PRINTED = (
 # commands run before any test, in CI or by hand.
 RUNS = {
     'make demo': 'make -n demo',
+    'mim train mmconvnext convnext-atto_1xb48_digits.py --work-dir work_dirs/mim': MIM.format(
+        'train',
+        'convnext-atto_1xb48_digits.py',
+        '',
+        f'--work-dir work_dirs/mim --cfg-options train_cfg.max_epochs=12 {FEW}',
+    ),
+    'mim test mmconvnext convnext-atto_1xb48_digits.py --checkpoint work_dirs/mim/epoch_12.pth': MIM.format(
+        'test',
+        'convnext-atto_1xb48_digits.py',
+        ' work_dirs/mim/epoch_12.pth',
+        f'--cfg-options test_dataloader.dataset.indices=48 {SMALL_NET}',
+    ),
     'make test': 'make -n test',
     'pip install ".[maintained]"': 'make -n install STACK=maintained',
     'pip install ".[original]"': 'make -n install STACK=original',

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import mmpretrain
@@ -74,6 +75,32 @@ def test_wheel_works_without_the_checkout(wheel_contents, tmp_path):
     result = python(code, tmp_path, PYTHONPATH=str(wheel_contents))
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == f'{wheel_contents}/mmconvnext/__init__.py 232'
+
+
+def test_mim_finds_every_config_of_a_wheel_once_and_trains_and_tests_it(wheel_contents, tmp_path):
+    """mim walks through the package for a file of exactly this name, and starts the scripts in .mim."""
+    package = wheel_contents / 'mmconvnext'
+    found = Counter(path.name for path in package.rglob('*.py'))
+    assert all(found[path.name] == 1 for path in REPO.glob('configs/[!_]*/*.py'))
+    (config,) = package.rglob('convnext-atto_1xb48_digits.py')
+    options = [
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
+        'model.backbone.arch=zepto',
+        'model.head.in_channels=256',
+    ]
+    options += [f'{field}_dataloader.dataset.indices=48' for field in ('train', 'val', 'test')]
+    for tool, checkpoint in (('train', []), ('test', ['work_dirs/convnext-atto_1xb48_digits/epoch_1.pth'])):
+        script = package / f'.mim/tools/{tool}.py'
+        result = subprocess.run(
+            [sys.executable, script, config, *checkpoint, '--launcher', 'none', *options],
+            cwd=tmp_path,
+            env={**os.environ, 'PYTHONPATH': str(wheel_contents)},
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stderr
+        assert 'accuracy/top1' in result.stdout
 
 
 def test_missing_and_old_libraries_are_named_with_the_extras(monkeypatch):
