@@ -38,6 +38,8 @@ class Run(NamedTuple):
 DIGITS_CONFIG = 'configs/digits/convnext-atto_1xb48_digits.py'
 DIGITS = f'tools/train.py {DIGITS_CONFIG}'
 PETS_CONFIG = 'configs/convnext/convnext-tiny_ft_folder.py'
+PETS_BEST = 'work_dirs/convnext-tiny_ft_folder/best_accuracy_top1_epoch'
+PETS_128PX_BEST = 'work_dirs/128px/best_accuracy_top1_epoch'
 FEW_IMAGES = 'train_dataloader.dataset.indices=96 val_dataloader.dataset.indices=48'
 SMALL_NET = 'model.backbone.arch=zepto model.head.in_channels=256'
 FEW = f'{FEW_IMAGES} {SMALL_NET}'
@@ -152,20 +154,18 @@ RUNS = {
     f'tools/train.py {PETS_CONFIG} --data-root data/pets': (
         f'{{}} --cfg-options {FEW_PETS} train_cfg.max_epochs=1'
     ),
-    f'tools/test.py {PETS_CONFIG} work_dirs/convnext-tiny_ft_folder/epoch_30.pth --data-root data/pets': (
-        f'tools/test.py {PETS_CONFIG} work_dirs/convnext-tiny_ft_folder/epoch_1.pth --data-root data/pets '
+    f'tools/test.py {PETS_CONFIG} {PETS_BEST}_30.pth --data-root data/pets': (
+        f'tools/test.py {PETS_CONFIG} {PETS_BEST}_1.pth --data-root data/pets '
         f'--cfg-options {SMALL_NET} test_dataloader.num_workers=0'
     ),
     f'tools/train.py {PETS_CONFIG} --data-root data/pets --work-dir work_dirs/128px --image-size 128': (
         f'{{}} --cfg-options {FEW_PETS} train_cfg.max_epochs=1'
     ),
-    f'tools/test.py {PETS_CONFIG} work_dirs/128px/epoch_30.pth --data-root data/pets --image-size 128': (
-        f'tools/test.py {PETS_CONFIG} work_dirs/128px/epoch_1.pth --data-root data/pets --image-size 128 '
+    f'tools/test.py {PETS_CONFIG} {PETS_128PX_BEST}_30.pth --data-root data/pets --image-size 128': (
+        f'tools/test.py {PETS_CONFIG} {PETS_128PX_BEST}_1.pth --data-root data/pets --image-size 128 '
         f'--cfg-options {SMALL_NET} test_dataloader.num_workers=0'
     ),
-    'tools/infer.py photos --model work_dirs/convnext-tiny_ft_folder/epoch_30.pth': (
-        'tools/infer.py photos --model work_dirs/convnext-tiny_ft_folder/epoch_1.pth'
-    ),
+    f'tools/infer.py photos --model {PETS_BEST}_30.pth': (f'tools/infer.py photos --model {PETS_BEST}_1.pth'),
     'pip install ".[export]"': 'make -n install',
     'pip install ".[app]"': 'make -n install',
     'tools/explain.py photos --model convnext_atto.d2_in1k --out-dir work_dirs/explained': '{} --patch 112',
@@ -192,8 +192,8 @@ RUNS = {
         'train_cfg.max_epochs=1\n'
         f'{{}} --cfg-options {FEW_PETS} train_cfg.max_epochs=2'
     ),
-    'tools/publish_model.py work_dirs/convnext-tiny_ft_folder/epoch_30.pth work_dirs/pets.pth': (
-        'cp work_dirs/convnext-tiny_ft_folder/epoch_2.pth work_dirs/convnext-tiny_ft_folder/epoch_30.pth\n{}'
+    f'tools/publish_model.py {PETS_BEST}_30.pth work_dirs/pets.pth': (
+        f'cp work_dirs/convnext-tiny_ft_folder/epoch_2.pth {PETS_BEST}_30.pth\n{{}}'
     ),
     'tools/dist_train.sh configs/convnext_v2/convnext-v2-huge_32xb32_in1k.py 8 --distributed fsdp': Run(
         f'{{}} --smoke --cfg-options {SMALL_NET}', processes=2

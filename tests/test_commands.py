@@ -55,6 +55,7 @@ def checkout(tmp_path_factory):
     (root / 'photos').mkdir()
     for file in ('cat.jpg', 'photos/dog.jpg'):
         Image.new('RGB', (70, 60), (90, 20, 200)).save(root / file)
+    (root / 'labels.csv').write_text('file,label\ndog.jpg,dog\n')
     return root
 
 

@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from mmpretrain.models import build_classifier
 
+from mmconvnext.apis import load_config
 from mmconvnext.apis.distributed import ENGINES
 from tests.commands import PAGES, blocks, commands
 from tests.conftest import REPO
@@ -38,6 +41,16 @@ def test_torchrun_reads_the_variables_that_the_page_names(monkeypatch):
             monkeypatch.setenv(*word.split('=', 1))
     arguments = get_args_parser().parse_args(['script.py'])
     assert (arguments.shutdown_timeout, int(arguments.max_restarts)) == (300, 3)
+
+
+def test_the_summary_on_the_page_counts_the_parameters_of_its_network():
+    sample = next(block for block in blocks(DOCS / 'finetune.md', 'text') if '37 classes' in block)
+    cfg = load_config('convnext-tiny_ft_folder')
+    cfg.model.head.num_classes = 37
+    with torch.device('meta'):
+        model = build_classifier(cfg.model)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert f'{count / 1e6:,.2f} M parameters' in sample
 
 
 def test_the_page_and_the_fragments_know_the_same_engines():
