@@ -13,6 +13,7 @@ from mmengine.model import BaseModel
 from mmpretrain.apis import ImageClassificationInferencer as MMPretrainInferencer
 from PIL import Image
 
+from ..checkpoints.descriptions import Unexpected, class_names, shown
 from ..errors import UserError
 from ..zoo.entries import list_models, zoo
 from ..zoo.models import get_model, is_weights
@@ -62,9 +63,8 @@ class ImageClassificationInferencer(MMPretrainInferencer):
             device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
         if getattr(model, 'head', None) is None:
             raise UserError('the model has no head: it gives features, not classes; choose a classifier')
-        super().__init__(
-            model, pretrained=False, device=device, classes=None if classes is None else tuple(classes)
-        )
+        classes = None if classes is None else check_names(classes)
+        super().__init__(model, pretrained=False, device=device, classes=classes)
         outputs = getattr(model.head, 'num_classes', None)
         if self.classes is not None and outputs not in (None, len(self.classes)):
             raise UserError(
@@ -222,6 +222,15 @@ def check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise UserError(f'{name} is {count}; it should be at least 1')
+
+
+def check_names(classes: Iterable[str]) -> tuple[str, ...]:
+    try:
+        if isinstance(classes, str) or not isinstance(classes, Iterable):
+            raise Unexpected('a list of names')
+        return class_names(list(classes))
+    except Unexpected as expected:
+        raise UserError(f'classes is {shown(classes)}; expected {expected}') from None
 
 
 def check_built(model: torch.nn.Module, pretrained: bool | str | Path) -> None:

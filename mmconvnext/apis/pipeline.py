@@ -80,7 +80,10 @@ class TestPipeline:
 
 
 def channels_of(cfg: Config) -> int | None:
-    """Return how many channels the images of a config have by its normalisation; None: it does not say."""
+    """Return how many channels the network of a config takes; None: it does not say."""
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    if 'in_channels' in backbone:
+        return backbone['in_channels']
     preprocessor = cfg.get('data_preprocessor') or (cfg.get('model') or {}).get('data_preprocessor') or {}
     mean = preprocessor.get('mean')
     return len(mean) if isinstance(mean, (list, tuple)) and len(mean) > 1 else None

@@ -16,6 +16,7 @@ from ..engine.saved_state import check_state, is_count
 from ..errors import UserError
 from ..files import check_regular
 from ..hooks.checkpoint import INSIDE_EPOCH, POINTER, numbered
+from ..zoo.entries import zoo
 
 
 def choose_start(cfg: Config, resume: str | None, *, trust: bool = False) -> None:
@@ -61,10 +62,27 @@ def find_start(cfg: Config, resume: str | None, *, trust: bool) -> str | None:
         if saved and Path(resume).exists():
             check_newest(Path(resume), saved, trust=trust)
     if resume is not None:
-        if Path(resume).exists():
-            check_regular(resume)
-        check_state(load_checkpoint(resume, mmap=True, trust=trust), str(resume))
+        check_resumable(resume, trust=trust)
     return resume
+
+
+def check_resumable(file: str, *, trust: bool) -> None:
+    """Raise UserError unless this is a checkpoint that a training run has saved."""
+    path = Path(file)
+    if str(file).removeprefix('mmconvnext://') in zoo() or (path / 'config.json').exists():
+        raise UserError(
+            f'{file} holds weights, but not the state of a training, so that it cannot be resumed. Name a '
+            f'checkpoint that a training saved, or begin a new run from these weights: --cfg-options '
+            f'load_from={file}'
+        )
+    if path.is_dir():
+        raise UserError(
+            f'{file} is a folder; name a checkpoint that a training saved, as {path / "epoch_3.pth"}, or '
+            f'go on from the newest of a folder: --resume --work-dir {file}'
+        )
+    if path.exists():
+        check_regular(path)
+    check_state(load_checkpoint(file, mmap=True, trust=trust), str(file))
 
 
 def check_continues(cfg: Config, dataset: Dataset, *, trust: bool) -> None:

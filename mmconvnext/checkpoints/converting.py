@@ -56,6 +56,12 @@ def unsaid(loaded: Weights, target_format: str) -> list[str]:
     lost = []
     if target_format not in DIRECTORIES and kind != 'softmax':
         lost.append(f'the outputs are those of a {kind}')
-    if target_format in DIRECTORIES and loaded.preprocessing and loaded.preprocessing.backend == 'cv2':
-        lost.append('images are resized by OpenCV, whose results differ from those of Pillow')
+    prepared = loaded.preprocessing
+    if target_format in DIRECTORIES and prepared:
+        if prepared.backend == 'cv2':
+            lost.append('images are resized by OpenCV, whose results differ from those of Pillow')
+        if prepared.unit != 255:
+            lost.append(f'images keep their depth, in which {prepared.unit:g} counts as 1')
+        if prepared.color == 'bgr':
+            lost.append('channels are in the order blue, green, red')
     return lost

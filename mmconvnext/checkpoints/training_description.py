@@ -49,8 +49,9 @@ PREPROCESSING = {
     'mean': several(number(-1e6, 1e6), MAX_CHANNELS),
     'std': several(number(0, 1e6, above=True), MAX_CHANNELS),
     'crop': one_of(('round', 'floor')),
-    'color': one_of(('rgb', 'gray', 'unchanged')),
-    'full_scale': number(0, 1e9, above=True),
+    'color': one_of(('rgb', 'bgr', 'gray', 'unchanged')),
+    'full_scale': optional(number(0, 1e9, above=True)),
+    'to_float32': flag,
 }
 MAX_REASON = 200
 DESCRIPTION = {
@@ -66,7 +67,7 @@ REGISTERED_ACTIVATIONS = {
 }
 SOFTMAX_HEADS = ('LinearClsHead', 'mmpretrain.LinearClsHead')
 SIGMOID_HEADS = ('MultiLabelLinearClsHead', 'mmpretrain.MultiLabelLinearClsHead')
-LOADER = dict(type='LoadImageFromFile')
+LOADERS = 'LoadImageFromFile', 'LoadImage'
 CROPS = {'CenterCrop': 'round', 'FloorCenterCrop': 'floor'}
 
 
@@ -215,19 +216,36 @@ def preprocessing_of_test(cfg: Mapping) -> Preprocessing:
     mean, std = (list(values) * channels if len(values) == 1 else list(values) for values in (mean, std))
     if not len(mean) == len(std) == channels or not all(map(isfinite, (*mean, *std))) or min(std) <= 0:
         raise Inexpressible('its mean and deviation')
-    full_scale = 65535.0 if color == 'unchanged' and max(mean) > 255 else 255.0
-    mean, std = (tuple(value / full_scale for value in values) for values in (mean, std))
-    return Preprocessing(**resizing, mean=mean, std=std, color=color, full_scale=full_scale)
+    reading = reading_of(pipeline)
+    unit = reading['full_scale'] or 1.0
+    mean, std = (tuple(value / unit for value in values) for values in (mean, std))
+    preprocessing = Preprocessing(**resizing, **reading, mean=mean, std=std, color=color)
+    try:
+        read_fields(asdict(preprocessing), PREPROCESSING, 'the preprocessing')
+    except UserError as error:  # nobody could read it back
+        raise Inexpressible(str(error)) from error
+    return preprocessing
+
+
+def loader_of(pipeline: list[Mapping]) -> Mapping:
+    """The step that reads files."""
+    return next((step for step in pipeline if kind(step) in LOADERS), {})
+
+
+def reading_of(pipeline: list[Mapping]) -> dict:
+    """``full_scale`` and ``to_float32`` of ``Preprocessing``."""
+    loader = loader_of(pipeline)
+    as_stored = loader.get('color_type') == 'unchanged'
+    scale = loader.get('full_scale')
+    scale = (None if as_stored else 255.0) if scale is None else float(scale)
+    return dict(full_scale=scale, to_float32=bool(loader.get('to_float32')))
 
 
 def color_of(pipeline: list[Mapping], channels: int, *, to_rgb: bool) -> str:
     """What the loader makes of a file's channels."""
-    loader = next((step for step in pipeline if kind(step) == 'LoadImageFromFile'), LOADER)
-    color_type = loader.get('color_type', 'color')
-    if loader.get('imdecode_backend', 'cv2') not in (None, 'cv2'):
-        raise Inexpressible('its decoder')
-    if color_type == 'color' and channels == 3 and to_rgb:
-        return 'rgb'
+    color_type = loader_of(pipeline).get('color_type', 'color')
+    if color_type == 'color' and channels == 3:
+        return 'rgb' if to_rgb else 'bgr'
     if color_type == 'grayscale' and channels == 1:
         return 'gray'
     if color_type == 'unchanged' and (channels != 3 or to_rgb):
@@ -241,7 +259,7 @@ def resizing_of(pipeline: list[Mapping]) -> dict:
     Raises:
         Inexpressible: other steps than its own.
     """
-    steps = [step for step in pipeline if kind(step) not in ('LoadImageFromFile', 'PackInputs')]
+    steps = [step for step in pipeline if kind(step) not in (*LOADERS, 'PackInputs')]
     kinds = [kind(step) for step in steps]
     resize = steps[0] if steps else {}
     how = dict(  # mmcv's defaults

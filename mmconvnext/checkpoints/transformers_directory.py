@@ -35,6 +35,7 @@ BACKBONE_FIELDS = {
 }
 WEIGHT_FILES = ('model.safetensors', 'pytorch_model.bin', 'tf_model.h5')
 # PIL's numbers for the ways to interpolate, as their ``resample``.
+MIN_DEEP = 1023  # pixel value of white from which on images are taken for those of more than 8 bits
 RESAMPLING = ('nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming')
 MODEL_TYPES = {'convnext': 'ConvNext', 'convnextv2': 'ConvNextV2', 'dinov3_convnext': 'DINOv3ConvNext'}
 # Their ``problem_type`` for the kinds of head.
@@ -185,10 +186,14 @@ def preprocessing_of_config(config: dict, place: str = 'preprocessor_config.json
     if len(mean) != len(std):
         raise UserError(f'{place}: image_mean has {len(mean)} values and image_std {len(std)}')
     # They compute (value * rescale_factor - mean) / std.
-    scale = 255 * found.get('rescale_factor', 1 / 255)
-    if abs(scale - 1) > 1e-6:
-        mean, std = (tuple(value / scale for value in values) for values in (mean, std))
+    white = 1 / found.get('rescale_factor', 1 / 255)
+    depth = {}
+    if white >= MIN_DEEP:
+        depth = dict(full_scale=round(white, 6), to_float32=True)
+    elif abs(white - 255) > 1e-3:
+        mean, std = (tuple(value * white / 255 for value in values) for values in (mean, std))
     common = dict(
+        **depth,
         interpolation=RESAMPLING[found.get('resample', 3)],
         mean=tuple(mean),
         std=tuple(std),
@@ -236,7 +241,7 @@ def config_of_preprocessing(preprocessing: Preprocessing) -> dict:
         # OpenCV's average over areas is Pillow's box filter.
         resample=RESAMPLING.index(preprocessing.interpolation.replace('area', 'box')),
         do_rescale=True,
-        rescale_factor=1 / 255,
+        rescale_factor=1 / preprocessing.unit,
         do_normalize=True,
         image_mean=list(preprocessing.mean),
         image_std=list(preprocessing.std),

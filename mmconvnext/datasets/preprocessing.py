@@ -14,7 +14,7 @@ from ..errors import UserError
 from .reading_images import ImageReader
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-COLOR_TYPES = {'rgb': 'color', 'gray': 'grayscale', 'unchanged': 'unchanged'}
+COLOR_TYPES = {'rgb': 'color', 'bgr': 'color', 'gray': 'grayscale', 'unchanged': 'unchanged'}
 OPENCV_NAMES = {'box': 'area', 'hamming': 'bilinear'}
 
 
@@ -31,9 +31,11 @@ class Preprocessing:
         std: like ``mean``.
         crop: ``round`` or ``floor``: where the crop begins when the margins are odd. torchvision,
             timm and mmpretrain round, transformers floors.
-        color: ``rgb`` (gray is repeated, alpha is dropped), ``gray`` (one channel) or ``unchanged`` (the
-            channels of the file).
-        full_scale: pixel value that counts as 1; 65535 for 16-bit images that are kept as they are.
+        color: ``rgb`` or ``bgr`` (gray is repeated, alpha is dropped), ``gray`` (one channel) or
+            ``unchanged`` (the channels of the file).
+        full_scale: pixel value of white, which counts as 1; 65535 for 16-bit images that keep their depth.
+            None: the values of each file are kept, and those of ``mean`` and ``std`` are pixel values.
+        to_float32: pixels are converted before they are resized, so that they are not rounded then.
         backend: who resizes, ``pillow`` or ``cv2``; their results differ.
     """
 
@@ -44,7 +46,8 @@ class Preprocessing:
     std: tuple[float, ...] = IMAGENET_STD
     crop: str = 'round'
     color: str = 'rgb'
-    full_scale: float = 255.0
+    full_scale: float | None = 255.0
+    to_float32: bool = False
     backend: str = 'pillow'
 
     @property
@@ -64,19 +67,27 @@ class Preprocessing:
         )
         return replace(self, mean=mean, std=std, color='gray' if channels == 1 else 'unchanged')
 
+    @property
+    def unit(self) -> float:
+        """Pixel value that counts as 1."""
+        return 1.0 if self.full_scale is None else self.full_scale
+
     def loader(self) -> dict:
         """Config of the transform that reads a file."""
-        loader = dict(type='LoadImageFromFile')
-        if self.color != 'rgb':
-            loader['color_type'] = 'grayscale' if self.color == 'gray' else 'unchanged'
-        if self.full_scale != 255:
-            loader.update(to_float32=True, full_scale=self.full_scale)
+        loader, color_type = dict(type='LoadImageFromFile'), COLOR_TYPES[self.color]
+        if color_type != 'color':
+            loader['color_type'] = color_type
+        if self.full_scale != (None if color_type == 'unchanged' else 255):
+            loader['full_scale'] = self.full_scale
+        if self.to_float32:
+            loader['to_float32'] = True
         return loader
 
     def pipeline(self) -> list[dict]:
         """Config of the transforms behind loading and in front of packing."""
         how = dict(backend=self.backend, interpolation=self.interpolation)
-        if self.full_scale != 255 or self.channels not in (1, 3, 4):  # Pillow resizes 8 bits alone
+        # Pillow resizes 8 bits alone.
+        if self.full_scale != 255 or self.to_float32 or self.channels not in (1, 3, 4):
             how = dict(backend='cv2', interpolation=OPENCV_NAMES.get(self.interpolation, self.interpolation))
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         if self.resize is None:
@@ -89,8 +100,8 @@ class Preprocessing:
 
     def data_preprocessor(self) -> dict:
         """Config of the normalisation, which mmpretrain leaves to the model."""
-        mean, std = ([self.full_scale * value for value in values] for values in (self.mean, self.std))
-        return dict(mean=mean, std=std, to_rgb=self.channels == 3)
+        mean, std = ([self.unit * value for value in values] for values in (self.mean, self.std))
+        return dict(mean=mean, std=std, to_rgb=self.channels == 3 and self.color != 'bgr')
 
     def __call__(self, image: Image.Image | np.ndarray) -> Tensor:
         """Prepare an image exactly as the test pipeline does.
@@ -103,6 +114,7 @@ class Preprocessing:
         """
         reader = ImageReader(COLOR_TYPES[self.color], self.full_scale)
         pixels = reader.from_pil(image) if isinstance(image, Image.Image) else reader.from_array(image)
+        pixels = pixels.astype(np.float32) if self.to_float32 else pixels
         with DefaultScope.overwrite_default_scope('mmpretrain'):
             transforms = Compose([TRANSFORMS.build(step) for step in self.pipeline()])
         resized = transforms(dict(img=pixels, img_shape=pixels.shape[:2]))['img']
@@ -113,10 +125,8 @@ class Preprocessing:
                 f'the image has {resized.shape[2]} channels, but {self.channels} are normalised; give an '
                 "image that has as many, or choose color='rgb' or color='gray'"
             )
-        if self.channels == 3:
+        if self.channels == 3 and self.color != 'bgr':
             resized = resized[..., ::-1]  # BGR
-        channels = (
-            torch.from_numpy(np.ascontiguousarray(resized, np.float32)).movedim(-1, 0) / self.full_scale
-        )
+        channels = torch.from_numpy(np.ascontiguousarray(resized, np.float32)).movedim(-1, 0) / self.unit
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         return (channels - mean) / std

@@ -45,8 +45,8 @@ def export(
         checkpoint: its weights, see ``load_weights``; None: those of the name or file.
         format: of ``FORMATS``.
         out: new file; default ``work_dirs/NAME`` with the format's suffix.
-        preprocess: the file takes (N, H, W, 3) RGB of uint8 and normalises it; else (N, 3, H, W),
-            normalised as its metadata says.
+        preprocess: the file takes (N, H, W, channels) and normalises it, see ``Graph``; else
+            (N, channels, H, W), normalised as its metadata says.
         softmax: it gives probabilities, else logits.
         int8: it computes in 8 bits where that is fast, calibrated on images.
         images: folder of real images, see ``real_images``.

@@ -8,6 +8,9 @@ from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from ..apis.pipeline import channels_of
+from ..checkpoints.training_description import reading_of
+from ..datasets.wrappers import pipeline_of
 from ..errors import UserError
 from ..models.convnext import ConvNeXtBlock
 from ..models.folding import fold
@@ -18,9 +21,10 @@ class Graph(nn.Module):
     """A classifier as a plain function of one tensor.
 
     Args:
-        model: mmpretrain's ``ImageClassifier``, which is left as it is; without a head, the features of
+        model: of ``get_model``, which is left as it is; without a head, the features of
             its last stage come out.
-        preprocess: take (N, H, W, 3) RGB of uint8 and normalise it; else (N, 3, H, W), normalised.
+        preprocess: take (N, H, W, channels) and normalise it, RGB if there are three, of uint8 or, for a
+            network for deeper images, of float32; else (N, channels, H, W), normalised.
         softmax: give probabilities, else what the head gives.
 
     Raises:
@@ -43,10 +47,15 @@ class Graph(nn.Module):
             if type(block) is ConvNeXtBlock:
                 fold(block)
         self.preprocess, self.softmax = preprocess, softmax
-        self.to_rgb = prepare.to_rgb
+        reading = reading_of(pipeline_of(model._config.test_dataloader.dataset))
+        deep = reading['to_float32'] or reading['full_scale'] != 255
+        self.unit, self.pixel_type = reading['full_scale'] or 1.0, torch.float32 if deep else torch.uint8
+        self.channels = channels_of(model._config) or 3
+        # The network takes blue, green and red, and what follows them; mmpretrain swaps no more than three.
+        self.swaps = self.channels > 3 or (self.channels == 3 and not prepare.to_rgb)
         normalised = getattr(prepare, 'mean', None) is not None
-        self.mean = prepare.mean.clone() if normalised else torch.zeros(3, 1, 1)
-        self.std = prepare.std.clone() if normalised else torch.ones(3, 1, 1)
+        mean, std = (prepare.mean, prepare.std) if normalised else (torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
+        self.mean, self.std = (values.expand(self.channels, 1, 1).clone() for values in (mean, std))
         self.output = 'features' if head is None else 'probabilities' if softmax else 'logits'
         self.min_size = getattr(model.backbone, 'min_input_size', 1)
 
@@ -54,19 +63,24 @@ class Graph(nn.Module):
         """images as the arguments say -> (N, classes), or features (N, C) or (N, C, h, w)."""
         if self.preprocess:
             pixels = images.movedim(-1, 1).float()
-            kept = self.to_rgb or len(self.mean) != 3
-            images = ((pixels if kept else pixels.flip(1)) - self.mean) / self.std
+            images = ((swapped(pixels) if self.swaps else pixels) - self.mean) / self.std
         outputs = self.model(images, mode='tensor')
         if self.output == 'features':
             return outputs[-1]
         return scores_of(self.model.head, outputs) if self.softmax else outputs
 
     def input_of(self, pixels: Tensor) -> Tensor:
-        """Its input for images (N, 3, H, W) as the pipeline of the config's test gives them."""
+        """Its input for images (N, channels, H, W) as the pipeline of the config's test gives them."""
         if not self.preprocess:
             return self.model.data_preprocessor(dict(inputs=pixels))['inputs']
-        pixels = pixels.flip(1) if pixels.shape[1] == 3 else pixels  # the pipelines keep BGR
-        return pixels.movedim(1, -1).contiguous()
+        return swapped(pixels).movedim(1, -1).contiguous().to(self.pixel_type)
+
+
+def swapped(pixels: Tensor) -> Tensor:
+    """RGB (N, C, H, W) to BGR or the reverse; what follows the third channel stays in its place."""
+    if pixels.shape[1] < 3:
+        return pixels
+    return torch.cat([pixels[:, :3].flip(1), pixels[:, 3:]], 1)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, Subset
 
@@ -72,10 +73,21 @@ class Images:
 
 
 class Pictures(Sequence):
-    """Image files without labels, behind the pipeline of a config's test."""
+    """Images without labels, behind the pipeline of a config's test.
 
-    def __init__(self, cfg: Config, files: Sequence[str]):
-        self.files, self.pipeline = files, TestPipeline(cfg)
+    Args:
+        cfg: of the model.
+        files: their paths; None: three photographs that come with libraries, in as many channels as the
+            network takes.
+    """
+
+    def __init__(self, cfg: Config, files: Sequence[str] | None = None):
+        self.pipeline = TestPipeline(cfg)
+        self.files = carried_photographs() if files is None else files
+        channels = self.pipeline.channels
+        if files is None and self.pipeline.reader.channels == 'unchanged' and channels not in (None, 3):
+            photographs = [np.asarray(Image.open(file)) for file in self.files]
+            self.files = [photograph[..., np.arange(channels) % 3] for photograph in photographs]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -110,7 +122,7 @@ def real_images(model: nn.Module, folder: str | Path | None) -> tuple[Images, Im
     try:
         checking = build(model, cfg.test_dataloader.dataset)
     except UserError:
-        few = Images(Pictures(cfg, carried_photographs()))
+        few = Images(Pictures(cfg))
         return few, few
     try:
         training = copy.deepcopy(cfg.train_dataloader.dataset)

@@ -28,23 +28,28 @@ def describe(name: str, model: nn.Module, graph: Graph) -> dict:
     Returns:
         ``name`` (in the zoo, or the file's without its folder), ``license`` of the weights if the zoo
         states one, ``mmconvnext`` (version), ``classes`` (their names or None), ``input`` and ``output``
-        in words, ``preprocessed`` (whether the file normalises), ``channels`` (RGB or BGR), ``mean`` and
-        ``std`` of these channels in 0 to 1, ``min_size`` in pixels, and what ``resizing`` returns.
+        in words, ``preprocessed`` (whether the file normalises), ``channels`` (in words, as RGB or BGR),
+        ``full_scale`` (pixel value of white, 255 for ordinary images), ``mean`` and ``std`` of these
+        channels in units of it, ``min_size`` in pixels, and what ``resizing`` returns.
     """
     entry = zoo().get(name.removeprefix('mmconvnext://'))
     file = Path(urlsplit(name).path if '://' in name else name)
-    mean, std = ([value / 255 for value in numbers.flatten().tolist()] for numbers in (graph.mean, graph.std))
-    if len(mean) == 3:
-        channels = 'RGB' if graph.preprocess or graph.to_rgb else 'BGR'
+    mean, std = (
+        [value / graph.unit for value in numbers.flatten().tolist()] for numbers in (graph.mean, graph.std)
+    )
+    count = graph.channels
+    if count < 3:
+        channels = 'gray' if count == 1 else '2 channels'
     else:
-        channels = 'gray' if len(mean) == 1 else f'{len(mean)} channels'
-    if graph.preprocess and not graph.to_rgb:
-        mean, std = mean[::-1], std[::-1]
-    count = len(mean)
+        channels = 'RGB' if graph.preprocess or not graph.swaps else 'BGR'
+        channels += f' and {count - 3} more' if count > 3 else ''
+    if graph.preprocess and graph.swaps:
+        mean, std = (values[2::-1] + values[3:] for values in (mean, std))
+    value = 'value' if graph.unit == 1 else f'value / {graph.unit:g}'
     shape = (
-        f'uint8 (N, H, W, {count})'
+        f'{str(graph.pixel_type).removeprefix("torch.")} (N, H, W, {count})'
         if graph.preprocess
-        else f'float32 (N, {count}, H, W), (value / 255 - mean) / std'
+        else f'float32 (N, {count}, H, W), ({value} - mean) / std'
     )
     classes = model._dataset_meta.get('classes')
     return dict(
@@ -58,6 +63,7 @@ def describe(name: str, model: nn.Module, graph: Graph) -> dict:
         channels=channels,
         mean=mean,
         std=std,
+        full_scale=graph.unit,
         min_size=graph.min_size,
         **resizing(model._config),
     )

@@ -424,6 +424,11 @@ def test_checkpoint_that_would_run_code_is_refused(files, tmp_path):
         (dict(model='{checkpoint}', pretrained='other.pth'), 'is a file of weights already'),
         (dict(model='{checkpoint}', device='gpu'), 'device gpu cannot be used'),
         (dict(model='{checkpoint}', classes=['cat', 'dog']), 'there are 2 class names for 4 outputs'),
+        (dict(model='{config}', pretrained='{checkpoint}', classes='abcde'), 'expected a list of names'),
+        (dict(model='{checkpoint}', classes=iter('abcde')), 'there are 5 class names for 4 outputs'),
+        (dict(model='{checkpoint}', classes=[]), 'classes is .*; expected a list of 1 to'),
+        (dict(model='{checkpoint}', classes=4), 'classes is 4; expected a list of names'),
+        (dict(model='{checkpoint}', classes=[['a'], 'b', 'c', 'd']), 'expected names of at most'),
     ],
 )
 @pytest.mark.filterwarnings('ignore:.*does not tell how its images')

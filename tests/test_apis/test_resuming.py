@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from mmengine.hooks import Hook
 
 from mmconvnext.apis import train
 from mmconvnext.apis.resuming import newest_checkpoint
+from mmconvnext.checkpoints import convert
 from mmconvnext.errors import UserError
 from mmconvnext.registry import HOOKS
 from tests.conftest import write_tiny_config
@@ -309,12 +311,10 @@ def test_a_run_whose_average_is_left_out_goes_on_from_the_weights_themselves(tin
     torch.testing.assert_close(ends[0].model.state_dict(), ends[1].model.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('kind', ['pipe', 'folder', 'device', 'link to a pipe'])
+@pytest.mark.parametrize('kind', ['pipe', 'device', 'link to a pipe'])
 def test_only_files_are_resumed(saved, tmp_path, kind):
     file = tmp_path / 'epoch_1.pth'
-    if kind == 'folder':
-        file.mkdir()
-    elif kind == 'pipe':
+    if kind == 'pipe':
         os.mkfifo(file)
     elif kind == 'device':
         file = '/dev/zero'
@@ -323,6 +323,23 @@ def test_only_files_are_resumed(saved, tmp_path, kind):
         file.symlink_to(tmp_path / 'pipe')
     with pytest.raises(UserError, match='expected a regular file'):
         train(saved[0], work_dir=str(tmp_path / 'w'), resume=str(file))
+    assert not (tmp_path / 'w').exists()
+
+
+@pytest.mark.parametrize('kind', ['transformers', 'published', 'other', 'work dir'])
+def test_weights_and_folders_are_not_resumed(saved, tmp_path, kind):
+    source, message = str(tmp_path / 'folder'), 'holds weights, but not the state.*load_from=.*folder'
+    if kind == 'transformers':
+        convert(saved[1] / 'epoch_1.pth', source, target_format='transformers')
+    elif kind == 'published':
+        source, message = 'convnext_atto.d2_in1k', 'not the state.*load_from=convnext_atto.d2_in1k'
+    elif kind == 'other':
+        Path(source).mkdir()
+        message = 'is a folder; name a checkpoint'
+    else:
+        source, message = str(saved[1]), f'--resume --work-dir {saved[1]}'
+    with pytest.raises(UserError, match=message):
+        train(saved[0], work_dir=str(tmp_path / 'w'), resume=source)
     assert not (tmp_path / 'w').exists()
 
 

@@ -39,6 +39,13 @@ for steps in (train, test): steps[0]['color_type'] = 'grayscale'
 model['backbone']['in_channels'] = 1
 data_preprocessor = dict(mean=[114.], std=[58.], to_rgb=False)
 """
+DEEP = """
+for steps in (train, test): steps[0].update(color_type='grayscale', to_float32=True, full_scale=65535)
+model['backbone']['in_channels'] = 1
+data_preprocessor = dict(mean=[30000.], std=[15000.], to_rgb=False)
+"""
+BGR = 'data_preprocessor = dict(mean=[100.0, 110.0, 120.0], std=[50.0, 60.0, 70.0])'
+CROP = "test[1:2] = [dict(type='ResizeEdge', scale=60), dict(type='CenterCrop', crop_size=48)]"
 MULTI_LABEL = """
 model['head'] = dict(_delete_=True, type='MultiLabelLinearClsHead', num_classes=2, in_channels=32)
 labels = dict(_delete_=True, type='MultiLabelDataset', data_root='{root}', ann_file='labels.json')
@@ -52,7 +59,18 @@ KINDS = {
     'warp': '',
     'oblong': "test[1] = dict(type='Resize', scale=(48, 64), backend='pillow', interpolation='bicubic')",
     'crop': "test[1:2] = [dict(type='ResizeEdge', scale=60), dict(type='CenterCrop', crop_size=49)]",
+    'another size': CROP,
     'gray': GRAY,
+    '16 bits': DEEP,
+    '16 bits as stored': DEEP.replace("'grayscale'", "'unchanged'").replace(', full_scale=65535', ''),
+    '16 bits, dark': DEEP.replace('30000.', '200.').replace('15000.', '90.'),
+    '12 bits': DEEP.replace('65535', '4095').replace('30000.', '2000.').replace('15000.', '1000.'),
+    'white is 1': (
+        'for steps in (train, test): steps[0].update(to_float32=True, full_scale=1.0)\n'
+        'data_preprocessor = dict(mean=[0.4, 0.5, 0.6], std=[0.2, 0.3, 0.25], to_rgb=True)'
+    ),
+    'float': "test[0]['to_float32'] = True",
+    'bgr': BGR,
     'unnormalised': 'data_preprocessor = dict(mean=None, std=None, to_rgb=True)',
     'activation': "model['backbone']['act_cfg'] = dict(type='SiLU')",
     'eps': "model['backbone']['out_norm_cfg'] = dict(type='LN2d', eps=0.3)",
@@ -62,14 +80,24 @@ KINDS = {
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp('data')
+    return pictures(
+        tmp_path_factory.mktemp('data'), lambda random, *shape: random.integers(0, 256, (*shape, 3))
+    )
+
+
+@pytest.fixture(scope='module')
+def deep_root(tmp_path_factory):
+    return pictures(tmp_path_factory.mktemp('deep'), 4096, np.uint16)
+
+
+def pictures(root, white, dtype, *channels):
     random = np.random.default_rng(0)
     labels = []
     for split in ('train', 'val'):
         for name in ('bars', 'rows'):
             (root / split / name).mkdir(parents=True)
             for i in range(4):
-                pixels = random.integers(0, 256, (70 + 10 * i, 90, 3), dtype=np.uint8)
+                pixels = random.integers(0, white, (70 + 10 * i, 90, *channels), dtype=dtype)
                 Image.fromarray(pixels).save(root / split / name / f'{i}.png')
                 labels.append(dict(img_path=f'{split}/{name}/{i}.png', gt_label=[i % 2]))
     content = dict(metainfo=dict(classes=['bars', 'rows']), data_list=labels)
@@ -82,13 +110,23 @@ def trained(root, folder, more):
     config.write_text(CONFIG + more.replace('{root}', str(root)))
     own_data = 'MultiLabel' in more
     where = dict(data_root=None if own_data else str(root), work_dir=str(folder / 'run'))
+    if more == CROP:
+        where['image_size'] = 56
     train(config, **where)
     return config, folder / 'run/epoch_1.pth', where
 
 
+def enlarge_head(checkpoint):
+    """Make scores depend on the image more than those of a network after three steps."""
+    content = torch.load(checkpoint, weights_only=False)
+    content['state_dict']['head.fc.weight'] *= 100
+    torch.save(content, checkpoint)
+
+
 @pytest.mark.parametrize('kind', KINDS)
-def test_checkpoint_alone_scores_as_in_the_test(kind, root, tmp_path):
-    config, checkpoint, where = trained(root, tmp_path, KINDS[kind])
+def test_checkpoint_alone_scores_as_in_the_test(kind, root, deep_root, tmp_path):
+    config, checkpoint, where = trained(deep_root if 'bits' in kind else root, tmp_path, KINDS[kind])
+    enlarge_head(checkpoint)
     evaluate(config, checkpoint, out=str(tmp_path / 'out.pkl'), **where)
     tested = pickle.loads((tmp_path / 'out.pkl').read_bytes())
     paths = [str(sample['img_path']) for sample in tested]

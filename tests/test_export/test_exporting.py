@@ -126,6 +126,7 @@ def test_metadata_says_all_it_takes_to_use_the_file(plain_onnx):
         output='logits',
         preprocessed=False,
         channels='RGB',
+        full_scale=255.0,
         min_size=32,
         size=40,
         resize=48,
@@ -133,6 +134,37 @@ def test_metadata_says_all_it_takes_to_use_the_file(plain_onnx):
         by='pillow',
         crop='round',
     )
+
+
+@pytest.mark.parametrize(
+    ('channels', 'images'),
+    [
+        (1, dict(color='gray', full_scale=65535.0, to_float32=True)),
+        (5, dict(color='unchanged', full_scale=None)),
+        (3, dict(color='bgr')),
+    ],
+)
+def test_images_of_other_depths_and_channels_are_exported(channels, images, tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnxscript')
+    mean, std = (tuple(value + 0.01 * i for i in range(channels)) for value in (0.4, 0.2))
+    prepare = Preprocessing(size=40, resize=None, mean=mean, std=std, backend='cv2', **images)
+    file = save_classifier(tmp_path / 'a.pth', dict(V1, in_channels=channels), preprocessing=prepare)
+    random, deep = np.random.default_rng(0), images['color'] != 'bgr'
+    pixels = random.integers(0, 256, (40, 40, channels)).astype(np.float32 if deep else np.uint8)
+    if images.get('full_scale'):
+        pixels *= 257
+    model = get_model(file).eval()
+    with torch.inference_mode():
+        expected = model(model.preprocessing(pixels)[None], mode='tensor')[0].numpy()
+    out = export(file, format='onnx', out=tmp_path / 'a.onnx', preprocess=True)
+    session = onnxruntime.InferenceSession(out)
+    (logits,) = session.run(None, {'images': pixels[None]})
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(logits[0], expected, atol=1e-4 * np.abs(expected).max())
+    about = json.loads(session.get_modelmeta().custom_metadata_map['mmconvnext'])
+    assert about['full_scale'] == prepare.unit
+    assert about['mean'] == pytest.approx(mean[2::-1] + mean[3:])  # those of RGB
 
 
 def test_metadata_of_a_published_name_has_its_license_and_preprocessing():
