@@ -61,7 +61,7 @@ def infer(
         results = inferencer.stream(images, show_dir=out_dir)
     else:
         inferencer = ImageClassificationInferencer(network, weights, **loading)
-        summary, layout = Summary('topk'), class_layout(topk)
+        summary, layout = Summary('topk', percent=not inferencer.regression), class_layout(topk)
         results = inferencer.stream(images, batch_size=batch_size, topk=topk, show_dir=out_dir)
     form = nullcontext() if optimize is None else optimized(inferencer.model, optimize)
     with form, results_file(out, layout) as write:

@@ -72,6 +72,11 @@ class ImageClassificationInferencer(MMPretrainInferencer):
                 'name an output'
             )
 
+    @property
+    def regression(self) -> bool:
+        """Whether the score is a value of its own unit, and no probability."""
+        return getattr(self.model.head, 'regression', False)
+
     def __call__(
         self,
         inputs: ImageLike | Iterable[ImageLike],
@@ -138,7 +143,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
                 for batch in self._get_chunk_data(prepared, batch_size):
                     results = self._classify(batch, topk)
                     if pictures is not None:
-                        draw_all(pool, pictures, batch, results)
+                        draw_all(pool, pictures, batch, results, percent=not self.regression)
                     yield from results
             finally:
                 pool.shutdown(cancel_futures=True)
@@ -251,10 +256,12 @@ def check_device(device: str | torch.device | None) -> None:
         raise UserError(f'device {device} cannot be used: {reason}; leave it out or choose cpu') from error
 
 
-def draw_all(pool: Executor, pictures: PictureFolder, batch: list[tuple], results: list[dict]) -> None:
+def draw_all(
+    pool: Executor, pictures: PictureFolder, batch: list[tuple], results: list[dict], *, percent: bool
+) -> None:
     """Save the annotated images of a batch."""
     jobs = [
-        pool.submit(save_annotated, shown, result['topk'], pictures.place(given.name))
+        pool.submit(save_annotated, shown, result['topk'], pictures.place(given.name), percent=percent)
         for (given, _, shown), result in zip(batch, results, strict=True)
         if 'error' not in result
     ]

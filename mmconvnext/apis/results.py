@@ -153,10 +153,11 @@ class Summary:
 
     Args:
         finds: a key of ``MEASURES``.
+        percent: whether scores are parts of 1, unlike those of a regression.
     """
 
-    def __init__(self, finds: str):
-        self.finds, self.measure = finds, MEASURES[finds]
+    def __init__(self, finds: str, *, percent: bool = True):
+        self.finds, self.measure, self.percent = finds, MEASURES[finds], percent
         self.total, self.broken = 0, 0
         self.rows, self.reasons = [], []
 
@@ -168,7 +169,10 @@ class Summary:
             if len(self.reasons) < MOST_ROWS:
                 self.reasons.append(f'  {path}: {printable(result["error"])}')
         elif len(self.rows) < MOST_ROWS:
-            found = [(name_of(one), f'{one[self.measure]:.1%}') for one in result[self.finds][:MOST_CLASSES]]
+            found = [
+                (name_of(one), written(one[self.measure], self.percent))
+                for one in result[self.finds][:MOST_CLASSES]
+            ]
             best, *others = found or [('nothing', '')]
             self.rows.append((path, *best, '; '.join(map(' '.join, others))))
 
@@ -249,25 +253,29 @@ class PictureFolder:
         return self.folder / free
 
 
-def save_annotated(image: Image.Image, topk: list[dict], file: Path) -> None:
+def written(score: float, percent: bool) -> str:
+    return f'{score:.1%}' if percent else f'{score:.4g}'
+
+
+def save_annotated(image: Image.Image, topk: list[dict], file: Path, *, percent: bool = True) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        annotate(image, topk).save(file, 'JPEG', quality=92)
+        annotate(image, topk, percent=percent).save(file, 'JPEG', quality=92)
     except OSError as error:
         raise UserError(f'the picture {file} cannot be written: {error}') from error
 
 
-def annotate(image: Image.Image, topk: list[dict]) -> Image.Image:
-    """The image above its best classes, with a bar as long as the score."""
+def annotate(image: Image.Image, topk: list[dict], *, percent: bool = True) -> Image.Image:
+    """The image above its best classes, with a bar as long as a score that is a part of 1."""
     width, topk = max(image.width, SHOWN[0]), topk[:MOST_CLASSES]
     picture = Image.new('RGB', (width, image.height + ROW * len(topk) + 2 * MARGIN), 'white')
     picture.paste(image, ((width - image.width) // 2, 0))
     draw, font = ImageDraw.Draw(picture), ImageFont.truetype(FONT, 15)
     for rank, best in enumerate(topk):
         top = image.height + MARGIN + rank * ROW
-        score, color = f'{best["score"]:.1%}', OTHER if rank else BEST
+        score, color = written(best['score'], percent), OTHER if rank else BEST
         room = width - 4 * MARGIN - draw.textlength(score, font)
-        bar = best['score'] * (width - 2 * MARGIN)
+        bar = best['score'] * (width - 2 * MARGIN) if percent else 0
         draw.rectangle((MARGIN, top + 1, MARGIN + bar, top + ROW - 2), fill=BAR)
         middle = top + ROW // 2
         draw.text((2 * MARGIN, middle), elide(name_of(best), room, font), color, font, anchor='lm')

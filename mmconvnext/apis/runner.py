@@ -297,7 +297,8 @@ def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
                 else 'it needs the classes of the training data, each with its folder'
             )
         )
-    if not classes and hasattr(dataset, 'get_gt_labels') and len(dataset) <= MOST_LABELS_READ:
+    labelled = hasattr(dataset, 'get_gt_labels') and 0 < len(dataset) <= MOST_LABELS_READ
+    if not classes and labelled and 'gt_label' in dataset.get_data_info(0):
         largest = int(dataset.get_gt_labels().max())
         if largest >= outputs:
             raise UserError(

@@ -4,6 +4,7 @@ import json
 import os
 import unicodedata
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 import mmengine.dataset
@@ -128,7 +129,8 @@ def check_json(path: Path, num_classes: int | None) -> None:
     """Raise UserError unless a file has OpenMMLab's form of annotations."""
     form = (
         'expected {"metainfo": {"classes": [...]}, "data_list": [{"img_path": "a.jpg", "gt_label": 0}]}, '
-        f'labels from 0 to {num_classes - 1 if num_classes else "N-1"}, or lists of them'
+        f'labels from 0 to {num_classes - 1 if num_classes else "N-1"}, or lists of them; or "gt_score" '
+        'with a list of a number for each output'
     )
     try:
         content = json.loads(read_text(path))
@@ -140,11 +142,25 @@ def check_json(path: Path, num_classes: int | None) -> None:
     if not isinstance(content['metainfo'], dict) or not isinstance(content['data_list'], list):
         raise UserError(f'{path}: metainfo is no object or data_list no list; {form}')
     for number, sample in enumerate(content['data_list']):
-        label = sample.get('gt_label') if isinstance(sample, dict) else None
-        labels = label if isinstance(label, list) else [label]
-        good = all(type(each) is int and 0 <= each < (num_classes or each + 1) for each in labels)
-        if not good or not isinstance(sample.get('img_path'), str):
+        if not isinstance(sample, dict) or not isinstance(sample.get('img_path'), str):
+            good = False
+        elif 'gt_score' in sample and 'gt_label' not in sample:
+            good = are_scores(sample['gt_score'], num_classes)
+        else:
+            label = sample.get('gt_label')
+            labels = label if isinstance(label, list) else [label]
+            good = all(type(each) is int and 0 <= each < (num_classes or each + 1) for each in labels)
+        if not good:
             raise UserError(f'{path}: data_list[{number}] is {str(sample)[:200]}; {form}')
+
+
+def are_scores(found: object, num_classes: int | None) -> bool:
+    """Return whether this is a list of a finite number for each output, of which regression has one."""
+    return (
+        isinstance(found, list)
+        and len(found) == (num_classes or 1)
+        and all(type(each) in (int, float) and isfinite(each) for each in found)
+    )
 
 
 def is_local(path: str | os.PathLike) -> bool:

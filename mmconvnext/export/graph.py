@@ -4,6 +4,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
+from mmengine.config import Config
 from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 from torch.export import ExportedProgram
@@ -47,10 +48,11 @@ class Graph(nn.Module):
             if type(block) is ConvNeXtBlock:
                 fold(block)
         self.preprocess, self.softmax = preprocess, softmax
-        reading = reading_of(pipeline_of(model._config.test_dataloader.dataset))
+        cfg = getattr(model, '_config', None) or Config()
+        reading = reading_of(pipeline_of(cfg.test_dataloader.dataset) if 'test_dataloader' in cfg else [])
         deep = reading['to_float32'] or reading['full_scale'] != 255
         self.unit, self.pixel_type = reading['full_scale'] or 1.0, torch.float32 if deep else torch.uint8
-        self.channels = channels_of(model._config) or 3
+        self.channels = channels_of(cfg) or 3
         # The network takes blue, green and red, and what follows them; mmpretrain swaps no more than three.
         self.swaps = self.channels > 3 or (self.channels == 3 and not prepare.to_rgb)
         normalised = getattr(prepare, 'mean', None) is not None

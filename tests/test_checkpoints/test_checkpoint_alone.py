@@ -14,6 +14,7 @@ from PIL import Image
 from mmconvnext import ImageClassificationInferencer, get_model
 from mmconvnext.apis import load_config, train
 from mmconvnext.apis.evaluate import evaluate
+from mmconvnext.apis.infer import infer
 from mmconvnext.checkpoints import convert
 from mmconvnext.checkpoints.publishing import publish
 from mmconvnext.checkpoints.training_description import preprocessing_of_test
@@ -80,9 +81,7 @@ KINDS = {
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    return pictures(
-        tmp_path_factory.mktemp('data'), lambda random, *shape: random.integers(0, 256, (*shape, 3))
-    )
+    return pictures(tmp_path_factory.mktemp('data'), 256, np.uint8, 3)
 
 
 @pytest.fixture(scope='module')
@@ -143,6 +142,43 @@ def test_checkpoint_alone_scores_as_in_the_test(kind, root, deep_root, tmp_path)
     images = classify.model.data_preprocessor(dict(inputs=sample['inputs'][None]))['inputs']
     explained = classifier_of(classify.model).probabilities(images)[0].numpy()
     np.testing.assert_allclose(explained, expected[0], rtol=0, atol=1e-6)
+
+
+def test_regression_scores_as_in_the_test_and_shows_values(root, tmp_path, capsys):
+    samples = [
+        dict(img_path=f'{split}/{name}/{i}.png', gt_score=[10.0 * i])
+        for split in ('train', 'val')
+        for name in ('bars', 'rows')
+        for i in range(4)
+    ]
+    (tmp_path / 'values.json').write_text(json.dumps(dict(metainfo={}, data_list=samples)))
+    values = (
+        "model['head'] = dict(_delete_=True, type='mmconvnext.LinearClsHead', num_classes=1,\n"
+        '                     in_channels=32)\n'
+        f"values = dict(_delete_=True, type='BaseDataset', data_root='{root}',\n"
+        f"              ann_file='{tmp_path}/values.json')\n"
+        "train_dataloader['dataset'] = dict(values, pipeline=train)\n"
+        "test_dataloader['dataset'] = dict(values, pipeline=test)\n"
+        'val_dataloader = val_cfg = val_evaluator = None\n'
+        "test_evaluator = dict(_delete_=True, type='mmpretrain.RetrievalRecall', topk=1)\n"
+    )
+    config = tmp_path / 'regression.py'
+    config.write_text(CONFIG + values)
+    train(config, work_dir=str(tmp_path / 'run'))
+    checkpoint = tmp_path / 'run/epoch_1.pth'
+    content = torch.load(checkpoint, weights_only=False)
+    content['state_dict']['head.fc.bias'].fill_(-7)
+    torch.save(content, checkpoint)
+    image = root / 'val/bars/0.png'
+    expected, found = (
+        ImageClassificationInferencer(*source)(image)[0]['pred_scores']
+        for source in ((config, checkpoint), (checkpoint,))
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    capsys.readouterr()
+    infer([str(image)], checkpoint=str(checkpoint), out_dir=str(tmp_path / 'drawn'))
+    assert f'{expected[0]:.4g}' in capsys.readouterr().out
+    assert list((tmp_path / 'drawn').iterdir())
 
 
 def test_steps_without_words_leave_the_note_about_a_guess(root, tmp_path):

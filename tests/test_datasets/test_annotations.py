@@ -1,6 +1,7 @@
 """Annotations and folders of mmpretrain's datasets, alone and inside wrappers."""
 
 import json
+import math
 import warnings
 
 import pytest
@@ -75,6 +76,8 @@ def test_tabs_empty_lines_and_byte_order_marks_are_read(tmp_path):
         ({'metainfo': {}, 'data_list': [{'img_path': 'a', 'gt_label': [2]}]}, r'data_list\[0\] is .* 0 to 1'),
         ({'metainfo': {}, 'data_list': [{'img_path': 'a', 'gt_label': 'cat'}]}, r'data_list\[0\] is'),
         ({'metainfo': {}, 'data_list': [{'gt_label': 0}]}, r'data_list\[0\] is'),
+        ({'metainfo': {}, 'data_list': [{'img_path': 'a', 'gt_score': [0.5]}]}, r'data_list\[0\] is'),
+        ({'metainfo': {}, 'data_list': [{'img_path': 'a', 'gt_score': [0.5, math.nan]}]}, r'data_list\[0\]'),
     ],
 )
 def test_json_of_another_form_is_named(tmp_path, content, message):
