@@ -1,6 +1,5 @@
 """Check the containers of weights before torch or safetensors opens them."""
 
-import json
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from ..files import open_regular
+from .descriptions import parse_json
 from .pickles import MAX_NAME_LENGTH, PickleReader, check, is_int
 
 ZIP_START = b'PK\x03\x04'  # by which torch tells its two formats
@@ -126,7 +126,7 @@ def check_safetensors(file: Path) -> None:
         if size > len(data) - 8:
             raise EOFError(f'its header claims {size:,} bytes')
         check(size <= MAX_HEADER, f'its header has {size:,} bytes')
-        header = json.loads(data[8 : 8 + size], object_pairs_hook=unique)
+        header = parse_json(data[8 : 8 + size].decode(), object_pairs_hook=unique)
     metadata = header.pop('__metadata__', {})
     check(
         type(metadata) is dict and all(type(value) is str for value in metadata.values()),

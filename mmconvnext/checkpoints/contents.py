@@ -1,14 +1,14 @@
 """Is a downloaded file what its name promises? Servers also send login pages, errors and halves."""
 
-import json
 import zipfile
 from pathlib import Path
 
 from ..errors import UserError
 from ..files import open_regular
+from .borders import MAX_HEADER
+from .descriptions import MAX_JSON_BYTES, parse_json
 
 HEAD = 16  # bytes that tell what a file is
-MAX_HEADER = 100_000_000  # bytes of JSON at the start of .safetensors, as its authors limit it
 ZIP, PICKLE, HDF5 = b'PK\x03\x04', b'\x80', b'\x89HDF\r\n\x1a\n'
 BROKEN = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -44,13 +44,13 @@ def check_contents(name: str, file: Path) -> None:
         check_head(name, head)
         try:
             if name.endswith('.json'):
-                json.loads(head + stream.read(MAX_HEADER))
+                parse_json((head + stream.read(MAX_JSON_BYTES)).decode('utf-8-sig'))
                 whole = True
             elif head.startswith(ZIP):
                 whole = zipfile.is_zipfile(stream)  # finds the list of its members at the end
             elif is_safetensors(head):
                 begin = 8 + header_length(head)
-                header = json.loads(head[8:begin] + stream.read(max(0, begin - HEAD)))
+                header = parse_json((head[8:begin] + stream.read(max(0, begin - HEAD))).decode())
                 tensors = [entry for key, entry in header.items() if key != '__metadata__']
                 whole = size == begin + max((entry['data_offsets'][1] for entry in tensors), default=0)
             else:

@@ -18,6 +18,7 @@ from ..text import shortened
 Check = Callable[[object], object]
 
 MAX_JSON_BYTES = 32 << 20  # label maps of 21,841 classes have 2 MB
+MAX_JSON_VALUES = 1_000_000  # those have 150,000, counting each comma in a name
 MAX_CLASSES = 1_000_000
 MAX_NAME = 1000  # characters of a class name
 MAX_STAGES = 16
@@ -218,7 +219,7 @@ def read_json(file: Path) -> dict:
             content = opened.read(MAX_JSON_BYTES + 1)
         if len(content) > MAX_JSON_BYTES:
             raise UserError(f'{file} has more than {MAX_JSON_BYTES:,} bytes; no description is as long')
-        found = json.loads(
+        found = parse_json(
             content.decode('utf-8-sig'), object_pairs_hook=distinct, parse_constant=refuse, parse_float=finite
         )
     except UserError:
@@ -230,6 +231,19 @@ def read_json(file: Path) -> dict:
     if not isinstance(found, dict):
         raise UserError(f'{file} holds a {type(found).__name__}; expected an object with fields')
     return found
+
+
+def parse_json(content: str, **options) -> object:
+    """Return ``json.loads`` of a text whose values fit into memory.
+
+    A few bytes can stand for an empty list or object, which takes fifty times the memory.
+
+    Raises:
+        ValueError: there are too many values, or it is no JSON.
+    """
+    if sum(map(content.count, '[{,')) > MAX_JSON_VALUES:
+        raise ValueError(f'it has more than {MAX_JSON_VALUES:,} values')
+    return json.loads(content, **options)
 
 
 def distinct(pairs: list[tuple[str, object]]) -> dict:

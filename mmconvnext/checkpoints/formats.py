@@ -55,7 +55,7 @@ class Format(NamedTuple):
         read = min((to_ours(weights, table) for table in self.tables), key=lambda r: len(r.unknown))
         for layer in self.biasless:
             if f'{layer}.weight' in read.weights:
-                read.weights[f'{layer}.bias'] = torch.zeros(len(read.weights[f'{layer}.weight']))
+                read.weights.setdefault(f'{layer}.bias', torch.zeros(len(read.weights[f'{layer}.weight'])))
         return read
 
     def write(self, weights: dict[str, Tensor]) -> Renamed:

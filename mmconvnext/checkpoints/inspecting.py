@@ -30,6 +30,9 @@ def network_of(weights: dict[str, Tensor]) -> Network:
         if name.startswith('backbone.')
     }
     try:
+        empty = next((name for name, weight in weights.items() if not weight.numel()), None)
+        if empty is not None:
+            raise LookupError(f'{shortened(empty, 100)} is empty')
         return Network(backbone_arguments(shapes), head_arguments(weights))
     except (LookupError, ValueError, ZeroDivisionError) as error:
         raise UserError(

@@ -34,21 +34,28 @@ def weights_of(checkpoint: dict, which: str | None = None) -> dict[str, Tensor]:
             ones in the file, or those under ``state_dict`` or ``model``, as they stand.
 
     Raises:
-        UserError: there are no weights inside, not the ones asked for, or several sets of them.
+        UserError: there are no weights inside, not the ones asked for, several sets of them, or two tensors
+            for one name.
     """
     place = (place_of(checkpoint, which),) if which is not None else usual_place(checkpoint)
     weights = checkpoint
     for key in place:
         weights = weights[key]
-    weights = {
-        WRAPPERS.sub('', name): w
-        for name, w in weights.items()
-        if isinstance(w, Tensor) and isinstance(name, str) and name != 'steps'  # mmengine's count of updates
-    }
-    if not weights:
+    found, names = {}, {}
+    for name, weight in weights.items():
+        if not isinstance(weight, Tensor) or not isinstance(name, str) or name == 'steps':
+            continue  # mmengine counts updates in 'steps'
+        inner = WRAPPERS.sub('', name)
+        if inner in found:
+            raise UserError(
+                f'the checkpoint holds two tensors for {shortened(inner, 100)}: '
+                f'{shortened(names[inner], 100)} and {shortened(name, 100)}; take one of them out of the file'
+            )
+        found[inner], names[inner] = weight, name
+    if not found:
         keys = [shortened(key, 40) for key in checkpoint if isinstance(key, str)]
         raise UserError(f'the checkpoint holds no weights; its keys are {sorted(keys)[:10]}')
-    return weights
+    return found
 
 
 def usual_place(checkpoint: dict) -> tuple[str, ...]:
@@ -200,4 +207,4 @@ def same_shape(name: str, found: Tensor, wanted: Tensor) -> bool:
 
 def listed(names: Sequence[str]) -> str:
     """The first few, for a message."""
-    return ', '.join(names[:3]) + (', ...' if len(names) > 3 else '')
+    return ', '.join(shortened(name, 150) for name in names[:3]) + (', ...' if len(names) > 3 else '')

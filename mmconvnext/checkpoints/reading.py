@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from ..zoo.entries import Entry
 
 
+# Detectors and text towers with their averages have a few thousand; every rule of every format meets each.
+MAX_TENSORS = 10_000
+MAX_PREFIXES = 16  # networks in one file
+
+
 @dataclass(frozen=True)
 class Weights:
     """Weights under our names, and what their source tells about them.
@@ -167,20 +172,25 @@ def recognise(tensors: dict[str, Tensor], source: str, source_format: str = 'aut
 
     Raises:
         UserError: no format knows half of the names, there is no format of that name, there are several
-            networks inside, or tensors that show the same numbers many times.
+            networks inside, too many tensors, or tensors that show the same numbers many times.
     """
+    if len(tensors) > MAX_TENSORS:
+        raise UserError(
+            f'{source} holds {len(tensors):,} tensors; expected at most {MAX_TENSORS:,}. Save the network '
+            'that you mean in a file of its own'
+        )
     check_stored(tensors, source)
     candidates = FORMATS if source_format == 'auto' else {source_format: find_format(source_format)}
     best = read_as(tensors, candidates, source)
     if best.unknown:
-        inside = {prefix: read_as(tensors, candidates, source, prefix) for prefix in prefixes_of(tensors)}
+        prefixes = prefixes_of(tensors)
+        if len(prefixes) > MAX_PREFIXES:
+            raise several_networks(source, prefixes)
+        inside = {prefix: read_as(tensors, candidates, source, prefix) for prefix in prefixes}
         whole = [p for p, read in inside.items() if not any(name.startswith(p) for name in read.unknown)]
         outermost = [p for p in whole if not any(p != other and p.startswith(other) for other in whole)]
         if len(outermost) > 1:
-            raise UserError(
-                f'{source} holds several networks, whose names start with {", ".join(outermost)}; save the '
-                'one that you mean in a file of its own, without that start'
-            )
+            raise several_networks(source, outermost)
         best = min([best, *inside.values()], key=lambda read: len(read.unknown))
     if 2 * len(best.unknown) > len(tensors):
         expected = 'in any known format' if source_format == 'auto' else f'in the format {source_format}'
@@ -189,12 +199,22 @@ def recognise(tensors: dict[str, Tensor], source: str, source_format: str = 'aut
             f'unknown ({listed(best.unknown)})'
         )
     for ours, theirs in best.names.items():
-        if ours.startswith(('backbone.', 'head.')) and not best.tensors[ours].is_floating_point():
+        dtype = best.tensors[ours].dtype
+        # torch.float4_e2m1fn_x2 packs two numbers, and nothing unpacks them.
+        readable = dtype.is_floating_point and not str(dtype).startswith('torch.float4')
+        if ours.startswith(('backbone.', 'head.')) and not readable:
             raise UserError(
-                f'{source}: {shortened(theirs, 100)} is of {best.tensors[ours].dtype}; expected floating '
-                'point weights, not quantized ones'
+                f'{source}: {shortened(theirs, 100)} is of {dtype}; expected floating point weights, not '
+                'quantized ones'
             )
     return best
+
+
+def several_networks(source: str, prefixes: list[str]) -> UserError:
+    return UserError(
+        f'{source} holds several networks, whose names start with {listed(prefixes)}; save the one that you '
+        'mean in a file of its own, without that start'
+    )
 
 
 def prefixes_of(tensors: dict[str, Tensor]) -> list[str]:
@@ -211,6 +231,12 @@ def read_as(tensors: dict[str, Tensor], candidates: dict, source: str, prefix: s
     unknown = [prefix + name for name in renamed.unknown]
     unknown += [name for name in tensors if not name.startswith(prefix)]
     names = {ours: prefix + theirs for ours, theirs in renamed.names.items()}
+    twice = next((name for name in unknown if name in renamed.weights), None)
+    if twice is not None:
+        raise UserError(
+            f'{source} holds two tensors for {shortened(twice, 100)}, the other as '
+            f'{shortened(names.get(twice, twice), 100)}; take one of them out of the file'
+        )
     kept = renamed.weights | {name: tensors[name] for name in unknown}
     left_out = tuple(prefix + name for name in renamed.left_out)
     return Weights(kept, source, form, tuple(unknown), left_out, names=names)
@@ -300,6 +326,6 @@ def check_known(loaded: Weights, known: Container[str]) -> None:
     if unknown:
         raise UserError(
             f'{loaded.source} looks like {loaded.format}, but {len(unknown)} names are unknown there: '
-            f'{listed([shortened(name, 100) for name in unknown])}. They may belong to a head or a part that '
+            f'{listed(unknown)}. They may belong to a head or a part that '
             'is not understood, without which results would be wrong; if not, take them out of the file'
         )

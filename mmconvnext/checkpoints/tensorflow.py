@@ -241,8 +241,9 @@ def write_h5(path: str | Path, weights: dict[str, Tensor]) -> None:
 
 def as_array(tensor: Tensor) -> np.ndarray:
     tensor = tensor.detach().cpu()
-    # numpy has no bfloat16; float32 holds it exactly.
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()
+    # numpy has no bfloat16 and no float8; float32 holds them exactly.
+    kept = tensor.dtype in (torch.float16, torch.float32, torch.float64)
+    return (tensor if kept else tensor.float()).contiguous().numpy()
 
 
 def transformers_layers(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

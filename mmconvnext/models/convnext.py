@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..errors import UserError
 from ..ops.backend import channels_last
 from ..registry import MODELS
 from .activations import build_activation
@@ -298,7 +299,7 @@ class ConvNeXt(BaseModule):
     def _maps(self, x: Tensor, wanted: set[int]) -> dict[int, Tensor]:
         """The wanted maps: 0 is the stem's, i + 1 that of stage i. The others are freed on the way."""
         if min(x.shape[2:]) < self.min_input_size:
-            raise ValueError(
+            raise UserError(
                 f'the image is {x.shape[2]} x {x.shape[3]} pixels; this ConvNeXt needs at least '
                 f'{self.min_input_size} in both directions: resize the image or lower stem_patch_size'
             )

@@ -116,6 +116,9 @@ BROKEN_JSON = dict(
     twice='{"model_type": "convnext", "model_type": "convnextv2"}',
     utf16='{"a": 1}'.encode('utf-16'),
     huge='{"a": "' + 'x' * (33 << 20) + '"}',
+    lists='{"a": [' + '[[[]]],' * 300_000 + '0]}',
+    objects='{"a": [' + '{"":{}},' * 400_000 + '0]}',
+    fields='{' + ','.join(f'"{i}":0' for i in range(1_100_000)) + '}',
 )
 
 
@@ -126,6 +129,8 @@ def test_broken_json_is_named(kind, folder):
     with pytest.raises(UserError, match='config.json') as caught:
         get_model(folder)
     assert len(str(caught.value)) < 1000
+    if kind in ('lists', 'objects', 'fields'):
+        assert 'more than 1,000,000 values' in str(caught.value)
 
 
 def test_byte_order_mark_is_no_fault(folder):
@@ -205,11 +210,20 @@ BLOCK = 'backbone.stages.0.0'
         ({'head.fc.weight': torch.tensor(1.0)}, 'not those of a whole ConvNeXt'),
         ({'head.fc.weight': torch.eye(2, 32).to_sparse()}, 'sparse'),
         ({'head.fc.weight': torch.zeros(2, 32, dtype=torch.int8)}, 'int8'),
+        ({'head.fc.weight': torch.zeros(0, 32)}, 'head.fc.weight is empty'),
+        ({'backbone.downsample_layers.0.0.weight': torch.zeros(8, 0, 4, 4)}, 'weight is empty'),
     ],
 )
 def test_networks_are_no_larger_than_their_weights(weights, message, file, tmp_path):
     with pytest.raises(UserError, match=message):
         get_model(changed(file, tmp_path, **weights))
+
+
+@pytest.mark.skipif(not hasattr(torch, 'float4_e2m1fn_x2'), reason='this PyTorch has no float4')
+def test_numbers_that_are_packed_are_named(file, tmp_path):
+    packed = torch.zeros(2, 32, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    with pytest.raises(UserError, match=r'head.fc.weight is of torch.float4_e2m1fn_x2; expected'):
+        get_model(changed(file, tmp_path, **{'head.fc.weight': packed}))
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,7 @@ def test_archive_that_torch_would_not_write_is_refused(checkpoint, change, reaso
         (b'{"a": {}, "a": {}}', 'a name is in it twice'),
         (b'{"__metadata__": {"a": 3}}', 'its metadata is no dict of texts'),
         (b' ' * 2**25, 'its header has 33,554,432 bytes'),
+        (b'{"a": [' + b'[[[]]],' * 300_000 + b'0]}', 'it has more than 1,000,000 values'),
     ],
 )
 def test_header_of_safetensors_is_bounded(tmp_path, header, reason):

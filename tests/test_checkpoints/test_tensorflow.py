@@ -301,11 +301,12 @@ def test_name_that_keras_3_would_take_for_its_own_layout_is_refused(tmp_path):
         write_h5(tmp_path / 'ours.weights.h5', read_h5(FILES['keras']))
 
 
-def test_half_precision_survives(tmp_path):
-    weights = {name: weight.bfloat16() for name, weight in read_h5(FILES['keras']).items()}
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_lower_precision_survives(dtype, tmp_path):
+    weights = {name: weight.to(dtype) for name, weight in read_h5(FILES['keras']).items()}
     write_h5(tmp_path / 'ours.h5', weights)
     written = read_h5(tmp_path / 'ours.h5')
-    assert all(torch.equal(written[name], weight.float()) for name, weight in weights.items())
+    assert all(torch.equal(written[name].float(), weight.float()) for name, weight in weights.items())
 
 
 # Where TensorFlow is installed: networks of new weights, both ways.

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mmconvnext import get_model
 from mmconvnext.checkpoints import FORMATS, load_weights
@@ -77,6 +78,46 @@ AMBIGUOUS = {
         ('my.weight',),
     ),
 }
+
+FIRST = 'backbone.downsample_layers.0.0.weight'
+TWICE = {
+    'of wrapped models': {**OURS, **behind('module.', OURS)},
+    'of compiled models': {**OURS, f'_orig_mod.{FIRST}': OURS[FIRST] + 1},
+    'behind a prefix and without': {**behind('model.', TIMM), FIRST: OURS[FIRST] + 1},
+}
+
+
+@pytest.mark.parametrize('weights', TWICE.values(), ids=TWICE)
+def test_two_tensors_for_one_name_are_refused(weights, tmp_path):
+    with pytest.raises(UserError, match='holds two tensors for backbone'):
+        load_weights(saved(tmp_path, dict(state_dict=weights)))
+
+
+def test_a_bias_that_is_there_is_not_replaced_by_zeros(tmp_path):
+    weights = FORMATS['open_clip'].write(OURS).weights
+    found = load_weights(saved(tmp_path, dict(state_dict=weights)))
+    assert found.format == 'open_clip'
+    assert torch.equal(found.tensors['head.fc.bias'], OURS['head.fc.bias'])
+
+
+EMPTY = torch.zeros(0)
+CROWDED = {
+    'names': ({f'{i}.weight': EMPTY for i in range(20_000)}, 'holds 20,000 tensors'),
+    'networks': ({f'a{i}.stem.0.weight': EMPTY for i in range(9000)}, 'holds several networks'),
+    'networks inside of each other': (
+        {'a.' * i + 'stem.0.weight': EMPTY for i in range(480)},
+        'holds several networks',
+    ),
+    'long names': ({'x' * 900 + str(i): EMPTY for i in range(9)}, 'holds no ConvNeXt'),
+}
+
+
+@pytest.mark.parametrize(('weights', 'message'), CROWDED.values(), ids=CROWDED)
+def test_files_of_many_names_are_refused_in_a_short_message(weights, message, tmp_path):
+    save_file(weights, tmp_path / 'crowded.safetensors')
+    with pytest.raises(UserError, match=message) as error:
+        load_weights(tmp_path / 'crowded.safetensors')
+    assert len(str(error.value)) < 800
 
 
 @pytest.mark.parametrize(('checkpoint', 'options'), AMBIGUOUS.values(), ids=AMBIGUOUS)
