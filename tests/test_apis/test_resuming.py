@@ -351,107 +351,11 @@ def test_the_pointer_of_a_work_dir_leads_nowhere(saved, work_dir, tmp_path):
     assert newest_checkpoint(Config(dict(work_dir=str(work_dir)))) is None
 
 
-FOREIGN = ['iter_1.pth', 'iter_2.pth', 'best_accuracy_top1_epoch_1.pth', 'epoch_2.pth', 'iter_6.pth']
-
-
-@pytest.mark.parametrize('kind', ['of another run', 'without an id', 'text'])
-def test_checkpoints_that_another_wrote_are_kept(saved, work_dir, kind):
-    """Under their own names, or another one where the run needs that."""
-    own = torch.load(work_dir / 'epoch_1.pth', weights_only=False)
-    info = own['message_hub']['runtime_info']
-    own['meta']['iter'] = own['meta']['epoch'] = 0  # not the one to go on from
-    if kind == 'of another run':
-        info['run_id'] = '0' * 32
-    else:
-        del info['run_id']
-    for path in work_dir.glob('best_*'):
-        path.unlink()
-    for name in FOREIGN:
-        if kind == 'text':
-            (work_dir / name).write_text('mine')
-        else:
-            torch.save(own, work_dir / name)
-    before = {name: (work_dir / name).read_bytes() for name in FOREIGN}
-    hook = 'default_hooks.checkpoint'
-    options = {f'{hook}.max_keep_ckpts': 1, f'{hook}.every_iters': 1, f'{hook}.save_best': 'accuracy/top1'}
-    resumed(saved, work_dir, **options)
-    found = {path.name.removesuffix('.old'): path for path in work_dir.glob('*.pth')}
-    found |= {path.name.removesuffix('.old'): path for path in work_dir.glob('*.old')}
-    assert {name: found[name].read_bytes() for name in FOREIGN} == before
-    names = {path.name for path in work_dir.glob('*_*.pth*')}
-    assert {'epoch_2.pth', 'epoch_2.pth.old', 'iter_6.pth.old'} <= names
-    assert not names & {'epoch_1.pth', 'iter_5.pth', 'iter_6.pth', 'iter_7.pth'}  # the run's own went
-
-
-def test_a_file_that_is_kept_replaces_no_other_one(saved, work_dir):
-    (work_dir / 'epoch_2.pth').write_text('mine')
-    (work_dir / 'epoch_2.pth.old').write_text('my older one')
-    resumed(saved, work_dir)
-    assert (work_dir / 'epoch_2.pth.old').read_text() == 'my older one'
-    assert (work_dir / 'epoch_2.pth.old1').read_text() == 'mine'
-
-
-def test_checkpoints_from_before_an_interruption_are_the_runs_own(tiny_config, tmp_path):
-    hook = 'default_hooks.checkpoint'
-    options = {f'{hook}.max_keep_ckpts': 3, f'{hook}.save_best': 'accuracy/top1', f'{hook}.every_iters': 3}
-    names = []
-    for epochs in (1, 2, 5):  # fewer than are kept, until the last part
-        train(
-            tiny_config, work_dir=str(tmp_path / 'w'), resume='auto', rehearsal=False,
-            cfg_options={**options, 'train_cfg.max_epochs': epochs},
-        )  # fmt: skip
-        names.append(sorted(path.name for path in (tmp_path / 'w').glob('[ei]*.pth*')))
-    assert names == [
-        ['epoch_1.pth'],
-        ['epoch_1.pth', 'epoch_2.pth'],
-        ['epoch_3.pth', 'epoch_4.pth', 'epoch_5.pth'],
-    ]
-    assert len(list((tmp_path / 'w').glob('best_*'))) == 1
-
-
 @pytest.mark.parametrize('run_id', [5, '', 'x' * 32, ['0' * 32], '0' * 33])
 def test_an_id_that_no_run_has_is_refused(saved, work_dir, run_id):
     changed(work_dir, put('message_hub', 'runtime_info', 'run_id', value=run_id))
     with pytest.raises(UserError, match='run_id should be 32 hexadecimal digits'):
         resumed(saved, work_dir)
-
-
-POINTERS = {
-    'empty': b'',
-    'huge': b'x' * 5_000_000,
-    'not UTF-8': b'\xff\xfe\x00',
-    'outside': b'/etc/passwd',
-    'relative': b'../../epoch_9.pth',
-    'missing': b'epoch_9.pth',
-}
-
-
-@pytest.mark.parametrize('kind', [*POINTERS, 'a link', 'a pipe', 'nothing'])
-def test_the_pointer_is_not_read_and_written_anew(saved, work_dir, kind):
-    pointer = work_dir / 'last_checkpoint'
-    pointer.unlink()
-    (work_dir.parent / 'mine.txt').write_text('mine')
-    if kind == 'a link':
-        pointer.symlink_to(work_dir.parent / 'mine.txt')
-    elif kind == 'a pipe':
-        os.mkfifo(pointer)
-    elif kind != 'nothing':
-        pointer.write_bytes(POINTERS[kind])
-    assert resumed(saved, work_dir).iter == 8
-    assert pointer.read_text() == str(work_dir / 'epoch_2.pth') and not pointer.is_symlink()
-    assert (work_dir.parent / 'mine.txt').read_text() == 'mine'
-
-
-@pytest.mark.parametrize('resume', [None, 'auto', 'latest'])
-def test_a_folder_in_place_of_the_pointer_is_refused_before_the_start(saved, work_dir, tmp_path, resume):
-    folder = tmp_path / 'new' if resume is None else work_dir
-    (folder / 'last_checkpoint').unlink(missing_ok=True)
-    (folder / 'last_checkpoint').mkdir(parents=True)
-    (folder / 'last_checkpoint/mine.txt').write_text('mine')
-    before = sorted(folder.rglob('*'))
-    with pytest.raises(UserError, match='last_checkpoint is a folder'):
-        train(saved[0], work_dir=str(folder), resume=resume, rehearsal=False)
-    assert sorted(folder.rglob('*')) == before
 
 
 def folder_of_deepspeed(path):

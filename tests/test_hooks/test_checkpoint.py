@@ -1,0 +1,130 @@
+"""A run writes its checkpoints, and what lies beside them is left alone."""
+
+import os
+import shutil
+from copy import deepcopy
+
+import pytest
+import torch
+
+from mmconvnext.apis import train
+from mmconvnext.errors import UserError
+from tests.conftest import write_tiny_config
+
+ONE_EPOCH = {'train_cfg.max_epochs': 1}
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+    """A config and the work dir of its first epoch."""
+    folder = tmp_path_factory.mktemp('saved')
+    config = write_tiny_config(folder)
+    train(config, work_dir=str(folder / 'w'), cfg_options=dict(ONE_EPOCH))
+    return config, folder / 'w'
+
+
+@pytest.fixture
+def work_dir(saved, tmp_path):
+    return shutil.copytree(saved[1], tmp_path / 'inside' / 'w')
+
+
+def resumed(saved, work_dir, **options):
+    return train(
+        saved[0], work_dir=str(work_dir), resume='latest', rehearsal=False, cfg_options=deepcopy(options)
+    )
+
+
+FOREIGN = ['iter_1.pth', 'iter_2.pth', 'best_accuracy_top1_epoch_1.pth', 'epoch_2.pth', 'iter_6.pth']
+
+
+@pytest.mark.parametrize('kind', ['of another run', 'without an id', 'text'])
+def test_checkpoints_that_another_wrote_are_kept(saved, work_dir, kind):
+    """Under their own names, or another one where the run needs that."""
+    own = torch.load(work_dir / 'epoch_1.pth', weights_only=False)
+    info = own['message_hub']['runtime_info']
+    own['meta']['iter'] = own['meta']['epoch'] = 0  # not the one to go on from
+    if kind == 'of another run':
+        info['run_id'] = '0' * 32
+    else:
+        del info['run_id']
+    for path in work_dir.glob('best_*'):
+        path.unlink()
+    for name in FOREIGN:
+        if kind == 'text':
+            (work_dir / name).write_text('mine')
+        else:
+            torch.save(own, work_dir / name)
+    before = {name: (work_dir / name).read_bytes() for name in FOREIGN}
+    hook = 'default_hooks.checkpoint'
+    options = {f'{hook}.max_keep_ckpts': 1, f'{hook}.every_iters': 1, f'{hook}.save_best': 'accuracy/top1'}
+    resumed(saved, work_dir, **options)
+    found = {path.name.removesuffix('.old'): path for path in work_dir.glob('*.pth')}
+    found |= {path.name.removesuffix('.old'): path for path in work_dir.glob('*.old')}
+    assert {name: found[name].read_bytes() for name in FOREIGN} == before
+    names = {path.name for path in work_dir.glob('*_*.pth*')}
+    assert {'epoch_2.pth', 'epoch_2.pth.old', 'iter_6.pth.old'} <= names
+    assert not names & {'epoch_1.pth', 'iter_5.pth', 'iter_6.pth', 'iter_7.pth'}  # the run's own went
+
+
+def test_a_file_that_is_kept_replaces_no_other_one(saved, work_dir):
+    (work_dir / 'epoch_2.pth').write_text('mine')
+    (work_dir / 'epoch_2.pth.old').write_text('my older one')
+    resumed(saved, work_dir)
+    assert (work_dir / 'epoch_2.pth.old').read_text() == 'my older one'
+    assert (work_dir / 'epoch_2.pth.old1').read_text() == 'mine'
+
+
+def test_checkpoints_from_before_an_interruption_are_the_runs_own(tiny_config, tmp_path):
+    hook = 'default_hooks.checkpoint'
+    options = {f'{hook}.max_keep_ckpts': 3, f'{hook}.save_best': 'accuracy/top1', f'{hook}.every_iters': 3}
+    names = []
+    for epochs in (1, 2, 5):  # fewer than are kept, until the last part
+        train(
+            tiny_config, work_dir=str(tmp_path / 'w'), resume='auto', rehearsal=False,
+            cfg_options={**options, 'train_cfg.max_epochs': epochs},
+        )  # fmt: skip
+        names.append(sorted(path.name for path in (tmp_path / 'w').glob('[ei]*.pth*')))
+    assert names == [
+        ['epoch_1.pth'],
+        ['epoch_1.pth', 'epoch_2.pth'],
+        ['epoch_3.pth', 'epoch_4.pth', 'epoch_5.pth'],
+    ]
+    assert len(list((tmp_path / 'w').glob('best_*'))) == 1
+
+
+POINTERS = {
+    'empty': b'',
+    'huge': b'x' * 5_000_000,
+    'not UTF-8': b'\xff\xfe\x00',
+    'outside': b'/etc/passwd',
+    'relative': b'../../epoch_9.pth',
+    'missing': b'epoch_9.pth',
+}
+
+
+@pytest.mark.parametrize('kind', [*POINTERS, 'a link', 'a pipe', 'nothing'])
+def test_the_pointer_is_not_read_and_written_anew(saved, work_dir, kind):
+    pointer = work_dir / 'last_checkpoint'
+    pointer.unlink()
+    (work_dir.parent / 'mine.txt').write_text('mine')
+    if kind == 'a link':
+        pointer.symlink_to(work_dir.parent / 'mine.txt')
+    elif kind == 'a pipe':
+        os.mkfifo(pointer)
+    elif kind != 'nothing':
+        pointer.write_bytes(POINTERS[kind])
+    assert resumed(saved, work_dir).iter == 8
+    assert pointer.read_text() == str(work_dir / 'epoch_2.pth') and not pointer.is_symlink()
+    assert (work_dir.parent / 'mine.txt').read_text() == 'mine'
+
+
+@pytest.mark.parametrize('resume', [None, 'auto', 'latest'])
+def test_a_folder_in_place_of_the_pointer_is_refused_before_the_start(saved, work_dir, tmp_path, resume):
+    folder = tmp_path / 'new' if resume is None else work_dir
+    (folder / 'last_checkpoint').unlink(missing_ok=True)
+    (folder / 'last_checkpoint').mkdir(parents=True)
+    (folder / 'last_checkpoint/mine.txt').write_text('mine')
+    before = sorted(folder.rglob('*'))
+    with pytest.raises(UserError, match='last_checkpoint is a folder'):
+        train(saved[0], work_dir=str(folder), resume=resume, rehearsal=False)
+    assert sorted(folder.rglob('*')) == before
