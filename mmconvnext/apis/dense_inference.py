@@ -14,6 +14,7 @@ from mmengine.registry import VISUALIZERS, DefaultScope
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
+from ..datasets.reading_images import budget
 from ..datasets.wrappers import inner_settings
 from ..errors import UserError
 from ..visualization.pictures import displayed
@@ -140,8 +141,9 @@ class DenseInferencer:
     def _prepare(self, given: Given) -> tuple[Given, np.ndarray | None, dict | str]:
         """The pixels and the network's input, or why there is none."""
         try:
-            pixels = self.pipeline.read(given.image)
-            return given, pixels, self.pipeline(pixels)
+            with budget.kept():
+                pixels = self.pipeline.read(given.image)
+                return given, pixels, self.pipeline(pixels)
         except Exception as error:  # decoders and transforms raise what they like
             return given, None, one_line(error)
 

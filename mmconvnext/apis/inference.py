@@ -14,6 +14,7 @@ from mmpretrain.apis import ImageClassificationInferencer as MMPretrainInference
 from PIL import Image
 
 from ..checkpoints.descriptions import Unexpected, class_names, shown
+from ..datasets.reading_images import budget
 from ..errors import UserError
 from ..zoo.entries import list_models, zoo
 from ..zoo.models import get_model, is_weights
@@ -151,9 +152,10 @@ class ImageClassificationInferencer(MMPretrainInferencer):
     def _prepare(self, image: ImageLike, keep: bool) -> tuple[dict | str, Image.Image | None]:
         """The network's input, or why there is none; and a small copy of the image to draw on."""
         try:
-            pixels = self.pipeline.read(image)
-            shown = shrink(pixels) if keep else None
-            return self.pipeline(pixels), shown
+            with budget.kept():
+                pixels = self.pipeline.read(image)
+                shown = shrink(pixels) if keep else None
+                return self.pipeline(pixels), shown
         except Exception as error:  # decoders and transforms raise what they like
             return one_line(error), None
 

@@ -1,6 +1,7 @@
 """Which images of a dataset can its pipeline not read?"""
 
 import json
+import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..files import open_regular, written_whole
 from .annotations import is_local
-from .reading_images import JPEG_END, PNG_END
+from .reading_images import JPEG_END, PNG_END, ImageReader, budget, check_file
 
 # Bytes at the end of a whole file.
 END_MARKS = {'JPEG': JPEG_END, 'MPO': JPEG_END, 'PNG': PNG_END}
@@ -26,8 +27,9 @@ MAX_SECONDS = 30
 def find_broken(dataset: BaseDataset, memory: Path) -> dict[str, str]:
     """Return path to reason of the images that the dataset cannot read.
 
-    JPEG and PNG files with the right header and end count as whole, and so do files that Pillow decodes; the
-    others are sent through the pipeline. After ``MAX_SECONDS`` the rest is left to the next time.
+    JPEG and PNG files with the right header and end count as whole, and so do files that Pillow decodes,
+    unless they are too large; the others are sent through the pipeline. After ``MAX_SECONDS`` the rest is
+    left to the next time.
 
     Args:
         dataset: images that are no local files are passed over.
@@ -78,14 +80,18 @@ def state_of(path: str, known: set[str]) -> str:
 
 def check_whole(path: str, size: int) -> None:
     with open_regular(path) as file, Image.open(file) as image:
+        ImageReader().check_size(image)
         end = END_MARKS.get(image.format)
         if end is not None:
+            if image.info.get('progressive'):
+                check_file(image)
             header = file.tell()
             file.seek(max(0, size - TAIL))
             if file.read().rstrip(b'\0').endswith(end):
                 return
             file.seek(header)
-        image.load()
+        with budget.taken(math.prod(image.size)):
+            image.load()
 
 
 def why_unreadable(dataset: BaseDataset, index: int) -> str | None:

@@ -1,10 +1,14 @@
 """What are the pixels of a picture? One rule for files, encoded bytes, PIL images and arrays."""
 
+import math
+import os
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from threading import Lock
+from threading import Condition, Lock, local
 
 import cv2
 import numpy as np
@@ -14,7 +18,12 @@ from ..errors import UserError
 
 # By content, never by name. Others run programs (EPS), read other files or have had no care for long.
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF')
-MAX_PIXELS = 178_956_970  # Pillow's own limit, half a gigabyte of RGB
+MAX_PIXELS = 64_000_000  # of one picture, and of all that are decoded at the same time
+MAX_SCANS = 100  # of a JPEG; progressive ones have about ten, and each costs a pass over all pixels
+STRIP_PIXELS = 1 << 20
+JPEG_SCAN = b'\xff\xda'
+# As libjpeg looks for the next one, with those left out that no length follows but the end's.
+JPEG_MARKER = re.compile(rb'\xff([\xc0-\xcf\xd9-\xfe])')
 JPEG_END, PNG_END = b'\xff\xd9', b'IEND\xaeB`\x82'
 ORIENTATION = 0x0112  # EXIF tag
 COLORS = ('color', 'grayscale', 'unchanged')
@@ -24,6 +33,50 @@ AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION  # versions of OpenCV differ in which 
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 # Pillow reads a file when its pixels are first needed, and two threads may need them.
 loading = Lock()
+
+
+class PixelBudget:
+    """Bounds the pixels that the threads of a process decode at the same time, and so their memory."""
+
+    def __init__(self, pixels: int):
+        self.pixels = self.free = pixels
+        self.changed, self.thread = Condition(), local()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Wait until so many pixels are free, and hold them."""
+        pixels = min(pixels, self.pixels)  # a picture that is larger is decoded alone
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= pixels)
+            self.free -= pixels
+        try:
+            yield
+        finally:
+            if hasattr(self.thread, 'kept'):
+                self.thread.kept += pixels
+            else:
+                self.release(pixels)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Hold the pixels of the picture that is read in this block until its end, where it is resized."""
+        self.thread.kept = 0
+        try:
+            yield
+        finally:
+            pixels = self.thread.kept
+            del self.thread.kept
+            self.release(pixels)
+
+    def release(self, pixels: int) -> None:
+        with self.changed:
+            self.free += pixels
+            self.changed.notify_all()
+
+
+budget = PixelBudget(MAX_PIXELS)
+if hasattr(os, 'register_at_fork'):  # the threads that held some do not exist in a worker
+    os.register_at_fork(after_in_child=lambda: budget.__init__(MAX_PIXELS))
 
 
 class ImageError(UserError, OSError):
@@ -88,9 +141,11 @@ class ImageReader:
         try:
             with Image.open(BytesIO(content), formats=FORMATS) as image:
                 self.check_size(image)
-                pixels = self.by_opencv(image, content, reduction)
-                if pixels is None:
-                    pixels = self.by_pillow(image)
+                if image.format in ('JPEG', 'MPO'):
+                    check_scans(content)
+                with budget.taken(math.prod(image.size)):
+                    pixels = self.by_opencv(image, content, reduction)
+                    return self.finished(self.by_pillow(image) if pixels is None else pixels)
         except UserError:
             raise
         except (UnidentifiedImageError, KeyError) as error:  # KeyError: Pillow was built without a format
@@ -99,7 +154,6 @@ class ImageReader:
             ) from error
         except Exception as error:  # decoders raise what they like
             raise ImageError(str(error) or type(error).__name__) from error
-        return self.finished(pixels)
 
     def from_pil(self, image: Image.Image) -> np.ndarray:
         """Convert a PIL image, which is read to the end if it has not been yet.
@@ -110,12 +164,13 @@ class ImageReader:
         try:
             with loading:
                 self.check_size(image)
-                pixels = self.by_pillow(image)
+                check_file(image)
+                with budget.taken(math.prod(image.size)):
+                    return self.finished(self.by_pillow(image))
         except UserError:
             raise
         except Exception as error:  # decoders raise what they like
             raise ImageError(str(error) or type(error).__name__) from error
-        return self.finished(pixels)
 
     def from_array(self, array: np.ndarray) -> np.ndarray:
         """Convert an array of (H, W) or (H, W, C), whose first three channels are red, green and blue.
@@ -186,20 +241,21 @@ class ImageReader:
             image.filename = name
         orientation = orientation_of(image) if self.turns else 1
         mode, transparent = image.mode, 'transparency' in image.info
+        conversions = ()
         if mode == '1':
-            image = image.convert('L')
+            conversions = ('L',)
         elif mode in ('P', 'PA'):
             keeps = self.channels == 'unchanged' and (transparent or mode == 'PA')
-            image = image.convert('RGBA' if keeps else 'RGB')
+            conversions = ('RGBA' if keeps else 'RGB',)
         elif mode in ('LA', 'La'):
-            image = image.convert('LA').convert('RGBA' if self.channels == 'unchanged' else 'L')
+            conversions = 'LA', 'RGBA' if self.channels == 'unchanged' else 'L'
         elif mode in ('CMYK', 'YCbCr', 'HSV', 'RGBX'):
-            image = image.convert('RGB')
+            conversions = ('RGB',)
         elif mode == 'RGBa':
-            image = image.convert('RGBA')
+            conversions = ('RGBA',)
         elif mode not in ('L', 'RGB', 'RGBA', 'F') and not mode.startswith('I'):
             raise ImageError(f'has pixels of the kind {mode}; save it in RGB')
-        return turned(swapped(np.asarray(image)), orientation)
+        return turned(as_array(image, conversions), orientation)
 
     def finished(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels in the depth and with the channels that are asked for."""
@@ -258,6 +314,62 @@ class ImageReader:
                 else cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_BGR2GRAY)
             )
         return cv2.merge([np.ascontiguousarray(pixels)] * 3) if count == 1 else pixels[..., :3]
+
+
+def check_file(image: Image.Image) -> None:
+    """Raise if the file of a PIL image that has not been decoded yet has too many scans."""
+    file = getattr(image, 'fp', None)
+    if image.format in ('JPEG', 'MPO') and image.tile and file is not None:
+        place = file.tell()
+        file.seek(0)
+        content = file.read()
+        file.seek(place)
+        check_scans(content)
+
+
+def check_scans(content: bytes) -> None:
+    """Raise if a JPEG repeats its pixels more often than any encoder does.
+
+    A scan without changes takes a few bytes, and the decoder a pass over all pixels.
+
+    Raises:
+        ImageError: it has more than ``MAX_SCANS`` scans.
+    """
+    if content.count(JPEG_SCAN) <= MAX_SCANS:
+        return
+    scans, place = 0, 2
+    while (marker := JPEG_MARKER.search(content, place)) is not None:
+        code, place = marker[1][0], marker.end()
+        if code == 0xD9:  # what follows is no part of the picture
+            return
+        place += int.from_bytes(content[place : place + 2], 'big')
+        scans += code == 0xDA
+        if scans > MAX_SCANS:
+            raise ImageError(
+                f'is a JPEG of more than {MAX_SCANS} scans, where progressive ones have about ten; '
+                'save it anew'
+            )
+
+
+def as_array(image: Image.Image, conversions: tuple[str, ...]) -> np.ndarray:
+    """Return the pixels after conversions to modes of Pillow, in BGR if they are RGB.
+
+    A large picture is converted strip by strip, so that none of the steps needs room for all of it.
+    """
+    width, height = image.size
+    rows = max(1, STRIP_PIXELS // width)
+    result = None
+    for top in range(0, height, rows):
+        strip = image if rows >= height else image.crop((0, top, width, min(top + rows, height)))
+        for mode in conversions:
+            strip = strip.convert(mode)
+        pixels = swapped(np.asarray(strip))
+        if rows >= height:
+            return pixels
+        if result is None:
+            result = np.empty((height, *pixels.shape[1:]), pixels.dtype)
+        result[top : top + rows] = pixels
+    return result
 
 
 def moves(image: Image.Image) -> bool:

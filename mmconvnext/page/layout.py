@@ -2,8 +2,9 @@
 
 import gradio as gr
 
+from ..datasets.reading_images import MAX_PIXELS
 from .events import COLUMNS, TOPK, Events
-from .uploads import MOST_CHECKPOINT_MEGABYTES, MOST_FILES, MOST_PIXELS
+from .uploads import MOST_CHECKPOINT_MEGABYTES, MOST_FILES
 
 TITLE = 'ConvNeXt: what is in your image?'
 # Of the fonts that gradio carries; its half-bold one lacks letters.
@@ -110,7 +111,7 @@ def build(events: Events) -> gr.Blocks:
 def limits(uploads) -> str:
     said = (
         f'Images: JPEG, PNG, WebP, GIF, BMP or TIFF of at most {uploads.most_megabytes:g} MB and '
-        f'{MOST_PIXELS / 1e6:g} million pixels. '
+        f'{MAX_PIXELS / 1e6:g} million pixels. '
     )
     if uploads.checkpoints:
         said += (

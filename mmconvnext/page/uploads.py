@@ -13,12 +13,11 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
+from ..datasets.reading_images import MAX_PIXELS
 from ..errors import UserError
 
 # Formats of images -> how their files are called here.
 IMAGES = {'JPEG': '.jpg', 'PNG': '.png', 'WEBP': '.webp', 'GIF': '.gif', 'BMP': '.bmp', 'TIFF': '.tif'}
-# A few kilobytes can unfold into more pixels than memory has room for.
-MOST_PIXELS = 64_000_000
 MOST_CHECKPOINT_MEGABYTES = 4096  # Huge in fp32 has 2,640, and optimizers write more
 KEPT_SECONDS = 3600
 TIDIED_SECONDS = 60  # how often is looked for what is older
@@ -185,13 +184,13 @@ def check_image(upload: Upload) -> None:
     except UnidentifiedImageError as error:
         raise UserError(f'is no image, or a broken one; expected {", ".join(IMAGES)}') from error
     except Image.DecompressionBombError as error:
-        raise UserError(f'has far more than {MOST_PIXELS / 1e6:g} million pixels') from error
+        raise UserError(f'has far more than {MAX_PIXELS / 1e6:g} million pixels') from error
     except FileNotFoundError as error:
         raise UserError(GONE) from error
     except Exception as error:  # decoders raise what they like
         raise UserError(f'is a broken image: {upload.told(str(error))}') from error
-    if width * height > MOST_PIXELS:
-        raise UserError(f'has {width:,} x {height:,} pixels; at most {MOST_PIXELS / 1e6:g} million are taken')
+    if width * height > MAX_PIXELS:
+        raise UserError(f'has {width:,} x {height:,} pixels; at most {MAX_PIXELS / 1e6:g} million are taken')
 
 
 def shown(name: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from mmconvnext.datasets import broken
+from mmconvnext.datasets import LoadImage, broken
 from mmconvnext.datasets.broken import find_broken
 
 
@@ -90,3 +90,18 @@ def test_what_takes_too_long_is_left_out(tmp_path, monkeypatch):
     (tmp_path / '1.png').write_bytes(b'')
     monkeypatch.setattr(broken, 'MAX_SECONDS', -1)
     assert find_broken(Pictures([tmp_path / '1.png']), tmp_path / 'memory') == {}
+
+
+def test_bombs_are_left_to_the_limits_of_the_pipeline(tmp_path, monkeypatch):
+    """A whole end does not make them readable, and their pixels are not decoded to see."""
+    big, scans = tmp_path / 'big.png', tmp_path / 'scans.jpg'
+    Image.new('1', (8001, 8000)).save(big)
+    Image.effect_noise((64, 64), 50).save(scans, progressive=True)
+    content = scans.read_bytes()
+    scans.write_bytes(content[:-2] + content[content.rindex(b'\xff\xda') : -2] * 101 + content[-2:])
+    dataset = Pictures([big, scans])
+    loader = LoadImage()
+    monkeypatch.setattr(Pictures, '__getitem__', lambda _, index: loader(dataset.get_data_info(index)))
+    found = find_broken(dataset, tmp_path / 'memory')
+    assert 'at most 64,000,000' in found[str(big)]
+    assert 'more than 100 scans' in found[str(scans)]

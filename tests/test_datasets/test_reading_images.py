@@ -1,14 +1,17 @@
 """One rule for the pixels of a picture, whichever door it comes through."""
 
 import io
+import struct
+import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from mmengine.registry import TRANSFORMS, DefaultScope
 from PIL import Image
 
-from mmconvnext.datasets import LoadImage, Preprocessing
-from mmconvnext.datasets.reading_images import ImageError, ImageReader
+from mmconvnext.datasets import LoadImage, Preprocessing, reading_images
+from mmconvnext.datasets.reading_images import ImageError, ImageReader, PixelBudget
 from mmconvnext.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
@@ -66,6 +69,7 @@ def test_unknown_range_is_an_error_and_a_known_one_is_kept():
         (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n', 'no image of a known format'),
         (encoded(RGB)[:-20], None),
         (encoded(RGB, 'JPEG')[:-20], None),
+        (encoded(Image.new('1', (8001, 8000))), 'has 8,001 x 8,000 pixels; at most 64,000,000'),
         (encoded(Image.new('1', (20_000, 20_000))), 'pixels'),
     ],
 )
@@ -88,3 +92,102 @@ def test_preprocessing_of_other_sizes_channels_and_depths():
 def test_configs_of_every_scope_get_this_loader(scope):
     with DefaultScope.overwrite_default_scope(scope):
         assert type(TRANSFORMS.build(dict(type='LoadImageFromFile'))) is LoadImage
+
+
+def segment(marker, content):
+    return bytes([0xFF, marker]) + struct.pack('>H', len(content) + 2) + content
+
+
+def with_scans(count, **settings):
+    """A JPEG whose last scan is written again and again."""
+    content = encoded(RGB.resize((64, 64)), 'JPEG', **settings)
+    last = content[content.rindex(b'\xff\xda') : -2]
+    return content[:-2] + last * (count - content.count(b'\xff\xda')) + b'\xff\xd9'
+
+
+def fails(content, path):
+    """Messages of all doors into which a file goes, or None of each."""
+    path.write_bytes(content)
+    for read in (lambda: ImageReader().from_bytes(content), lambda: ImageReader().from_pil(Image.open(path))):
+        try:
+            read()
+            yield None
+        except ImageError as error:
+            yield str(error)
+
+
+@pytest.mark.parametrize('progressive', [True, False])
+def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded(progressive, tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageReader, 'by_opencv', lambda *_: pytest.fail('decoded'))
+    monkeypatch.setattr(ImageReader, 'by_pillow', lambda *_: pytest.fail('decoded'))
+    content = with_scans(101, progressive=progressive)
+    # Filling bytes, and a comment between the scans, do not hide them.
+    hidden = content.replace(b'\xff\xda', b'\xff\xfe\0\4\xff\xd9\0\xff\xff\xda')
+    for message in [*fails(content, tmp_path / 'a'), *fails(hidden, tmp_path / 'b')]:
+        assert 'more than 100 scans' in message
+
+
+def test_honest_jpegs_are_read_whatever_their_other_parts_hold(tmp_path):
+    marks = b'\xff\xda' * 1000
+    photo = encoded(RGB, 'JPEG', progressive=True)
+    thumbnail = photo[:2] + segment(0xE1, marks) + photo[2:]
+    film = photo + marks + b'\xff\xd9'
+    for content in (thumbnail, film, with_scans(100, progressive=True)):
+        assert list(fails(content, tmp_path / 'a')) == [None, None]
+
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'I', 'I;16', 'YCbCr'])
+@pytest.mark.parametrize('color', ['color', 'grayscale', 'unchanged'])
+def test_pixels_are_the_same_strip_by_strip(mode, color, monkeypatch):
+    image = DEEP if mode == 'I;16' else RGB.convert(mode)
+    if mode == 'P':
+        image.info['transparency'] = 3
+    whole = ImageReader(color).from_pil(image)
+    monkeypatch.setattr(reading_images, 'STRIP_PIXELS', 17 * 5)
+    assert np.array_equal(ImageReader(color).from_pil(image), whole)
+
+
+@pytest.mark.parametrize('kept', [False, True])
+def test_threads_hold_no_more_pixels_together_than_one_picture_may_have(kept, monkeypatch):
+    decode, lock, now, most = ImageReader.by_pillow, threading.Lock(), [0], [0]
+
+    def count(change):
+        with lock:
+            now[0] += change
+            most[0] = max(most[0], now[0])
+
+    def decoded(reader, image):
+        count(1)
+        threading.Event().wait(0.05)
+        try:
+            return decode(reader, image)
+        finally:
+            if not kept:
+                count(-1)
+
+    def read():
+        with shared.kept() if kept else nullcontext():
+            ImageReader().from_bytes(content)
+            if kept:
+                threading.Event().wait(0.05)
+                count(-1)
+
+    shared, content = PixelBudget(2 * 12 * 17), encoded(RGB, 'TIFF')
+    monkeypatch.setattr(ImageReader, 'by_pillow', decoded)
+    monkeypatch.setattr(reading_images, 'budget', shared)
+    threads = [threading.Thread(target=read) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 2 and now[0] == 0
+    assert shared.free == shared.pixels
+
+
+def test_a_picture_above_the_budget_is_decoded_alone_and_errors_give_it_back(monkeypatch):
+    shared = PixelBudget(5)
+    monkeypatch.setattr(reading_images, 'budget', shared)
+    assert ImageReader().from_bytes(encoded(RGB, 'TIFF')).shape == (12, 17, 3)
+    with shared.kept(), pytest.raises(ImageError):
+        ImageReader().from_bytes(encoded(RGB)[:-20])
+    assert shared.free == shared.pixels == 5
