@@ -26,7 +26,7 @@ setup(
             *('.mim/*.yml', '.mim/configs/*/*.yml', '.mim/tools/*', '.mim/tools/benchmarks/*.py'),
             '.mim/tools/benchmarks/results/*.json*',
             *('.mim/configs/*/*.py', '.mim/configs/*/*/*.py'),
-            'visualization/page.*',  # style and script of the pages
+            'reports/page.*',  # style and script of the pages
         ]
     },
     # The OpenMMLab libraries come with an extra, since two stacks provide them under the same names.

@@ -12,13 +12,13 @@ warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformable
 
 # Imported when asked for: mmengine imports this package whenever a config has our prefix.
 LAZY = {
-    'DenseInferencer': '.apis.dense_inference',
-    'ImageClassificationInferencer': '.apis.inference',
+    'DenseInferencer': '.inference.dense',
+    'ImageClassificationInferencer': '.inference.classifier',
     'get_entry': '.zoo',
     'get_model': '.zoo',
     'list_models': '.zoo',
     'outputs_of': '.models',
-    'use_safe_loading': '.checkpoints',
+    'use_safe_loading': '.zoo',
 }
 
 __all__ = ['__version__', *LAZY]

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import PurePath
 
 # Joiners inside words of Persian and of Indian scripts, and inside emoji; they move nothing on a screen.
@@ -31,6 +32,11 @@ def shortened(text: str, longest: int) -> str:
     """``printable``, and cut to so many letters."""
     text = printable(text)
     return text if len(text) <= longest else f'{text[: longest - 1]}…'
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names, for a message."""
+    return ', '.join(shortened(name, 150) for name in names[:3]) + (', ...' if len(names) > 3 else '')
 
 
 def csv_cell(value: object) -> object:

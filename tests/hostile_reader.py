@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmconvnext.apis.inference import ImageClassificationInferencer
+from mmconvnext.apis.convert import convert
 from mmconvnext.apis.train import train
-from mmconvnext.checkpoints import convert
 from mmconvnext.errors import UserError
 from mmconvnext.export.exporting import load_classifier
+from mmconvnext.inference.classifier import ImageClassificationInferencer
 from mmconvnext.page.models import Models, Source
 
 MAX_SECONDS = 10  # of the processor, so that a busy machine fails nobody

@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
-from mmconvnext.datasets.preprocessing import Preprocessing
+from mmconvnext.images.preprocessing import Preprocessing
 from tests.conftest import TINY_ARCH
 
 SIZE = 32

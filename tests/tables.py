@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mmconvnext.apis import load_config
-from mmconvnext.apis.runner import build_on_meta
 from mmconvnext.benchmark import comparison
 from mmconvnext.benchmark import int8 as int8_benchmark
 from mmconvnext.models.archs import ARCHS
 from mmconvnext.models.convnext import ConvNeXtBlock
+from mmconvnext.training.runner import build_on_meta
 from mmconvnext.zoo.entries import zoo
 from mmconvnext.zoo.markdown import accuracy, commercial_use, grid, license_of, short
 from mmconvnext.zoo.throughput import imagenet_classifiers

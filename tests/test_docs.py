@@ -10,8 +10,8 @@ import pytest
 import torch
 from mmpretrain.models import build_classifier
 
-from mmconvnext.apis import load_config
-from mmconvnext.apis.distributed import ENGINES
+from mmconvnext.config.distributed import ENGINES
+from mmconvnext.zoo import load_config
 from tests.commands import PAGES, blocks, commands
 from tests.conftest import REPO
 from tests.tables import TABLES, between_marks

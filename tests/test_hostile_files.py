@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from mmconvnext.apis.convert import convert
 from mmconvnext.apis.train import train
-from mmconvnext.checkpoints import convert
 from tests.conftest import REPO, write_tiny_config
 from tests.hostile_files import hostile_files
 from tests.hostile_reader import MAX_SECONDS, READERS

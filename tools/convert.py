@@ -27,4 +27,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool('mmconvnext.checkpoints:convert', parse_args())
+    run_tool('mmconvnext.apis.convert:convert', parse_args())

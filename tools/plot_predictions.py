@@ -21,4 +21,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool('mmconvnext.visualization.predictions:plot_predictions', parse_args())
+    run_tool('mmconvnext.apis.plot_predictions:plot_predictions', parse_args())

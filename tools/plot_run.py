@@ -14,4 +14,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool('mmconvnext.visualization.runs:plot_runs', parse_args())
+    run_tool('mmconvnext.reports.runs:plot_runs', parse_args())

@@ -15,4 +15,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool('mmconvnext.checkpoints.publishing:publish', parse_args())
+    run_tool('mmconvnext.apis.publish:publish', parse_args())

@@ -27,4 +27,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool('mmconvnext.zoo.reproduce:reproduce', parse_args())
+    run_tool('mmconvnext.apis.reproduce:reproduce', parse_args())

@@ -9,22 +9,22 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import BATCH_AUGMENTS
 
-from ..datasets.reading_images import ImageReader
+from ..config.data_root import use_data_root
+from ..config.inner_datasets import inner_settings
+from ..config.libraries import LIBRARIES
 from ..datasets.replay import Draw, Replayed, draws_put_back, seed_draws
-from ..datasets.wrappers import inner_settings
 from ..errors import UserError
-from ..visualization.browser import Mix, Sample, save_browser
-from ..visualization.pictures import displayed, rgb_of
-from .augmenting import keep_augmentation
-from .classes import SHARDS
-from .config import load_config
-from .data_root import use_data_root
-from .images import read_bytes
-from .inference import check_counts
-from .libraries import LIBRARIES
-from .pipeline import one_line
-from .results import check_new_file
-from .runner import check_data_roots, open_dataset
+from ..images.reader import ImageReader
+from ..inference.classifier import check_counts
+from ..inference.inputs import read_bytes
+from ..inference.pipeline import one_line
+from ..inference.results import check_new_file
+from ..reports.browser import Mix, Sample, save_browser
+from ..reports.pictures import displayed, rgb_of
+from ..training.augmenting import keep_augmentation
+from ..training.classes import SHARDS
+from ..training.runner import check_data_roots, open_dataset
+from ..zoo.configs import load_config
 
 EPOCHS = 5  # of which the draws of a training image are shown
 

@@ -7,18 +7,18 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.registry import METRICS
 
-from ..datasets.wrappers import inner_settings, pipeline_of
+from ..config.data_root import use_data_root
+from ..config.image_size import set_image_size
+from ..config.inner_datasets import inner_settings, pipeline_of
+from ..config.libraries import LIBRARIES
 from ..errors import UserError
 from ..files import check_place, written_whole
+from ..inference.results import check_folder, check_new_file
 from ..text import finite
+from ..training.explaining import naming_broken_images
+from ..training.runner import build_runner, init_distributed
+from ..zoo.configs import load_config
 from ..zoo.entries import source_of
-from .config import load_config
-from .data_root import use_data_root
-from .explaining import naming_broken_images
-from .image_size import set_image_size
-from .libraries import LIBRARIES
-from .results import check_folder, check_new_file
-from .runner import build_runner, init_distributed
 
 
 def evaluate(

@@ -8,20 +8,20 @@ import torch
 from mmengine.dataset import default_collate
 
 from ..errors import UserError, did_you_mean
-from ..evaluation.class_results import distinct_names
 from ..explanation import grad_cam, occlusion, stage_maps
 from ..explanation.classifier import classifier_of
 from ..explanation.grad_cam import pointing_stage
 from ..explanation.occlusion import resolve_patch
 from ..files import written_whole
+from ..inference.classifier import ImageClassificationInferencer, check_counts
+from ..inference.inputs import Given, find_images
+from ..inference.pipeline import one_line
+from ..inference.results import PictureFolder, check_new_file
+from ..reports.class_results import distinct_names
+from ..reports.explanation import MOST_BARS, Explanation, Score, save_explanation
+from ..reports.pictures import rgb_of
 from ..text import printable
-from ..visualization.explanation import MOST_BARS, Explanation, Score, save_explanation
-from ..visualization.pictures import rgb_of
-from .images import Given, find_images
 from .infer import check_inputs, choose_weights
-from .inference import ImageClassificationInferencer, check_counts
-from .pipeline import one_line
-from .results import PictureFolder, check_new_file
 
 
 def explain(

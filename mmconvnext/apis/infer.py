@@ -5,13 +5,13 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..errors import UserError
+from ..inference.classifier import ImageClassificationInferencer, check_counts
+from ..inference.dense import DenseInferencer, is_dense
+from ..inference.inputs import find_images, is_url
+from ..inference.results import Summary, check_outputs, class_layout, dense_layout, results_file, track
 from ..models.inference import optimized
 from ..zoo.entries import zoo
 from ..zoo.models import is_weights
-from .dense_inference import DenseInferencer, is_dense
-from .images import find_images, is_url
-from .inference import ImageClassificationInferencer, check_counts
-from .results import Summary, check_outputs, class_layout, dense_layout, results_file, track
 
 
 def infer(

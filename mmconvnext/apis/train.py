@@ -10,21 +10,21 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from ..config.data_root import use_data_root
+from ..config.distributed import prepare_engine
+from ..config.image_size import set_image_size
 from ..errors import UserError
-from .accumulation import accumulate_to_recipe, accumulation_of
-from .augmenting import augment_batches
-from .config import load_config
-from .data_root import use_data_root
-from .distributed import prepare_engine
-from .explaining import explained, naming_broken_images
-from .image_size import set_image_size
-from .locking import only_run_in
-from .next_steps import next_steps
-from .recording import add_loggers
-from .resuming import checkpoint_folder, choose_start
-from .runner import build_runner, init_distributed
-from .smoke import make_smoke_test
-from .workers import fit_workers
+from ..training.accumulation import accumulate_to_recipe, accumulation_of
+from ..training.augmenting import augment_batches
+from ..training.explaining import explained, naming_broken_images
+from ..training.locking import only_run_in
+from ..training.next_steps import next_steps
+from ..training.recording import add_loggers
+from ..training.resuming import checkpoint_folder, choose_start
+from ..training.runner import build_runner, init_distributed
+from ..training.smoke import make_smoke_test
+from ..training.workers import fit_workers
+from ..zoo.configs import load_config
 
 
 def train(

@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ..apis import load_config
-from ..apis.augmenting import augment_batches
 from ..errors import UserError
 from ..paths import MIM
 from ..registry import MODELS
+from ..training.augmenting import augment_batches
 from .timing import append_rows, check_rounds, conditions_on, results_file, speed, time_interleaved
 
 RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/data_pipeline.jsonl'

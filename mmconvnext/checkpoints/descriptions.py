@@ -21,8 +21,6 @@ MAX_JSON_BYTES = 32 << 20  # label maps of 21,841 classes have 2 MB
 MAX_JSON_VALUES = 1_000_000  # those have 150,000, counting each comma in a name
 MAX_CLASSES = 1_000_000
 MAX_NAME = 1000  # characters of a class name
-MAX_STAGES = 16
-MAX_BLOCKS = 1000  # in all stages
 MAX_CHANNELS = 1 << 16
 MAX_PIXELS = 1 << 14  # on one side of the network's input
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ..models.inspecting import network_of
 from ..models.network import Network
-from .inspecting import network_of
 from .reading import Weights
 
 STEM = 'backbone.downsample_layers.0.0.weight'

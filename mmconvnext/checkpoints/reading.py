@@ -3,21 +3,20 @@
 from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError
+from ..images.preprocessing import Preprocessing
 from ..models.archs import resolve_arch
+from ..models.fitting import check_fit
+from ..models.inspecting import check_stored, head_arguments, network_of, title
 from ..models.network import Network
-from ..text import shortened
+from ..text import listed, shortened
 from .descriptions import read_json
 from .downloading import MissingFileError, fetch
 from .formats import DIRECTORIES, FORMATS, find_format, stems
-from .inspecting import check_stored, head_arguments, network_of, title
 from .loading import load_checkpoint
-from .matching import check_fit, listed, weights_of
 from .training_description import read_classes, read_description
 from .transformers_directory import (
     WEIGHT_FILES,
@@ -26,9 +25,7 @@ from .transformers_directory import (
     preprocessing_of_config,
     preprocessing_of_size,
 )
-
-if TYPE_CHECKING:
-    from ..zoo.entries import Entry
+from .unwrapping import weights_of
 
 
 # Detectors and text towers with their averages have a few thousand; every rule of every format meets each.
@@ -70,7 +67,7 @@ class Weights:
         return known | self.names
 
 
-def load_weights(
+def read_weights(
     source: str | Path,
     source_format: str = 'auto',
     *,
@@ -78,11 +75,10 @@ def load_weights(
     trust: bool = False,
     mmap: bool = False,
 ) -> Weights:
-    """Weights of any supported format.
+    """Read weights in any supported format.
 
     Args:
-        source: a file, a URL, a directory that transformers saved, or a checkpoint of the zoo as
-            ``NAME`` or ``mmconvnext://NAME``.
+        source: a file, a URL, or a directory that transformers saved.
         source_format: one of ``FORMATS``, or ``auto``.
         weights: ``ema`` or ``raw`` of a checkpoint that has both, see ``weights_of``.
         trust: see ``load_checkpoint``.
@@ -91,12 +87,6 @@ def load_weights(
     Raises:
         UserError: the source cannot be read, is of no supported format or has no such weights.
     """
-    from ..zoo.entries import get_entry, source_of  # the zoo is built on this module
-
-    source = source_of(source)
-    if source.startswith('mmconvnext://'):
-        entry = get_entry(source.removeprefix('mmconvnext://'))
-        return load_entry(entry, weights=weights, trust=trust, mmap=mmap)
     if Path(source).expanduser().is_dir():
         source = weight_file(Path(source).expanduser())
     checkpoint = load_checkpoint(source, trust=trust, mmap=mmap)
@@ -133,20 +123,6 @@ def described_by_meta(loaded: Weights, checkpoint: dict) -> Weights:
         preprocessing=preprocessing,
         classes=classes,
         needs_config=description.needs_config,
-    )
-
-
-def load_entry(
-    entry: 'Entry', *, weights: str | None = None, trust: bool = False, mmap: bool = False
-) -> Weights:
-    """Weights of a checkpoint of the zoo, with what the zoo knows of them; see ``load_weights``."""
-    loaded = load_weights(entry.weights, entry.format, weights=weights, trust=trust, mmap=mmap)
-    return replace(
-        loaded,
-        source=entry.name,
-        network=loaded.network or entry.network,
-        preprocessing=loaded.preprocessing or entry.preprocessing,
-        classes=loaded.classes or entry.class_names,
     )
 
 

@@ -1,17 +1,16 @@
 """The directories that transformers saves: config.json, weights, preprocessor_config.json."""
 
-from ..datasets.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from ..errors import UserError
+from ..images.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from ..models.activations import ACTIVATIONS
 from ..models.archs import resolve_arch
-from ..models.convnext import INIT_CFG
-from ..models.network import DEFAULTS, Network
+from ..models.convnext import DEFAULTS, INIT_CFG
+from ..models.inspecting import MAX_BLOCKS, MAX_STAGES
+from ..models.network import Network
 from .descriptions import (
-    MAX_BLOCKS,
     MAX_CHANNELS,
     MAX_CLASSES,
     MAX_PIXELS,
-    MAX_STAGES,
     either,
     fields,
     flag,

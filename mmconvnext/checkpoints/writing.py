@@ -7,14 +7,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError
 from ..files import check_place, written_whole
-from ..models.archs import ARCHS, resolve_arch
+from ..images.preprocessing import Preprocessing
+from ..models.archs import ARCHS, LAYER_NORM, resolve_arch
+from ..models.convnext import DEFAULTS, resolve_kernel_sizes
+from ..models.inspecting import network_of
 from ..models.network import Network
+from ..text import listed
 from .formats import DIRECTORIES, find_format
-from .inspecting import network_of
-from .matching import listed
 from .reading import Weights
 from .tensorflow import write_h5
 from .training_description import BACKBONE, Description
@@ -63,9 +64,9 @@ def save_weights(loaded: Weights, target: str | Path, target_format: str) -> Non
             f'{loaded.source} has {loaded.needs_config}, for which {target_format} has no words; write it '
             'as openmmlab'
         )
-    deviations = network.deviations()
+    found = deviations(network)
     if form.tolerates is not None:
-        foreign = [finding for key, finding in deviations.items() if key not in form.tolerates]
+        foreign = [finding for key, finding in found.items() if key not in form.tolerates]
         if foreign:
             raise UserError(f'{target_format} has no such network: {"; ".join(foreign)}')
     renamed = form.write(tensors)
@@ -88,6 +89,29 @@ def save_weights(loaded: Weights, target: str | Path, target_format: str) -> Non
             torch.save({'meta': meta_of(loaded), 'state_dict': tensors}, part)
         else:
             torch.save({form.key: tensors} if form.key else tensors, part)
+
+
+def deviations(network: Network) -> dict[str, str]:
+    """Return what sets a network apart from the published code: argument -> finding."""
+    backbone = {**DEFAULTS, **network.backbone}
+    arch = resolve_arch(backbone['arch'])
+    norm = backbone['norm_cfg'] or arch['norm_cfg']
+    last_norm = backbone['out_norm_cfg'] or norm
+    kernel_sizes = set(resolve_kernel_sizes(backbone['kernel_size'], len(arch['depths'])))
+    wanted = dict(
+        stem_type=(backbone['stem_type'], 'patch'),
+        stem_norm=(arch['stem_norm'], True),
+        kernel_size=(kernel_sizes, {7}),
+        mlp_ratio=(backbone['mlp_ratio'], 4.0),
+        conv_bias=(backbone['conv_bias'], True),
+        act_cfg=(backbone['act_cfg'], 'gelu'),
+        gap_before_final_norm=(backbone['gap_before_final_norm'], True),
+        output_stride=(backbone['output_stride'], None),
+        norm_cfg=(norm, LAYER_NORM),
+        out_norm_cfg=(last_norm, LAYER_NORM),
+        hidden_channels=((network.head or {}).get('hidden_channels'), None),
+    )
+    return {key: f'{key} is {found!r}' for key, (found, expected) in wanted.items() if found != expected}
 
 
 def meta_of(loaded: Weights) -> dict:

@@ -4,7 +4,6 @@ from .batches import ReplayableBatches
 from .digits import Digits
 from .drawn import DrawAugmentation
 from .image_folder import ImageFolder
-from .preprocessing import Preprocessing
 from .rand_augment import RandAugment
 from .shards import Shards
 from .synthetic import Synthetic
@@ -18,7 +17,6 @@ __all__ = [
     'LoadImage',
     'LoadImageForCrop',
     'PackInputs',
-    'Preprocessing',
     'RandAugment',
     'RandomErasing',
     'RandomFlip',

@@ -11,9 +11,9 @@ import mmengine.dataset
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.datasets.custom import find_folders
 
-from ..checkpoints.matching import listed
 from ..errors import UserError
 from ..files import open_regular
+from ..text import listed
 
 MAX_PATHS_CHECKED = 1000  # a look at every file of a large data set takes minutes on some disks
 

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..files import open_regular, written_whole
+from ..images.reader import JPEG_END, PNG_END, ImageReader, budget, check_file
 from .annotations import is_local
-from .reading_images import JPEG_END, PNG_END, ImageReader, budget, check_file
 
 # Bytes at the end of a whole file.
 END_MARKS = {'JPEG': JPEG_END, 'MPO': JPEG_END, 'PNG': PNG_END}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mmpretrain.datasets import BaseDataset
 
-from ..checkpoints.matching import listed
 from ..errors import UserError
 from ..registry import DATASETS
+from ..text import listed
 from .splits import Layout, find_layout, tree
 from .walking import IMAGE_SUFFIXES, class_folders, describe_skipped, has_images, images_below, is_image
 

@@ -9,9 +9,9 @@ from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmpretrain.registry import TRANSFORMS as MMPRETRAIN_TRANSFORMS
 
 from ..files import open_regular
+from ..images.reader import MAX_PIXELS, ImageError, ImageReader
 from ..registry import TRANSFORMS
 from .augmentation import RandomResizedCrop
-from .reading_images import MAX_PIXELS, ImageError, ImageReader
 
 
 @TRANSFORMS.register_module()

@@ -1,6 +1,15 @@
+from .backends import TensorboardBackend, WandbBackend
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import EpochLoop, IterLoop
 from .schedule import WarmupCosineLR
 from .sharding import ShardedRunner
 
-__all__ = ['EpochLoop', 'IterLoop', 'LayerDecayOptimWrapperConstructor', 'ShardedRunner', 'WarmupCosineLR']
+__all__ = [
+    'EpochLoop',
+    'IterLoop',
+    'LayerDecayOptimWrapperConstructor',
+    'ShardedRunner',
+    'TensorboardBackend',
+    'WandbBackend',
+    'WarmupCosineLR',
+]

@@ -9,7 +9,7 @@ import mmengine.runner
 from mmengine.dist import barrier, is_main_process
 from mmengine.visualization import Visualizer
 
-from ..checkpoints.training_description import describe_training
+from ..config.description import describe_training
 from ..errors import UserError
 from ..files import put_in_place
 from ..hooks.checkpoint import is_checkpoint, is_own, run_id

@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
-from ..apis.config import find_config
-from ..apis.libraries import LIBRARIES
+from ..config.libraries import LIBRARIES
 from ..errors import UserError
 from ..files import check_place, put_in_place
+from ..zoo.configs import find_config
 from ..zoo.entries import DENSE_TASKS, zoo
 from ..zoo.models import get_model, is_weights
 from .checking import check, check_accuracy

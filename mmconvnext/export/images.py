@@ -13,16 +13,16 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, Subset
 
-from ..apis.explaining import naming_broken_images
-from ..apis.images import find_images
-from ..apis.libraries import class_count
-from ..apis.pipeline import TestPipeline
-from ..apis.runner import build_dataset
-from ..checkpoints.matching import listed
+from ..config.inner_datasets import inner_settings, pipeline_of
+from ..config.libraries import class_count
 from ..datasets.splits import find_layout
 from ..datasets.walking import class_folders
-from ..datasets.wrappers import inner_settings, pipeline_of
 from ..errors import UserError
+from ..inference.inputs import find_images
+from ..inference.pipeline import TestPipeline
+from ..text import listed
+from ..training.explaining import naming_broken_images
+from ..training.runner import build_dataset
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 from mmengine.config import Config
 from torch import nn
 
-from ..checkpoints.training_description import Inexpressible, kind, resizing_of
-from ..datasets.wrappers import pipeline_of
+from ..config.description import Inexpressible, kind, resizing_of
+from ..config.inner_datasets import pipeline_of
 from ..version import __version__
 from ..zoo.entries import zoo
 from .graph import Graph

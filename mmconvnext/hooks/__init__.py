@@ -1,4 +1,3 @@
-from .. import _quiet  # noqa: F401, before all that imports mmpretrain
 from .checkpoint import CheckpointHook
 from .class_report import ClassReportHook
 from .ema import EMAHook

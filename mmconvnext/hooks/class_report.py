@@ -21,11 +21,11 @@ from rich.text import Text
 from torch import Tensor
 
 from ..errors import UserError
-from ..evaluation.class_results import ClassResult, class_results, distinct_names
 from ..files import written_whole
 from ..registry import HOOKS
+from ..reports.class_results import ClassResult, class_results, distinct_names
+from ..reports.confusion import save_confusion
 from ..text import csv_cell, printable
-from ..visualization.confusion import save_confusion
 from .best import best_checkpoint, checkpoint_name
 
 KEPT = 'confusions'  # matrices in the message hub: of the best checkpoint and of the last validation

@@ -6,10 +6,10 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..evaluation.class_results import distinct_names
-from ..evaluation.predictions import Predictions
 from ..registry import HOOKS
-from ..visualization.report import save_report
+from ..reports.class_results import distinct_names
+from ..reports.predictions import Predictions
+from ..reports.report import save_report
 
 
 @HOOKS.register_module()

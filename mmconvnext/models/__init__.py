@@ -1,4 +1,3 @@
-from .. import _quiet  # noqa: F401, before all that imports mmpretrain
 from .archs import ARCHS
 from .convnext import ConvNeXt
 from .data_preprocessor import AugmentingDataPreprocessor

@@ -3,6 +3,7 @@
 Parameter names are those of mmpretrain's ConvNeXt, so its checkpoints load unchanged.
 """
 
+import inspect
 from collections.abc import Sequence
 from functools import partial
 
@@ -401,3 +402,7 @@ def resolve_kernel_sizes(kernel_size: int | Sequence[int], num_stages: int) -> t
     if len(sizes) != num_stages or not all(size > 0 and size % 2 == 1 for size in sizes):
         raise ValueError(f'kernel_size is {kernel_size}; it needs one odd number, or {num_stages} of them')
     return sizes
+
+
+# What a backbone has where a config or a description says nothing.
+DEFAULTS = {name: p.default for name, p in inspect.signature(ConvNeXt).parameters.items()}

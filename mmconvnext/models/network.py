@@ -1,6 +1,5 @@
 """A classifier in two lines: which backbone, which head."""
 
-import inspect
 from typing import NamedTuple
 
 import torch
@@ -8,10 +7,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from ..errors import UserError
-from .archs import LAYER_NORM, resolve_arch
-from .convnext import ConvNeXt, resolve_kernel_sizes
-
-DEFAULTS = {name: p.default for name, p in inspect.signature(ConvNeXt).parameters.items()}
+from .archs import resolve_arch
 
 # What a head makes of its outputs: probabilities that sum to one, one probability each, or values.
 HEAD_KINDS = ('softmax', 'sigmoid', 'regression')
@@ -40,28 +36,6 @@ class Network(NamedTuple):
         if not self.backbone.get('gap_before_final_norm', True):
             cfg['neck'] = dict(type='mmpretrain.GlobalAveragePooling')
         return cfg
-
-    def deviations(self) -> dict[str, str]:
-        """What sets it apart from the published code, of which most formats are: argument -> finding."""
-        backbone = {**DEFAULTS, **self.backbone}
-        arch = resolve_arch(backbone['arch'])
-        norm = backbone['norm_cfg'] or arch['norm_cfg']
-        last_norm = backbone['out_norm_cfg'] or norm
-        kernel_sizes = set(resolve_kernel_sizes(backbone['kernel_size'], len(arch['depths'])))
-        wanted = dict(
-            stem_type=(backbone['stem_type'], 'patch'),
-            stem_norm=(arch['stem_norm'], True),
-            kernel_size=(kernel_sizes, {7}),
-            mlp_ratio=(backbone['mlp_ratio'], 4.0),
-            conv_bias=(backbone['conv_bias'], True),
-            act_cfg=(backbone['act_cfg'], 'gelu'),
-            gap_before_final_norm=(backbone['gap_before_final_norm'], True),
-            output_stride=(backbone['output_stride'], None),
-            norm_cfg=(norm, LAYER_NORM),
-            out_norm_cfg=(last_norm, LAYER_NORM),
-            hidden_channels=((self.head or {}).get('hidden_channels'), None),
-        )
-        return {key: f'{key} is {found!r}' for key, (found, expected) in wanted.items() if found != expected}
 
     def build_on_meta(self) -> nn.Module:
         """The model without memory, for its names and shapes.

@@ -7,13 +7,15 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .fitting import check_fit
 
 
 # mmengine names the function, from its eleventh letter on, in its log.
 @CheckpointLoader.register_scheme('mmconvnext://')
 def load_from_mmconvnext(filename: str, map_location=None, **_) -> dict:
     """A checkpoint of the zoo: downloaded, verified and under our names."""
-    from ..checkpoints import load_weights  # made of the models
+    # The border at which mmengine asks for a name; the zoo stands on the models.
+    from ..zoo.weights import load_weights
 
     return dict(state_dict=from_file(load_weights(filename).tensors, filename))
 
@@ -45,8 +47,6 @@ def check_loaded(backbone: nn.Module, weights: dict[str, Tensor], prefix: str, m
     Raises:
         UserError: weights of another architecture.
     """
-    from ..checkpoints.matching import check_fit  # made of the models
-
     parameters = dict(backbone.named_parameters())
     if (
         not prefix or 'source' not in metadata or any('flat_param' in name for name in parameters)
@@ -69,8 +69,6 @@ def check_pretrained(backbone: nn.Module, weights: dict[str, Tensor], *_) -> Non
     Raises:
         UserError: weights of another architecture, or names that start with ``backbone.``.
     """
-    from ..checkpoints.matching import check_fit  # made of the models
-
     if any(name.startswith('backbone.') for name in weights):
         raise UserError(
             "the names of the pre-trained weights start with 'backbone.': write "

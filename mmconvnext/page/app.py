@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 
 from ..apis.infer import choose_weights
-from ..apis.inference import check_device
 from ..errors import UserError
+from ..inference.classifier import check_device
 from ..zoo.entries import get_entry
 
 try:

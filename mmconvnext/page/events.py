@@ -8,8 +8,8 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from ..apis.inference import ImageClassificationInferencer
 from ..errors import UserError
+from ..inference.classifier import ImageClassificationInferencer
 from ..zoo.entries import zoo
 from .models import Model, Models, Source, facts_of_entry
 from .prediction import classify_all, explain, predict, prepare, write_csv

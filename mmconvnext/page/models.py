@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from mmengine.model import BaseModel
 
-from ..apis.inference import ImageClassificationInferencer
-from ..evaluation.class_results import distinct_names
+from ..inference.classifier import ImageClassificationInferencer
+from ..reports.class_results import distinct_names
 from ..zoo.entries import Entry, zoo
 from ..zoo.markdown import commercial_use
 from .vetting import Vetting

@@ -12,14 +12,14 @@ from mmengine.dataset import default_collate
 from PIL import Image
 from torch import Tensor
 
-from ..apis.images import Given
-from ..apis.pipeline import one_line
-from ..apis.results import class_layout, results_file
 from ..errors import UserError
 from ..explanation import grad_cam
+from ..inference.inputs import Given
+from ..inference.pipeline import one_line
+from ..inference.results import class_layout, results_file
 from ..models.linear_head import scores_of
 from ..models.outputs import outputs_of
-from ..visualization.pictures import rgb_of
+from ..reports.pictures import rgb_of
 from .models import Model
 from .uploads import Upload, check_image
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ..zoo.entries import Entry, zoo
 from ..zoo.markdown import CHART
 from ..zoo.throughput import imagenet_classifiers, read_results
-from .figures import check_figure_file, save_figure
+from ..reports.figures import check_figure_file, save_figure
 
 # Colours of Okabe and Ito, which colour-blind people can tell apart; a marker for each family too.
 STYLES = {

@@ -26,8 +26,8 @@ from ..checkpoints.descriptions import (
 )
 from ..checkpoints.formats import FORMATS
 from ..checkpoints.training_description import PREPROCESSING
-from ..datasets.preprocessing import Preprocessing
 from ..errors import UserError, did_you_mean
+from ..images.preprocessing import Preprocessing
 from ..models.network import Network
 from ..paths import MIM
 from .architectures import ARCHITECTURES, HIDDEN_CHANNELS

@@ -8,18 +8,19 @@ from mmengine.logging import MMLogger, print_log
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from ..apis.config import check_option, load_config
-from ..apis.libraries import LIBRARIES
-from ..checkpoints import check_fit, load_weights
 from ..checkpoints.input_channels import with_in_channels
-from ..checkpoints.inspecting import head_arguments, network_of
 from ..checkpoints.preparation import other_preparation
 from ..checkpoints.reading import Weights, check_class_count, check_known, check_whole
-from ..datasets.preprocessing import Preprocessing
+from ..config.libraries import LIBRARIES
+from ..config.loading import check_option
 from ..errors import UserError, did_you_mean
+from ..images.preprocessing import Preprocessing
+from ..models.fitting import check_fit
+from ..models.inspecting import head_arguments, network_of
 from ..models.network import Network
-from .configs import config_of_network
+from .configs import config_of_network, load_config
 from .entries import DENSE_TASKS, zoo
+from .weights import load_weights
 
 # What the weights of detectors and segmenters start with.
 DENSE_HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'decode_head.')

@@ -13,11 +13,11 @@ from PIL import Image
 
 from mmconvnext import ImageClassificationInferencer, get_model
 from mmconvnext.apis import load_config, train
+from mmconvnext.apis.convert import convert
 from mmconvnext.apis.evaluate import evaluate
 from mmconvnext.apis.infer import infer
-from mmconvnext.checkpoints import convert
-from mmconvnext.checkpoints.publishing import publish
-from mmconvnext.checkpoints.training_description import preprocessing_of_test
+from mmconvnext.apis.publish import publish
+from mmconvnext.config.description import preprocessing_of_test
 from mmconvnext.errors import UserError
 from mmconvnext.explanation.classifier import classifier_of
 from tests.conftest import REPO, TINY_ARCH

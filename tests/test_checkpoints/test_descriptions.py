@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmconvnext import get_model
-from mmconvnext.checkpoints import convert
+from mmconvnext.apis.convert import convert
 from mmconvnext.errors import UserError
 from mmconvnext.models.network import Network
 from tests.conftest import TINY_ARCH

@@ -12,8 +12,9 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from mmconvnext.checkpoints import load_checkpoint, use_safe_loading
+from mmconvnext.checkpoints import load_checkpoint
 from mmconvnext.errors import UserError
+from mmconvnext.zoo.mmengine_loader import use_safe_loading
 
 
 class RunsCode:

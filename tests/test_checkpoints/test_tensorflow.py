@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from mmconvnext.checkpoints import convert, load_weights, tensorflow
+from mmconvnext.apis.convert import convert
+from mmconvnext.checkpoints import tensorflow
 from mmconvnext.checkpoints.formats import FORMATS
 from mmconvnext.checkpoints.tensorflow import read_h5, write_h5
 from mmconvnext.errors import UserError
+from mmconvnext.zoo.weights import load_weights
 from tests import peers
 
 DATA = Path(__file__).parents[1] / 'data'

@@ -9,10 +9,10 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from mmconvnext.apis.classes import classes_of_data
-from mmconvnext.apis.datasets import build
-from mmconvnext.datasets.wrappers import inner_settings
+from mmconvnext.config.inner_datasets import inner_settings
 from mmconvnext.errors import UserError
+from mmconvnext.training.classes import classes_of_data
+from mmconvnext.training.datasets import build
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ from PIL import Image
 from pycocotools.mask import decode
 
 from mmconvnext.apis import load_config
-from mmconvnext.apis.dense_inference import DenseInferencer, describe
 from mmconvnext.apis.infer import infer
 from mmconvnext.errors import UserError
+from mmconvnext.inference.dense import DenseInferencer, describe
 from mmconvnext.zoo import get_model
 from tests.test_downstream.shapes import CLASSES, SIZE, write_ade, write_coco
 from tests.test_downstream.small import detection, segmentation

@@ -9,9 +9,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 
 from mmconvnext.apis import load_config
-from mmconvnext.checkpoints import load_weights
 from mmconvnext.zoo import get_entry
 from mmconvnext.zoo.entries import DENSE_TASKS, zoo
+from mmconvnext.zoo.weights import load_weights
 from tests.conftest import REPO
 
 # Official READMEs and configs of facebookresearch/ConvNeXt, object_detection and semantic_segmentation:

@@ -6,9 +6,9 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from mmconvnext.apis.datasets import build
 from mmconvnext.datasets.replay import Replayed
 from mmconvnext.engine.summary import describe_data, describe_origin
+from mmconvnext.training.datasets import build
 
 
 @pytest.fixture(autouse=True)

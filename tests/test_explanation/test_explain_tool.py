@@ -9,11 +9,11 @@ from PIL import Image
 
 from mmconvnext.apis import explain as module
 from mmconvnext.apis.explain import explain, find_class
-from mmconvnext.apis.inference import ImageClassificationInferencer
 from mmconvnext.errors import UserError
-from mmconvnext.evaluation.class_results import distinct_names
 from mmconvnext.explanation import grad_cam, occlusion
 from mmconvnext.explanation.grad_cam import pointing_stage
+from mmconvnext.inference.classifier import ImageClassificationInferencer
+from mmconvnext.reports.class_results import distinct_names
 from mmconvnext.zoo import get_model
 from tests.conftest import REPO
 from tests.peers import randomize

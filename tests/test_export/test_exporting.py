@@ -14,13 +14,13 @@ from PIL import Image
 
 from mmconvnext.checkpoints.reading import Weights
 from mmconvnext.checkpoints.writing import save_weights
-from mmconvnext.datasets.preprocessing import Preprocessing
 from mmconvnext.errors import UserError
 from mmconvnext.export import checking, export, formats, onnx_file, torch_package
 from mmconvnext.export.exporting import check_target, load_classifier
 from mmconvnext.export.graph import Graph
 from mmconvnext.export.images import Images, carried_photographs, real_images, why_unlabelled
 from mmconvnext.export.metadata import describe, resizing
+from mmconvnext.images.preprocessing import Preprocessing
 from mmconvnext.models.network import Network
 from mmconvnext.zoo.entries import zoo
 from mmconvnext.zoo.models import get_model

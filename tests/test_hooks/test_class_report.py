@@ -9,7 +9,7 @@ from PIL import Image
 
 from mmconvnext.apis import evaluate, train
 from mmconvnext.hooks.class_report import class_results, csv_of, table_of
-from mmconvnext.visualization.confusion import save_confusion
+from mmconvnext.reports.confusion import save_confusion
 
 REPORT = {'custom_hooks': [dict(type='mmconvnext.ClassReportHook')]}
 

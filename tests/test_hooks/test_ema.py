@@ -7,7 +7,7 @@ from mmengine.hooks import EMAHook as MMEngineEMAHook
 from timm.utils import ModelEma
 
 from mmconvnext.apis import evaluate, train
-from mmconvnext.checkpoints import convert
+from mmconvnext.apis.convert import convert
 from mmconvnext.hooks import EMAHook
 from mmconvnext.registry import HOOKS
 

@@ -11,9 +11,9 @@ from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import TRANSFORMS
 
 from mmconvnext.apis import load_config
-from mmconvnext.apis.augmenting import augment_batches
 from mmconvnext.datasets.rand_augment import OPERATIONS
 from mmconvnext.registry import MODELS
+from mmconvnext.training.augmenting import augment_batches
 from tests.test_datasets.test_augmentation import photo
 
 COUNT = 160

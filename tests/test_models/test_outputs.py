@@ -73,7 +73,7 @@ FIELDS = dict(
 def test_every_field_of_their_config_has_its_argument(tmp_path):
     from transformers import ConvNextConfig, ConvNextForImageClassification
 
-    from mmconvnext.checkpoints import convert
+    from mmconvnext.apis.convert import convert
     from mmconvnext.checkpoints.transformers_directory import network_of_config
 
     theirs = peers.randomize(ConvNextForImageClassification(ConvNextConfig(**FIELDS, num_labels=5))).eval()

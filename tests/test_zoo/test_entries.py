@@ -11,10 +11,10 @@ from mmengine.config import Config
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmconvnext.apis import load_config
-from mmconvnext.apis.runner import build_on_meta
 from mmconvnext.checkpoints import FORMATS
 from mmconvnext.errors import UserError
 from mmconvnext.paths import CONFIGS, MIM
+from mmconvnext.training.runner import build_on_meta
 from mmconvnext.zoo import get_entry, list_models
 from mmconvnext.zoo.architectures import ARCHITECTURES
 from mmconvnext.zoo.entries import DENSE_TASKS, read_model_index, zoo

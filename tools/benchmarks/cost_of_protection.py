@@ -19,8 +19,8 @@ from unittest import mock
 import mmengine
 import torch
 
-from mmconvnext.apis import runner as building
 from mmconvnext.apis import train
+from mmconvnext.training import runner as building
 
 ADDED = (
     'mmconvnext.hooks.FiniteHook._check_gradients',

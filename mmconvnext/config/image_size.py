@@ -1,0 +1,122 @@
+"""Another image size for every pipeline of a config."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+
+from ..errors import UserError
+from .loading import known_keys
+
+# The argument of each transform that is a size in pixels.
+SIZES = {
+    'RandomResizedCrop': 'scale',
+    'EfficientNetRandomCrop': 'scale',
+    'LoadImageForCrop': 'scale',
+    'Resize': 'scale',
+    'ResizeEdge': 'scale',
+    'RandomCrop': 'crop_size',
+    'CenterCrop': 'crop_size',
+    'FloorCenterCrop': 'crop_size',
+    'EfficientNetCenterCrop': 'crop_size',
+}
+# Their sizes are those of regions to erase or of a kernel, or factors.
+UNRELATED = ('RandomErasing', 'GaussianBlur', 'ColorJitter', 'RandAugment', 'AutoAugment')
+
+
+def set_image_size(cfg: Config, size: int) -> None:
+    """Let every pipeline of a config end in square images of another size.
+
+    A step that comes before a crop keeps its ratio to it: 256 before 224 becomes 438 before 384. A backbone
+    with an ``img_size`` gets that too.
+
+    Args:
+        cfg: of a classifier.
+        size: side of the network's input in pixels.
+
+    Raises:
+        UserError: a pipeline has no step that sets a size, one whose size is unknown here, or other than
+            square images.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 8192:
+        raise UserError(f'--image-size {size}: expected a whole number of pixels from 1 to 8,192')
+    pipelines = dict(pipelines_of(cfg))
+    for place, pipeline in pipelines.items():
+        resize_pipeline(pipeline, size, place)
+    if not pipelines:
+        raise UserError('--image-size: the config has no pipeline; leave it out')
+    backbone = cfg.model.get('backbone')
+    if backbone is not None and 'img_size' in known_keys(backbone, ['model', 'backbone'], cfg)[0]:
+        backbone.img_size = size
+
+
+def pipelines_of(cfg: Config) -> Iterator[tuple[str, list]]:
+    """Yield every pipeline of the three dataloaders and of test-time augmentation with its place."""
+    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(field):
+            yield from pipelines_of_dataset(cfg[field].dataset, f'{field}.dataset')
+    if cfg.get('tta_pipeline'):
+        yield 'tta_pipeline', cfg.tta_pipeline
+
+
+def pipelines_of_dataset(settings: dict, place: str) -> Iterator[tuple[str, list]]:
+    """Yield the pipelines of a dataset, inside of those that repeat, balance or concatenate it."""
+    if settings.get('pipeline'):
+        yield f'{place}.pipeline', settings['pipeline']
+    if isinstance(settings.get('dataset'), dict):
+        yield from pipelines_of_dataset(settings['dataset'], f'{place}.dataset')
+    for index, each in enumerate(settings.get('datasets') or []):
+        yield from pipelines_of_dataset(each, f'{place}.datasets.{index}')
+
+
+def resize_pipeline(pipeline: list, size: int, place: str) -> None:
+    steps = []
+    for step in steps_of(pipeline):
+        name = bare_name(step)
+        unknown = [
+            key for key in step if key.endswith(('scale', 'size')) and name not in (*SIZES, *UNRELATED)
+        ]
+        if unknown:
+            raise UserError(
+                f'--image-size: {place} has the step {name}, and what its {unknown[0]} means is unknown; set '
+                f'sizes with --cfg-options'
+            )
+        if name in SIZES and SIZES[name] in step:
+            steps.append(step)
+    if not steps:
+        known = ', '.join(SIZES)
+        raise UserError(f'--image-size: {place} has no step that sets a size; expected one of {known}')
+    former = square(steps[-1], place)
+    for step in steps:
+        old = square(step, place)
+        # Rounded down as in the official code: int(256 / 224 * 384) is 438.
+        new = old * size // former
+        key = SIZES[bare_name(step)]
+        step[key] = (new, new) if isinstance(step[key], (list, tuple)) else new
+
+
+def steps_of(pipeline: Any) -> Iterator[dict]:
+    """Yield the steps of a pipeline, those inside of other steps too."""
+    for step in pipeline:
+        if isinstance(step, dict):
+            yield step
+            yield from steps_of(step.get('transforms') or [])
+        elif isinstance(step, (list, tuple)):
+            yield from steps_of(step)
+
+
+def bare_name(step: dict) -> str:
+    kind = step['type']
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+def square(step: dict, place: str) -> int:
+    name = bare_name(step)
+    value = step[SIZES[name]]
+    sides = {*value} if isinstance(value, (list, tuple)) else {value}
+    if len(sides) > 1 or not isinstance(side := next(iter(sides)), int):
+        raise UserError(
+            f'--image-size: {SIZES[name]} of {name} in {place} is {value!r}; expected one side in pixels. '
+            'Set it with --cfg-options'
+        )
+    return side

@@ -1,0 +1,162 @@
+"""Which file is a config, and are it and the overrides of a command line right?"""
+
+import inspect
+import os
+from difflib import get_close_matches
+from pathlib import Path
+
+import mmengine.registry
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import Registry, init_default_scope
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
+from mmpretrain.models import ClsDataPreprocessor
+from torch.utils.data import DataLoader
+
+from ..errors import UserError, did_you_mean
+from ..paths import CONFIGS
+from .data import SUFFIXES
+from .distributed import use_engine
+from .libraries import check_installed
+from .values import check_names, check_values
+
+# Read by mmengine's Runner or by our tools from the whole config, hence not among the Runner's arguments.
+TOP_LEVEL = {
+    *('compile', 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type'),
+    *('sync_bn', 'tta_model', 'tta_pipeline'),
+}
+
+# Dicts at the top that need no type: what takes their keys, and keys that are read without being arguments.
+UNTYPED = {
+    'train_dataloader': ([DataLoader], set()),
+    'val_dataloader': ([DataLoader], set()),
+    'test_dataloader': ([DataLoader], set()),
+    'train_cfg': ([EpochBasedTrainLoop, IterBasedTrainLoop], {'by_epoch'}),
+    'val_cfg': ([ValLoop], set()),
+    'test_cfg': ([TestLoop], set()),
+    'randomness': ([Runner.set_randomness], set()),
+    'auto_scale_lr': ([], {'base_batch_size', 'enable'}),
+    'data_preprocessor': ([ClsDataPreprocessor], set()),
+    'optim_wrapper': ([OptimWrapper, AmpOptimWrapper], {'constructor', 'optimizer', 'paramwise_cfg'}),
+}
+
+
+def check_config(
+    cfg: Config, name: str, cfg_options: dict | None = None, *, distributed: str | None = None
+) -> Config:
+    """Merge overrides into a config and check it as a whole.
+
+    Args:
+        cfg: from ``read_config``; changed in place.
+        name: what messages call it.
+        cfg_options: dotted key to value, as ``{'model.backbone.drop_path_rate': 0.2}``.
+        distributed: engine whose settings come before the overrides, see ``use_engine``.
+
+    Raises:
+        UserError: no such engine, the library the config builds on is missing, or an option that neither the
+            config nor the type it configures knows.
+    """
+    check_installed(cfg.get('default_scope'), name)
+    if distributed is not None:
+        use_engine(cfg, distributed)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    for option in cfg_options or {}:
+        check_option(cfg, option)
+    try:
+        cfg.merge_from_dict(cfg_options or {})
+    except TypeError as error:  # a dict in place of a value, or the other way round
+        raise UserError(f'--cfg-options: {error}') from error
+    for section in ('default_hooks', 'custom_hooks', 'env_cfg', 'randomness'):
+        if section in cfg and cfg[section] is None:  # which mmengine takes for its defaults
+            cfg.pop(section)
+    try:
+        check_names(cfg, arguments_of(Runner) | TOP_LEVEL, name)
+        check_values(cfg, name)
+    except ImportError as error:  # of a type that a config imports; mmengine does that when it is read
+        raise UserError(f'{name}: {error}; install what is missing, or correct the import') from error
+    return cfg
+
+
+def recipes() -> dict[str, Path]:
+    """Return the configs of this package by their bare names."""
+    return {file.stem: file for file in sorted(CONFIGS.glob('[!_]*/*.py'))}
+
+
+def config_file(name: str | Path) -> Path | None:
+    """Return the file of a config's path, bare name or path from ``configs`` on; None if there is none.
+
+    Raises:
+        UserError: a file that cannot be a config.
+    """
+    path = Path(name)
+    if os.path.isfile(path):  # noqa: PTH113, a name that no file can have is not one
+        if path.suffix not in ('.py', *SUFFIXES):
+            raise UserError(
+                f'{path} is no config: it ends in {path.suffix!r}; name a .py file or a published checkpoint'
+            )
+        return path
+    found = recipes().get(path.name.removesuffix('.py'))
+    # A path that leads elsewhere is not taken for a packaged config of the same name.
+    if found is not None and path.parent in (Path(), Path('configs', found.parent.name)):
+        return found
+    return None
+
+
+def check_option(cfg: Config, option: str) -> None:
+    """Raise UserError if the dotted key leads to nothing that the config could have."""
+    node, walked = cfg._cfg_dict, []
+    for part in option.split('.'):
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UserError(
+                    f'option {option}: {".".join(walked)} is a list of {len(node)}, so '
+                    f'{part!r} should be a number from 0 to {len(node) - 1}'
+                )
+            node = node[int(part)]
+        elif not isinstance(node, dict):
+            raise UserError(f'option {option}: {".".join(walked)} is {node!r} and has nothing inside')
+        elif part in node:
+            node = node[part]
+        else:
+            known, is_open = known_keys(node, walked, cfg)
+            # What takes any key is trusted unless the key looks like one it knows.
+            if part not in known and (not is_open or get_close_matches(part, known, cutoff=0.8)):
+                place = '.'.join(walked) or 'the config'
+                raise UserError(f'option {option}: {place} has no {part!r}{did_you_mean(part, known)}')
+            return
+        walked.append(part)
+
+
+def known_keys(node: ConfigDict, path: list[str], cfg: Config) -> tuple[set[str], bool]:
+    """Keys that the dict at a path has or could have, and whether it takes any other key too."""
+    if not path:
+        return set(node) | arguments_of(Runner) | TOP_LEVEL, False
+    if len(path) == 1 and path[0] in UNTYPED:
+        takers, known = UNTYPED[path[0]]
+        return known.union(node, *map(arguments_of, takers)), False
+    configured = find_type(node.get('type'), cfg.get('default_scope'))
+    known, is_open = set(node) | {'type'}, True
+    for parent in inspect.getmro(configured)[:-1] if inspect.isclass(configured) else ():
+        if '__init__' in vars(parent) and is_open:
+            known |= arguments_of(parent.__init__)
+            parameters = inspect.signature(parent.__init__).parameters.values()
+            # Without **kwargs nothing passes on to the classes behind.
+            is_open = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return known, is_open
+
+
+def arguments_of(function) -> set[str]:
+    return set(inspect.signature(function).parameters) - {'self', 'args', 'kwargs'}
+
+
+def find_type(name: str | type | None, scope: str | None) -> type | None:
+    """What a config's ``type`` stands for, in any of mmengine's registries."""
+    if not isinstance(name, str):
+        return name
+    for registry in vars(mmengine.registry).values():
+        if isinstance(registry, Registry):
+            for candidate in (name, f'{scope}.{name}'):
+                found = registry.get(candidate)
+                if found is not None:
+                    return found
+    return None

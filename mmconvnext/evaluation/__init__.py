@@ -1,1 +1,0 @@
-"""What a classifier takes images for, counted."""

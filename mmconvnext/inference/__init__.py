@@ -1,0 +1,1 @@
+"""From images to predictions of classifiers, detectors and segmenters."""

@@ -1,0 +1,267 @@
+"""Classify images: files, folders, URLs, PIL images and arrays."""
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.model import BaseModel
+from mmpretrain.apis import ImageClassificationInferencer as MMPretrainInferencer
+from PIL import Image
+
+from ..checkpoints.descriptions import Unexpected, class_names, shown
+from ..datasets.reading_images import budget
+from ..errors import UserError
+from ..zoo.configs import load_config
+from ..zoo.entries import list_models, zoo
+from ..zoo.models import get_model, is_weights
+from .inputs import Given, ImageLike, find_images
+from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
+from .results import PictureFolder, save_annotated, shrink
+
+
+class ImageClassificationInferencer(MMPretrainInferencer):
+    """Images in, classes and scores out; prepared as in the test of the model's config.
+
+    Args:
+        model: name of the zoo, config, weights in any format, or a model of ``get_model``.
+        pretrained: weights for a config or for the network of a name: file, URL or another name of
+            the zoo; True: those that the name has.
+        device: None: a GPU if there is one; a built model stays where it is.
+        classes: names of the outputs; None: those that come with the weights, if any.
+        trust_checkpoint: unpickle whatever the weights' file holds, which runs any code in it.
+
+    Raises:
+        UserError: no such model, no weights, or a model that does not classify.
+
+    Example:
+        >>> inferencer = ImageClassificationInferencer('convnext_tiny.fb_in1k')
+        >>> inferencer('photos')[0]['pred_class']
+    """
+
+    def __init__(
+        self,
+        model: str | Path | BaseModel,
+        pretrained: bool | str | Path = True,
+        *,
+        device: str | torch.device | None = None,
+        classes: Iterable[str] | None = None,
+        trust_checkpoint: bool = False,
+    ):
+        check_device(device)
+        if isinstance(model, torch.nn.Module):
+            check_built(model, pretrained)
+        else:
+            model = load_classifier(model, pretrained, trust_checkpoint)
+            device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+        if getattr(model, 'head', None) is None:
+            raise UserError('the model has no head: it gives features, not classes; choose a classifier')
+        classes = None if classes is None else check_names(classes)
+        super().__init__(model, pretrained=False, device=device, classes=classes)
+        outputs = getattr(model.head, 'num_classes', None)
+        if self.classes is not None and outputs not in (None, len(self.classes)):
+            raise UserError(
+                f'there are {len(self.classes)} class names for {outputs} outputs; pass classes with one '
+                'name an output'
+            )
+
+    @property
+    def regression(self) -> bool:
+        """Whether the score is a value of its own unit, and no probability."""
+        return getattr(self.model.head, 'regression', False)
+
+    def __call__(
+        self,
+        inputs: ImageLike | Iterable[ImageLike],
+        *,
+        batch_size: int = 32,
+        topk: int = 5,
+        show_dir: str | Path | None = None,
+    ) -> list[dict]:
+        """Classify images.
+
+        Args:
+            inputs: path, URL, PIL image, RGB array (H, W, 3) or grey array (H, W) of uint8, folder
+                (searched to its bottom for images), pattern such as ``photos/*.jpg``, or several of these.
+            batch_size: images that go through the network at once.
+            topk: how many classes a result lists.
+            show_dir: new folder for the images with their classes drawn below.
+
+        Returns:
+            A dict for each image, in their order: ``path``, ``pred_label``, ``pred_score``,
+            ``pred_class`` (None without class names), ``topk`` (dicts of label, score and class, best
+            first), ``pred_scores`` (array of all). Of an image that cannot be read: ``path`` and ``error``.
+
+        Raises:
+            UserError: there is no image, or one of these arguments is wrong.
+        """
+        options = dict(batch_size=batch_size, topk=topk, show_dir=show_dir)
+        return list(self.stream(find_images(inputs, self.pipeline.channels), **options))
+
+    def stream(
+        self,
+        images: Iterable[Given],
+        *,
+        batch_size: int = 32,
+        topk: int = 5,
+        show_dir: str | Path | None = None,
+    ) -> Iterator[dict]:
+        """The same, one result after the other, for more images than memory has room for their scores.
+
+        Args:
+            images: of ``find_images``.
+            batch_size, topk, show_dir: see ``__call__``.
+        """
+        check_counts(batch_size=batch_size, topk=topk)
+        pictures = None if show_dir is None else PictureFolder(show_dir)
+        return self._stream(images, batch_size, topk, pictures)
+
+    @staticmethod
+    def list_models(pattern: str | None = None) -> list[str]:
+        """Names of the zoo that classify."""
+        return list_models(pattern or '*', task='Image Classification')
+
+    def _stream(
+        self, images: Iterable[Given], batch_size: int, topk: int, pictures: PictureFolder | None
+    ) -> Iterator[dict]:
+        threads = min(MOST_THREADS, (os.cpu_count() or 1) + 4)  # some wait for disk or network
+
+        def prepare(given: Given) -> tuple[Given, dict | str, Image.Image | None]:
+            return given, *self._prepare(given.image, pictures is not None)
+
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                # While the network has one batch, the next is decoded, and no more.
+                prepared = read_ahead(pool, prepare, images, batch_size + threads)
+                for batch in self._get_chunk_data(prepared, batch_size):
+                    results = self._classify(batch, topk)
+                    if pictures is not None:
+                        draw_all(pool, pictures, batch, results, percent=not self.regression)
+                    yield from results
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, image: ImageLike, keep: bool) -> tuple[dict | str, Image.Image | None]:
+        """The network's input, or why there is none; and a small copy of the image to draw on."""
+        try:
+            with budget.kept():
+                pixels = self.pipeline.read(image)
+                shown = shrink(pixels) if keep else None
+                return self.pipeline(pixels), shown
+        except Exception as error:  # decoders and transforms raise what they like
+            return one_line(error), None
+
+    def _classify(self, batch: list[tuple], topk: int) -> list[dict]:
+        """Results of a batch, those of its broken images among them."""
+        samples = [sample for _, sample, _ in batch if not isinstance(sample, str)]
+        # A pipeline that ends without a crop may leave images in different sizes.
+        alike = len({sample['inputs'].shape for sample in samples}) == 1
+        parts = [samples] if alike else [[sample] for sample in samples]
+        try:
+            predictions = iter([best for part in parts for best in self.forward(default_collate(part))])
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f'{len(samples)} images at once do not fit into the memory of the GPU; choose a smaller '
+                'batch size'
+            ) from error
+        return [
+            dict(path=given.path, error=sample)
+            if isinstance(sample, str)
+            else self._result(given.path, next(predictions).pred_score.float().cpu(), topk)
+            for given, sample, _ in batch
+        ]
+
+    def _result(self, path: str | None, scores: torch.Tensor, topk: int) -> dict:
+        if not scores.isfinite().all():
+            return dict(path=path, error='the network gave scores that are not finite; check its weights')
+        best = scores.topk(min(topk, len(scores)))
+        ranked = [
+            {'label': label, 'score': score, 'class': self.classes[label] if self.classes else None}
+            for label, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+        return dict(
+            path=path,
+            pred_label=ranked[0]['label'],
+            pred_score=ranked[0]['score'],
+            pred_class=ranked[0]['class'],
+            topk=ranked,
+            pred_scores=scores.numpy(),
+        )
+
+    def _init_pipeline(self, cfg: Config) -> TestPipeline:
+        return TestPipeline(cfg)
+
+
+def load_classifier(model: str | Path, pretrained: bool | str | Path, trust: bool) -> BaseModel:
+    """A model with its weights, from what an inferencer is given."""
+    model = str(model).removeprefix('mmconvnext://')
+    entry = zoo().get(model)
+    if pretrained is True and entry is not None and entry.task != 'Image Classification':
+        raise UserError(
+            f'{model} is for {entry.task}: it gives features, not classes; see '
+            'ImageClassificationInferencer.list_models()'
+        )
+    from_file = is_weights(model)
+    if not from_file and entry is None:
+        load_config(model)  # raises if there is no such config, either
+    if not from_file and not pretrained:
+        raise UserError(f'{model} without weights would predict at random; pass pretrained=FILE')
+    classifier = get_model(model, pretrained or True, trust_checkpoint=trust)  # a file is its weights
+    if not classifier.preprocessing_told:
+        warnings.warn(
+            f'{model} does not tell how its images were prepared; they are taken for those of ImageNet: the '
+            "short side resized to 256 pixels, the central 224 cut out, ImageNet's mean and deviation. If "
+            'it was trained otherwise, pass its config too.',
+            stacklevel=3,
+        )
+    return classifier
+
+
+def check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f'{name} is {count}; it should be at least 1')
+
+
+def check_names(classes: Iterable[str]) -> tuple[str, ...]:
+    try:
+        if isinstance(classes, str) or not isinstance(classes, Iterable):
+            raise Unexpected('a list of names')
+        return class_names(list(classes))
+    except Unexpected as expected:
+        raise UserError(f'classes is {shown(classes)}; expected {expected}') from None
+
+
+def check_built(model: torch.nn.Module, pretrained: bool | str | Path) -> None:
+    if not isinstance(model, BaseModel) or getattr(model, '_config', None) is None:
+        raise UserError(
+            f'the {type(model).__name__} does not carry its config, which tells how to prepare images; '
+            'make it with get_model'
+        )
+    if not isinstance(pretrained, bool):
+        raise UserError(f'pretrained={pretrained} is for names and configs; give it to get_model')
+
+
+def check_device(device: str | torch.device | None) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # not compiled in; unknown or not there
+        reason = str(error).splitlines()[0]
+        raise UserError(f'device {device} cannot be used: {reason}; leave it out or choose cpu') from error
+
+
+def draw_all(
+    pool: Executor, pictures: PictureFolder, batch: list[tuple], results: list[dict], *, percent: bool
+) -> None:
+    """Save the annotated images of a batch."""
+    jobs = [
+        pool.submit(save_annotated, shown, result['topk'], pictures.place(given.name), percent=percent)
+        for (given, _, shown), result in zip(batch, results, strict=True)
+        if 'error' not in result
+    ]
+    for job in jobs:
+        job.result()

@@ -1,0 +1,236 @@
+"""Find objects and areas in images, by detectors and segmenters."""
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+from mmengine.registry import VISUALIZERS, DefaultScope
+from mmengine.structures import BaseDataElement
+from PIL import Image
+
+from ..config.inner_datasets import inner_settings
+from ..config.libraries import LIBRARIES, class_count
+from ..config.loading import find_type
+from ..images.reader import budget
+from ..errors import UserError
+from ..reports.pictures import displayed
+from ..zoo.configs import load_config
+from ..zoo.entries import DENSE_TASKS, zoo
+from ..zoo.models import get_model, is_weights
+from .classifier import check_device
+from .inputs import Given, ImageLike, find_images
+from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
+from .results import PictureFolder
+
+# Where a config names none; by default scope.
+VISUALIZER = {'mmdet': 'DetLocalVisualizer', 'mmseg': 'SegLocalVisualizer'}
+
+
+class DenseInferencer:
+    """Images in, objects or areas out; prepared as in the test of the model's config.
+
+    Args:
+        model: name of the zoo, or a config of MMDetection or MMSegmentation.
+        pretrained: weights of a config: file or URL, in any format; True: those that a name has.
+        device: None: a GPU if there is one.
+        min_score: objects that are less likely are left out.
+        trust_checkpoint: unpickle whatever the weights' file holds, which runs any code in it.
+
+    Raises:
+        UserError: no such model, no weights, weights that do not fit, or a library that is missing.
+
+    Example:
+        >>> inferencer = DenseInferencer('mask_rcnn_convnext_tiny_1k_3x')
+        >>> inferencer('street.jpg')[0]['objects'][0]['box']
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        pretrained: bool | str | Path = True,
+        *,
+        device: str | torch.device | None = None,
+        min_score: float = 0.3,
+        trust_checkpoint: bool = False,
+    ):
+        check_device(device)
+        if not pretrained:
+            raise UserError(f'{model} without weights would predict at random; pass pretrained=FILE')
+        if not 0 <= min_score <= 1:
+            raise UserError(f'min_score is {min_score}; it should be between 0 and 1')
+        if not is_dense(model):
+            raise UserError(f'{model} is no detector or segmenter; see ImageClassificationInferencer')
+        self.model = get_model(model, pretrained, trust_checkpoint=trust_checkpoint).eval()
+        self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        cfg = self.model._config
+        self.scope, self.min_score = cfg.default_scope, min_score
+        self.finds = 'areas' if self.scope == 'mmseg' else 'objects'
+        self.pipeline = TestPipeline(cfg)
+        meta = describe(cfg, self.model)
+        self.classes = meta.get('classes')
+        with DefaultScope.overwrite_default_scope(self.scope):
+            # mmengine keeps one visualizer of a name, with its classes.
+            drawing = cfg.get('visualizer') or dict(type=VISUALIZER[self.scope])
+            self.visualizer = VISUALIZERS.build(
+                dict(drawing, name=f'inferencer-{id(self)}', vis_backends=None, save_dir=None)
+            )
+            self.visualizer.dataset_meta = meta
+
+    def __call__(
+        self, inputs: ImageLike | Iterable[ImageLike], *, show_dir: str | Path | None = None
+    ) -> list[dict]:
+        """Find objects or areas in images.
+
+        Args:
+            inputs: as of ``ImageClassificationInferencer``.
+            show_dir: new folder for the images with what was found drawn upon, and of segmenters the
+                label maps: PNGs whose grey values are the labels.
+
+        Returns:
+            A dict for each image, in their order. Of detectors: ``path`` and ``objects``, the likeliest
+            first, dicts of label, class, score, box (left, top, right, bottom in pixels of the image)
+            and, with masks, ``mask`` in COCO's run-length encoding. Of segmenters: ``path``, ``areas``,
+            the largest first, dicts of label, class and share of the pixels, and ``labels``, the label
+            of each pixel (H, W). Of an image that cannot be read: ``path`` and ``error``.
+
+        Raises:
+            UserError: there is no image, or one of these arguments is wrong.
+        """
+        return list(self.stream(find_images(inputs), show_dir=show_dir))
+
+    def stream(self, images: Iterable[Given], *, show_dir: str | Path | None = None) -> Iterator[dict]:
+        """The same, one result after the other.
+
+        Args:
+            images: of ``find_images``.
+            show_dir: see ``__call__``.
+        """
+        pictures = None if show_dir is None else PictureFolder(show_dir)
+        return self._stream(images, pictures)
+
+    def _stream(self, images: Iterable[Given], pictures: PictureFolder | None) -> Iterator[dict]:
+        threads = min(MOST_THREADS, os.cpu_count() or 1)
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                # Their sizes differ, and one fills a GPU.
+                for given, pixels, sample in read_ahead(pool, self._prepare, images, threads + 1):
+                    if isinstance(sample, str):
+                        yield dict(path=given.path, error=sample)
+                        continue
+                    try:
+                        found = self._predict(sample)
+                    except torch.OutOfMemoryError as error:
+                        raise UserError(
+                            f'{given.path or given.name} does not fit into the memory of the GPU; choose '
+                            'another device, or a smaller scale in the test pipeline of the config'
+                        ) from error
+                    except (RuntimeError, ValueError) as error:  # an image that is too small, or too long
+                        yield dict(path=given.path, error=one_line(error))
+                        continue
+                    if pictures is not None:
+                        self._draw(pixels, found, pictures.place(given.name))
+                    yield dict(path=given.path, **self._describe(found))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, given: Given) -> tuple[Given, np.ndarray | None, dict | str]:
+        """The pixels and the network's input, or why there is none."""
+        try:
+            with budget.kept():
+                pixels = self.pipeline.read(given.image)
+                return given, pixels, self.pipeline(pixels)
+        except Exception as error:  # decoders and transforms raise what they like
+            return given, None, one_line(error)
+
+    @torch.inference_mode()
+    def _predict(self, sample: dict) -> BaseDataElement:
+        with DefaultScope.overwrite_default_scope(self.scope):
+            (found,) = self.model.test_step(pseudo_collate([sample]))
+        return found.cpu()
+
+    def _describe(self, found: BaseDataElement) -> dict:
+        if self.finds == 'areas':
+            labels = found.pred_sem_seg.data.squeeze(0).numpy()
+            values, counts = np.unique(labels, return_counts=True)
+            areas = sorted(zip(counts.tolist(), values.tolist(), strict=True), reverse=True)
+            named = [
+                {'label': label, 'class': self._name(label), 'share': count / labels.size}
+                for count, label in areas
+            ]
+            return dict(areas=named, labels=labels)
+        kept = found.pred_instances[found.pred_instances.scores >= self.min_score]
+        kept = kept[kept.scores.argsort(descending=True)]
+        objects = [
+            {'label': label, 'class': self._name(label), 'score': score, 'box': box}
+            for label, score, box in zip(
+                kept.labels.tolist(), kept.scores.tolist(), kept.bboxes.tolist(), strict=True
+            )
+        ]
+        for item, mask in zip(objects, kept.get('masks', ()), strict=False):
+            item['mask'] = run_lengths(mask.numpy())
+        return dict(objects=objects)
+
+    def _name(self, label: int) -> str | None:
+        return self.classes[label] if self.classes else None
+
+    def _draw(self, pixels: np.ndarray, found: BaseDataElement, file: Path) -> None:
+        """The image with what was found, as its library draws it."""
+        rgb = displayed(pixels)
+        options = dict(pred_score_thr=self.min_score) if self.finds == 'objects' else {}
+        try:
+            self.visualizer.add_datasample(
+                file.stem, rgb, found, draw_gt=False, out_file=str(file), **options
+            )
+            if self.finds == 'areas':
+                labels = found.pred_sem_seg.data.squeeze(0).numpy()
+                depth = np.uint8 if labels.max() < 256 else np.uint16
+                Image.fromarray(labels.astype(depth)).save(f'{file}.labels.png')
+        except OSError as error:
+            raise UserError(f'the picture {file} cannot be written: {error}') from error
+
+
+def is_dense(model: str | Path) -> bool:
+    """Whether a name, a config or weights are those of a detector or a segmenter."""
+    entry = zoo().get(str(model).removeprefix('mmconvnext://'))
+    if entry is not None:
+        return entry.task in DENSE_TASKS
+    return not is_weights(model) and load_config(model).get('default_scope') in LIBRARIES
+
+
+def describe(cfg: Config, model: BaseModel) -> dict:
+    """Class names, those of the weights before those of the test data, and colours.
+
+    Raises:
+        UserError: there are not as many names as outputs.
+    """
+    dataset = inner_settings(cfg.test_dataloader.dataset)[0]
+    kind = find_type(dataset.type, cfg.default_scope)
+    # The dataset's own way, which also reads names from files.
+    meta = kind._load_metainfo(dataset.get('metainfo')) if hasattr(kind, '_load_metainfo') else {}
+    meta = dict(meta, **model._dataset_meta)
+    outputs, names = class_count(model), meta.get('classes')
+    if names is None:
+        return meta
+    if outputs not in (None, len(names)):
+        raise UserError(
+            f'there are {len(names)} class names for {outputs} outputs; correct metainfo of the test dataset '
+            'in the config, or num_classes of the heads'
+        )
+    if len(meta.get('palette') or ()) != len(names):
+        colours = np.random.RandomState(42).randint(0, 256, (len(names), 3))  # those of MMSegmentation
+        meta['palette'] = [tuple(colour) for colour in colours.tolist()]
+    return meta
+
+
+def run_lengths(mask: np.ndarray) -> dict:
+    """COCO's compressed run-length encoding of a mask (H, W)."""
+    from pycocotools.mask import encode  # comes with MMDetection
+
+    encoded = encode(np.asfortranarray(mask, dtype=np.uint8))
+    return dict(size=encoded['size'], counts=encoded['counts'].decode())

@@ -1,0 +1,1 @@
+"""Preparing a run: what is checked and set before the first iteration."""

@@ -1,0 +1,75 @@
+"""Leave a part of the augmentation to the device that trains."""
+
+from itertools import takewhile
+
+from mmengine.config import Config
+
+from ..config.inner_datasets import inner_settings
+from ..config.loading import find_type
+from ..datasets.drawn import DrawnTransform
+from ..errors import UserError
+
+UPSTREAM = None, 'ClsDataPreprocessor', 'mmpretrain.ClsDataPreprocessor'
+
+
+def augment_batches(cfg: Config) -> None:
+    """Let the data preprocessor apply the last transforms of the training pipeline, to whole batches.
+
+    The workers still draw for each image what these transforms do: with and without, a run has the same
+    draws.
+
+    Raises:
+        UserError: the last transforms are none that can be applied there, or the library is not mmpretrain.
+    """
+    settings = cfg.model.get('data_preprocessor', cfg.get('data_preprocessor'))
+    if settings is None or settings.get('type') not in UPSTREAM:
+        found = 'none' if settings is None else settings.type
+        raise UserError(
+            '--augment-on-device is for classifiers, whose data_preprocessor is a ClsDataPreprocessor; that '
+            f'of the config is {found}; train without it'
+        )
+    collate = cfg.train_dataloader.get('collate_fn', {}).get('type', 'default_collate')
+    if collate != 'default_collate':
+        raise UserError(
+            '--augment-on-device takes batches that are one tensor, and train_dataloader.collate_fn is '
+            f'{collate}; leave one of them out'
+        )
+    datasets = inner_settings(cfg.train_dataloader.dataset)
+    *steps, pack = datasets[0].get('pipeline') or [None]
+    waiting = list(takewhile(lambda step: is_drawn(step, cfg), reversed(steps)))[::-1]
+    if not waiting:
+        last = steps[-1].type if steps else 'nothing'
+        raise UserError(
+            f'--augment-on-device: the last transform of the training pipeline before it packs is {last}, '
+            'which works on single images only; let mmconvnext.RandomFlip, mmconvnext.RandAugment or '
+            'mmconvnext.RandomErasing be the last, or train without it'
+        )
+    last = [*waiting, pack]
+    if any(each.get('pipeline', [])[-len(last) :] != last for each in datasets):
+        raise UserError(
+            '--augment-on-device: the datasets of train_dataloader.dataset end in different transforms, and '
+            'a batch can hold images of each; give them the same ones, or train without it'
+        )
+    for each in datasets:
+        each.pipeline = [
+            *each.pipeline[: -len(last)],
+            dict(type='mmconvnext.DrawAugmentation', steps=waiting),
+            dict(pack, algorithm_keys=(*pack.get('algorithm_keys', ()), 'augmentation')),
+        ]
+    settings.update(type='mmconvnext.AugmentingDataPreprocessor', steps=waiting)
+
+
+def keep_augmentation(loader: dict) -> None:
+    """Give a dataloader's pipeline back what ``augment_batches`` took, as in the config that a run dumps."""
+    for settings in inner_settings(loader.dataset):
+        if settings.get('pipeline'):
+            settings.pipeline = [
+                part
+                for step in settings.pipeline
+                for part in (step.steps if step.type == 'mmconvnext.DrawAugmentation' else [step])
+            ]
+
+
+def is_drawn(step: dict, cfg: Config) -> bool:
+    kind = find_type(step.type, cfg.get('default_scope'))
+    return isinstance(kind, type) and issubclass(kind, DrawnTransform)

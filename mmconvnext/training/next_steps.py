@@ -1,0 +1,74 @@
+"""What did a training leave, and which commands come next?"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from ..config.inner_datasets import inner_settings
+from ..hooks.best import best_checkpoint
+from ..models import ConvNeXt
+
+
+def next_steps(runner: Runner) -> str:
+    """The best checkpoint of a run that has ended, its score, and commands that test and use it.
+
+    The commands take the config in the work dir, which holds every option of the run. Those that explain and
+    export are for classifiers; without test data the one for it is left out, too.
+    """
+    best = best_checkpoint(runner)
+    last = runner.message_hub.get_info('last_ckpt', None)
+    checkpoint = str(best.path) if best else last
+    if checkpoint is None:
+        return 'No checkpoint was saved.'
+    if best:
+        lines = [f'Best checkpoint: {checkpoint} ({best.metric or "score"} {best.score:.4g})']
+        lines += [f'Last checkpoint: {last}'] if last else []
+    else:
+        lines = [f'Last checkpoint: {checkpoint}']
+    steps = commands(runner, checkpoint)
+    return '\n'.join([*lines, *(f'  {name:<10}{shlex.join(words)}' for name, words in steps.items())])
+
+
+def commands(runner: Runner, checkpoint: str) -> dict[str, list[str]]:
+    work_dir = Path(runner.work_dir)
+    config = str(work_dir / Path(runner.cfg.filename or f'{runner.timestamp}.py').name)
+    image = an_image(runner)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    is_classifier = hasattr(model, 'head') and isinstance(getattr(model, 'backbone', None), ConvNeXt)
+    steps = {}
+    if has_test_data(runner):
+        report = ['--report', str(work_dir / 'report.html')] if is_classifier else []
+        steps['test'] = [tool('test'), config, checkpoint, *report]
+    weights = ['--config', config, '--checkpoint', checkpoint]
+    steps['classify' if is_classifier else 'predict'] = [tool('infer'), image, *weights]
+    if is_classifier:
+        steps['explain'] = [tool('explain'), image, *weights, '--out', str(work_dir / 'explained.png')]
+        onnx = str(Path(checkpoint).with_suffix('.onnx'))
+        steps['export'] = [tool('export'), config, checkpoint, '--format', 'onnx', '--out', onnx]
+    return steps
+
+
+def tool(name: str) -> str:
+    """Path of a tool, beside the one that runs."""
+    started = Path(sys.argv[0])
+    folder = started.parent if started.name == 'train.py' else Path('tools')
+    return str(folder / f'{name}.py')
+
+
+def has_test_data(runner: Runner) -> bool:
+    loader = runner.cfg.get('test_dataloader')
+    roots = [settings.get('data_root') for settings in inner_settings(loader.dataset)] if loader else []
+    return loader is not None and all(not root or Path(root).expanduser().is_dir() for root in roots)
+
+
+def an_image(runner: Runner) -> str:
+    """Path of an image of the validation data, or a word to put one in the place of."""
+    dataset = (
+        runner.val_dataloader.dataset if runner.val_loop is not None else runner.train_dataloader.dataset
+    )
+    sample = dataset.get_data_info(0) if hasattr(dataset, 'get_data_info') else {}
+    path = sample.get('img_path')
+    return path if isinstance(path, str) else 'IMAGE'

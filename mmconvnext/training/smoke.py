@@ -1,0 +1,71 @@
+"""Try any config without its data."""
+
+import copy
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import get_world_size
+
+from ..config.image_size import bare_name, pipelines_of_dataset
+from ..errors import UserError
+
+
+def make_smoke_test(cfg: Config) -> Config:
+    """A copy that trains two iterations and validates one, on noise at the config's own resolution.
+
+    It starts from random weights and saves none; each process gets batches of two images. All
+    else, the augmentation, optimizer, schedule and hooks, stays as it is.
+
+    Raises:
+        UserError: the model is no classifier.
+    """
+    if 'num_classes' not in (cfg.model.get('head') or {}):
+        raise UserError(
+            f'--smoke makes noise for classifiers, whose head has num_classes, and {cfg.model.type} is none; '
+            'leave it out'
+        )
+    cfg = copy.deepcopy(cfg)
+    keep_schedule(cfg)
+    if cfg.model.head.num_classes is None:  # left to the data, which there is none of
+        cfg.model.head.num_classes = 2
+    for field, batches in (('train_dataloader', 2), ('val_dataloader', 1), ('test_dataloader', 1)):
+        loader = cfg.get(field)
+        if loader is None:
+            continue
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+        pipeline = next((steps for _, steps in pipelines_of_dataset(loader.dataset, field)), None)
+        if pipeline is None:
+            raise UserError(f'--smoke: {field}.dataset has no pipeline to send noise through; leave it out')
+        if loader.get('sampler') is None:  # of a dataset with an order of its own
+            loader.sampler = dict(type='DefaultSampler', shuffle=field == 'train_dataloader')
+        loader.dataset = ConfigDict(
+            type='mmconvnext.Synthetic',
+            num_classes=cfg.model.head.num_classes,
+            num_samples=2 * batches * get_world_size(),
+            pipeline=[step for step in pipeline if 'LoadImage' not in bare_name(step)],
+        )
+    if counts_iterations(cfg.train_cfg):  # an infinite sampler never ends an epoch
+        cfg.train_cfg = dict(by_epoch=False, max_iters=2, val_interval=2)
+    else:
+        cfg.train_cfg = dict(by_epoch=True, max_epochs=1, val_interval=1)
+    for hook in cfg.get('custom_hooks') or []:
+        if hook.get('begin_epoch'):  # later than the end of this test
+            hook.begin_epoch = 0
+    silent = dict(type='CheckpointHook', interval=-1, save_last=False, save_best=None)
+    cfg.merge_from_dict({'default_hooks.checkpoint': silent, 'default_hooks.logger.interval': 1})
+    cfg.load_from, cfg.resume = None, False
+    cfg.optim_wrapper.pop('accumulative_counts', None)  # two iterations are two steps
+    cfg.pop('auto_scale_lr', None)
+    return cfg
+
+
+def counts_iterations(train_cfg: dict) -> bool:
+    return not train_cfg.get('by_epoch', 'IterBased' not in str(train_cfg.get('type')))
+
+
+def keep_schedule(cfg: Config) -> None:
+    """Give the parts of a schedule the end that they have in the whole training, not after two iterations."""
+    schedule = cfg.get('param_scheduler') or []
+    for part in schedule if isinstance(schedule, (list, tuple)) else [schedule]:
+        if 'begin' in part and 'end' not in part:
+            length = cfg.train_cfg.get('max_epochs' if part.get('by_epoch', True) else 'max_iters')
+            part['end'] = max(length or 0, part['begin'] + 1)

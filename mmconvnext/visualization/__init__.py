@@ -1,3 +1,0 @@
-from .backends import TensorboardBackend, WandbBackend
-
-__all__ = ['TensorboardBackend', 'WandbBackend']

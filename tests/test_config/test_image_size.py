@@ -1,0 +1,112 @@
+"""One option sets the image size of every pipeline."""
+
+from pathlib import Path
+
+import mmpretrain
+import pytest
+from mmengine.registry import DATASETS
+
+from mmconvnext.apis import evaluate, load_config, train
+from mmconvnext.config.image_size import pipelines_of, set_image_size, steps_of
+from mmconvnext.errors import UserError
+from tests.conftest import REPO
+
+DIGITS = REPO / 'configs/digits/convnext-atto_1xb48_digits.py'
+
+
+@pytest.mark.parametrize(('size', 'resized'), [(128, 146), (224, 256), (384, 438), (1, 1)])
+def test_resizing_keeps_its_ratio_to_the_crop(size, resized):
+    cfg = load_config('convnext-tiny_ft_folder')
+    set_image_size(cfg, size)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        _, edge, crop, _ = loader.dataset.pipeline
+        assert (edge.scale, crop.crop_size) == (resized, size)
+    load, crop = cfg.train_dataloader.dataset.pipeline[:2]
+    assert (load.scale, crop.scale) == (size, size)
+
+
+@pytest.mark.parametrize('name', ['convnext-tiny_32xb128_in1k-384px', 'convnext-v2-huge_32xb32_in1k-512px'])
+def test_resizing_without_a_crop_has_the_size_itself(name):
+    cfg = load_config(name)
+    set_image_size(cfg, 96)
+    assert cfg.test_dataloader.dataset.pipeline[1].scale == (96, 96)
+
+
+def test_pipelines_inside_of_wrappers_and_of_test_time_augmentation_are_set_too():
+    cfg = load_config(DIGITS)
+    inner = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[dict(type='RepeatDataset', times=2, dataset=inner), inner.copy()]
+    )
+    cfg.tta_pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(
+            type='TestTimeAug', transforms=[[dict(type='Resize', scale=(64, 64))], [dict(type='PackInputs')]]
+        ),
+    ]
+    set_image_size(cfg, 48)
+    places = dict(pipelines_of(cfg))
+    assert 'train_dataloader.dataset.datasets.0.dataset.pipeline' in places
+    sizes = {
+        value
+        for pipeline in places.values()
+        for step in steps_of(pipeline)
+        for key, value in step.items()
+        if key in ('scale', 'crop_size')
+    }
+    assert sizes <= {48, (48, 48)}
+
+
+def test_backbone_with_an_image_size_of_its_own_gets_it(tmp_path):
+    file = tmp_path / 'vit.py'
+    # By its path: mmengine 0.10.7 looks up mmpretrain:: with a module that setuptools no longer has.
+    configs = Path(mmpretrain.__file__).parent / '.mim/configs'
+    file.write_text(f"_base_ = '{configs}/vision_transformer/vit-base-p16_32xb128-mae_in1k.py'\n")
+    cfg = load_config(file)
+    set_image_size(cfg, 160)
+    assert cfg.model.backbone.img_size == 160
+
+
+@pytest.mark.parametrize(
+    ('step', 'message'),
+    [
+        (dict(type='RandomResize', scale=(32, 64)), 'RandomResize, and what its scale means is unknown'),
+        (dict(type='Mine', output_size=3), 'Mine, and what its output_size means'),
+        (dict(type='Resize', scale=(64, 32)), r'scale of Resize .* is \(64, 32\)'),
+    ],
+)
+def test_step_of_unknown_size_is_named(step, message):
+    cfg = load_config(DIGITS)
+    cfg.train_dataloader.dataset.pipeline.insert(0, step)
+    with pytest.raises(UserError, match=message):
+        set_image_size(cfg, 64)
+
+
+@pytest.mark.parametrize('size', [0, -1, 1.5, True, 10**6])
+def test_impossible_sizes_are_refused(size):
+    with pytest.raises(UserError, match='expected a whole number of pixels'):
+        set_image_size(load_config(DIGITS), size)
+
+
+def test_training_and_testing_see_images_of_the_size(tiny_config, tmp_path):
+    options = {
+        f'{field}_dataloader.dataset.pipeline': [
+            dict(type='Resize', scale=32),
+            dict(type='CenterCrop', crop_size=32),
+            dict(type='PackInputs'),
+        ]
+        for field in ('train', 'val', 'test')
+    } | {'train_cfg.max_epochs': 1}
+    work_dir = tmp_path / 'work'
+    train(tiny_config, work_dir=str(work_dir), image_size=64, cfg_options=options)
+    saved = next(work_dir.glob('*.py'))
+    image = DATASETS.build(load_config(saved).train_dataloader.dataset)[0]['inputs']
+    assert tuple(image.shape[1:]) == (64, 64)
+    metrics = evaluate(
+        tiny_config,
+        work_dir / 'epoch_1.pth',
+        work_dir=str(tmp_path / 'test'),
+        image_size=64,
+        cfg_options=options,
+    )
+    assert 'accuracy/top1' in metrics
