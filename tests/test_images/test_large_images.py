@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmconvnext.config.loading import read_config
+from mmconvnext.config.files import read_config
 from mmconvnext.datasets import LoadImageForCrop, RandomResizedCrop
 from mmconvnext.datasets.shards import reading_bytes
 from mmconvnext.errors import UserError
