@@ -23,8 +23,7 @@ setup(
     # Spelt out, since ** stops at links before setuptools 82.
     package_data={
         'mmconvnext': [
-            *('.mim/*.yml', '.mim/configs/*/*.yml', '.mim/tools/*', '.mim/tools/benchmarks/*.py'),
-            '.mim/tools/benchmarks/results/*.json*',
+            *('.mim/*.yml', '.mim/configs/*/*.yml', '.mim/tools/*.py', '.mim/tools/*.sh'),
             *('.mim/configs/*/*.py', '.mim/configs/*/*/*.py'),
             'reports/page.*',  # style and script of the pages
         ]

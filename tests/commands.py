@@ -147,7 +147,7 @@ RUNS = {
     'tools/test.py convnext_atto.d2_in1k convnext_atto.d2_in1k --optimize fp32': (
         '{} --cfg-options test_dataloader.num_workers=0 test_dataloader.batch_size=2'
     ),
-    'tools/benchmark.py --quick --plot work_dirs/speed.png': (
+    'tools/benchmarks/compare.py --quick --plot work_dirs/speed.png': (
         '{} --arch atto --size 32 --mode inference --contenders "mmconvnext optimized" "timm eager" '
         '--out work_dirs/rows.jsonl'
     ),

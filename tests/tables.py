@@ -8,15 +8,16 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import compare as comparison
+import int8 as int8_benchmark
+from page import accuracy, grid, short
+
 from mmconvnext.apis import load_config
-from mmconvnext.benchmark import comparison
-from mmconvnext.benchmark import int8 as int8_benchmark
 from mmconvnext.models.archs import ARCHS
 from mmconvnext.models.convnext import ConvNeXtBlock
 from mmconvnext.training.runner import build_on_meta
-from mmconvnext.zoo.entries import zoo
-from mmconvnext.zoo.markdown import accuracy, commercial_use, grid, license_of, short
-from mmconvnext.zoo.throughput import imagenet_classifiers
+from mmconvnext.zoo.entries import imagenet_classifiers, zoo
+from mmconvnext.zoo.licenses import commercial_use, license_of
 from tests.conftest import REPO
 
 GPUS = 8

@@ -2,7 +2,7 @@
 
 Its gradients on a CPU are depthwise convolutions as well. That of the weight takes the image for the
 input and the gradient for the kernel. Small maps gain by it, twice the speed with AVX2, little with AVX-512:
-``tools/benchmark.py --arch atto --mode training --batch 64 --size 32``.
+``tools/benchmarks/compare.py --arch atto --mode training --batch 64 --size 32``.
 """
 
 import torch

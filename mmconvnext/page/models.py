@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from ..inference.classifier import ImageClassificationInferencer
 from ..reports.class_results import distinct_names
 from ..zoo.entries import Entry, zoo
-from ..zoo.markdown import commercial_use
+from ..zoo.licenses import commercial_use
 from .vetting import Vetting
 
 MOST_MODELS = 3  # Huge takes 2.6 GB

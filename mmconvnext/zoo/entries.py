@@ -253,6 +253,11 @@ def zoo() -> dict[str, Entry]:
     return read_model_index(MODEL_INDEX)
 
 
+def imagenet_classifiers(entries: Iterable[Entry]) -> list[Entry]:
+    """Return those with the 1000 classes of ImageNet-1k."""
+    return [entry for entry in entries if (entry.task, entry.num_classes) == ('Image Classification', 1000)]
+
+
 def get_entry(name: str) -> Entry:
     """What is known of a published checkpoint.
 

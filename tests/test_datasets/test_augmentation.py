@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from data_pipeline import mmpretrain_steps
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from mmpretrain.datasets import PackInputs as TheirPackInputs
@@ -17,7 +18,6 @@ from timm.data.mixup import cutmix_bbox_and_lam
 from timm.data.transforms import RandomResizedCropAndInterpolation
 
 from mmconvnext.apis import load_config
-from mmconvnext.benchmark.data_pipeline import mmpretrain_steps
 from mmconvnext.datasets import PackInputs, RandomFlip, RandomResizedCrop
 from mmconvnext.datasets.augmentation import Erased
 from mmconvnext.datasets.replay import Replayed

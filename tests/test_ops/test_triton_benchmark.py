@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from mmconvnext.benchmark.kernels import build, check
+from kernels import build, check
 
 
 @pytest.mark.parametrize('op', ['depthwise_conv', 'layer_norm', 'gelu_backward', 'grn'])

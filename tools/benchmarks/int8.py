@@ -2,8 +2,139 @@
 """Measure accuracy and speed of a classifier in int8, in ONNX Runtime and OpenVINO, against fp32."""
 
 import argparse
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from timing import append_rows, check_rounds, conditions_on, results_file, speed, time_interleaved
+from torch import nn
 
 from mmconvnext.command_line import run_tool
+from mmconvnext.errors import UserError
+from mmconvnext.export.checking import Accuracy, Run, accuracy
+from mmconvnext.export.exporting import load_classifier
+from mmconvnext.export.formats import Format, find_format, write
+from mmconvnext.export.graph import Graph
+from mmconvnext.export.images import Images, real_images
+from mmconvnext.export.int8 import MOST_IMAGES, check_calibration, quantize
+
+RESULTS = Path(__file__).parent / 'results/int8.jsonl'
+RUNTIMES = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
+# Form -> whether the depthwise convolutions stay in fp32.
+FORMS = {'int8': True, 'int8 everywhere': False}
+
+
+def compare_int8(
+    config: str | Path,
+    checkpoint: str | Path | None = None,
+    *,
+    images: str | Path | None = None,
+    batch: tuple[int, ...] = (1, 8),
+    size: int = 224,
+    rounds: int = 7,
+    out: str | Path | None = None,
+) -> None:
+    """Export a classifier in fp32 and in int8, measure accuracies and speeds, and append rows to a file.
+
+    Args:
+        config: see ``export``.
+        checkpoint: see ``export``.
+        images: folder with one folder a class, see ``real_images``.
+        batch: numbers of images at once that are timed.
+        size: of their sides in pixels; accuracies are measured at the model's own.
+        rounds: timings of each, at least 2.
+        out: JSON lines, appended; default: the file of this repository.
+
+    Raises:
+        UserError: as ``export`` does, too few rounds, or the classes of the images are not known.
+    """
+    check_rounds(rounds)
+    out = results_file(out, RESULTS)
+    forms = {runtime: find_format(runtime, int8=True) for runtime in RUNTIMES}
+    model = load_classifier(config, checkpoint, False)
+    graph = Graph(model).eval()
+    calibrating, testing = real_images(model, images)
+    if not testing.labelled:
+        raise UserError('accuracy takes images whose class is known: one folder a class, with --images')
+    check_calibration(graph, calibrating)
+    rows = []
+    for runtime, form in forms.items():
+        with TemporaryDirectory() as folder:
+            runs = make(form, graph, calibrating, Path(folder))
+            found = {}
+            for name, run in runs.items():
+                found[name] = accuracy(run, graph, model, testing)
+                print(f'{RUNTIMES[runtime]} {name}: {found[name]}')
+            for count in batch:
+                pixels = torch.randn(count, 3, size, size).numpy()
+                cases = {name: partial(run, pixels) for name, run in runs.items()}
+                for name, times in time_interleaved(cases, rounds).items():
+                    condition = dict(batch=count, size=size, **speed(times, count), rounds=rounds)
+                    rows.append(dict(runtime=RUNTIMES[runtime], form=name, **told(found[name]), **condition))
+    about = dict(
+        network=describe(model),
+        model=Path(str(checkpoint or config)).name,
+        calibrated=min(len(calibrating), MOST_IMAGES),
+    )
+    libraries = {name: version(name) for name in (*RUNTIMES.values(), 'nncf')}
+    conditions = conditions_on(torch.device('cpu')) | libraries
+    rows = [dict(**about, **row, conditions=conditions) for row in rows]
+    show(rows)
+    append_rows(rows, out)
+    print(f'Appended to {out}')
+
+
+def make(form: Format, graph: Graph, images: Images, folder: Path) -> dict[str, Run]:
+    """The functions of files in fp32 and in every form."""
+    files = {name: folder / f'{name}{form.suffix}' for name in ('fp32', *FORMS)}
+    example = graph.input_of(images.batch(0, 1)[0].repeat(2, 1, 1, 1))
+    write(graph, example, form, {}, files['fp32'])
+    for name, keep_depthwise in FORMS.items():
+        quantize(form, files['fp32'], files[name], graph, images, keep_depthwise=keep_depthwise)
+    return {name: form.load(file) for name, file in files.items()}
+
+
+def told(found: Accuracy) -> dict:
+    return dict(
+        top1=found.file,
+        top1_torch=found.torch,
+        agreement=found.agreement,
+        error=float(f'{found.error:.3g}'),
+        tested=found.images,
+    )
+
+
+def describe(model: nn.Module) -> dict:
+    settings = model._config.model.backbone.to_dict()
+    return {key: settings[key] for key in ('arch', 'use_grn') if key in settings}
+
+
+def show(rows: list[dict]) -> None:
+    """A table, with speeds as ratios to fp32 in the same runtime."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ('', 'top-1', 'as PyTorch', 'error', 'batch', 'images/s', 'to fp32'):
+        table.add_column(column, justify='right' if column else 'left')
+    for row in rows:
+        plain = next(
+            r['images_per_second']
+            for r in rows
+            if (r['runtime'], r['form'], r['batch']) == (row['runtime'], 'fp32', row['batch'])
+        )
+        table.add_row(
+            f'{row["runtime"]} {row["form"]}',
+            f'{row["top1"]:.2%}',
+            f'{row["agreement"]:.2%}',
+            f'{row["error"]:.2%}',
+            str(row['batch']),
+            f'{row["images_per_second"]:.4g}',
+            f'{row["images_per_second"] / plain:.2f}',
+        )
+    Console(width=100).print(table)
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,4 +154,4 @@ def parse_args() -> argparse.Namespace:
 
 
 if __name__ == '__main__':
-    run_tool('mmconvnext.benchmark.int8:compare_int8', parse_args())
+    run_tool(compare_int8, parse_args())

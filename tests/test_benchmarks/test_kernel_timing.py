@@ -1,10 +1,10 @@
 """What a GPU is needed for is told, and kernels that are wrong are not timed."""
 
 import pytest
+import timing
 import torch
+from kernels import Case, copy_bandwidth, measure, measure_kernels, show
 
-from mmconvnext.benchmark import timing
-from mmconvnext.benchmark.kernels import Case, copy_bandwidth, measure, measure_kernels, show
 from mmconvnext.errors import UserError
 
 
@@ -19,7 +19,7 @@ def case(ours):
 
 
 def test_rows_hold_time_bandwidth_and_conditions(monkeypatch, capsys):
-    monkeypatch.setattr('mmconvnext.benchmark.kernels.version', lambda name: f'{name} 1.0')
+    monkeypatch.setattr('kernels.version', lambda name: f'{name} 1.0')
     rows = measure(case(lambda x: 2 * x), ('triton', 'torch'), rounds=2, copy=1e9)
     assert [(row['direction'], row['contender']) for row in rows] == [
         (direction, name) for direction in ('forward', 'training') for name in ('triton', 'torch')
@@ -41,10 +41,8 @@ def test_wrong_kernel_is_not_timed(wrong):
 
 
 def test_copy_counts_what_is_read_and_written(monkeypatch):
-    monkeypatch.setattr('mmconvnext.benchmark.kernels.COPIED_VALUES', 2**20)
-    monkeypatch.setattr(
-        'mmconvnext.benchmark.kernels.time_interleaved', lambda calls, rounds: dict(copy=[1, 3, 2])
-    )
+    monkeypatch.setattr('kernels.COPIED_VALUES', 2**20)
+    monkeypatch.setattr('kernels.time_interleaved', lambda calls, rounds: dict(copy=[1, 3, 2]))
     assert copy_bandwidth(torch.device('cpu'), rounds=3) == 2 * 2 * 2**20 / 2
 
 

@@ -5,17 +5,14 @@ import re
 from dataclasses import replace
 
 import pytest
+import throughput
+import timing
 import torch
+from measured import read_results
+from throughput import measure
 
-from mmconvnext.benchmark import timing
 from mmconvnext.errors import UserError
-from mmconvnext.zoo import throughput
-from mmconvnext.zoo.entries import zoo
-from mmconvnext.zoo.throughput import (
-    imagenet_classifiers,
-    measure,
-    read_results,
-)
+from mmconvnext.zoo.entries import imagenet_classifiers, zoo
 
 SMALLEST = [
     replace(entry, resolution=32)

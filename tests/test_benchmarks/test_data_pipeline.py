@@ -2,11 +2,12 @@
 
 import json
 
+import data_pipeline
 import pytest
+import timing
 import torch
+from data_pipeline import compare_pipelines, make_images, pipelines
 
-from mmconvnext.benchmark import data_pipeline, timing
-from mmconvnext.benchmark.data_pipeline import compare_pipelines, make_images, pipelines
 from mmconvnext.errors import UserError
 
 

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from measured import read_results
+from page import CHART
 
-from ..zoo.entries import Entry, zoo
-from ..zoo.markdown import CHART
-from ..zoo.throughput import imagenet_classifiers, read_results
-from ..reports.figures import check_figure_file, save_figure
+from mmconvnext.reports.figures import check_figure_file, save_figure
+from mmconvnext.zoo.entries import Entry, imagenet_classifiers, zoo
 
 # Colours of Okabe and Ito, which colour-blind people can tell apart; a marker for each family too.
 STYLES = {

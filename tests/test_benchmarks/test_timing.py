@@ -1,9 +1,8 @@
 """What is timed, in which order."""
 
+import timing
 import torch
-
-from mmconvnext.benchmark import timing
-from mmconvnext.benchmark.timing import conditions_on, speed, time_interleaved
+from timing import conditions_on, speed, time_interleaved
 
 
 def test_cases_take_turns_in_changing_order(monkeypatch):

@@ -2,13 +2,15 @@
 
 import json
 
+import compare as comparison
+import contenders
 import pytest
+import timing
 import torch
+from compare import compare
+from contenders import Condition, build, contender
 from PIL import Image
 
-from mmconvnext.benchmark import comparison, contenders, timing
-from mmconvnext.benchmark.comparison import compare
-from mmconvnext.benchmark.contenders import Condition, build, contender
 from mmconvnext.errors import UserError
 from mmconvnext.models.inference import InferenceConvNeXt
 

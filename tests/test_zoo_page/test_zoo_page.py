@@ -5,13 +5,13 @@ import runpy
 import shutil
 import sys
 
+import page as markdown
 import pytest
+from measured import read_results
+from page import BUDGETS, HEADINGS, figure, grid, picks, render
 
 from mmconvnext.models.archs import ARCHS
-from mmconvnext.zoo import markdown
-from mmconvnext.zoo.entries import read_model_index, zoo
-from mmconvnext.zoo.markdown import BUDGETS, HEADINGS, figure, grid, picks, render
-from mmconvnext.zoo.throughput import imagenet_classifiers, read_results
+from mmconvnext.zoo.entries import imagenet_classifiers, read_model_index, zoo
 from tests.conftest import REPO
 
 PAGE = (REPO / 'model_zoo.md').read_text(encoding='utf-8')
@@ -22,10 +22,10 @@ SECTIONS = {part.split('\n')[0]: part for part in PAGE.split('\n## ')}
 
 
 def tool(*arguments, monkeypatch):
-    """tools/model_zoo.py in this process; its exit."""
-    monkeypatch.setattr(sys, 'argv', ['model_zoo.py', *map(str, arguments)])
+    """tools/zoo_page/write.py in this process; its exit."""
+    monkeypatch.setattr(sys, 'argv', ['write.py', *map(str, arguments)])
     try:
-        runpy.run_path(str(REPO / 'tools/model_zoo.py'), run_name='__main__')
+        runpy.run_path(str(REPO / 'tools/zoo_page/write.py'), run_name='__main__')
     except SystemExit as exit:
         return exit.code
     return None
@@ -40,8 +40,8 @@ def test_committed_page_is_current(monkeypatch):
 
 
 def test_page_says_what_made_it():
-    assert 'tools/model_zoo.py' in PAGE.split('\n')[0]
-    assert (REPO / 'tools/model_zoo.py').exists()
+    assert 'tools/zoo_page/write.py' in PAGE.split('\n')[0]
+    assert (REPO / 'tools/zoo_page/write.py').exists()
 
 
 def test_page_is_written_where_asked(monkeypatch, tmp_path):
@@ -61,15 +61,11 @@ def test_changed_metafile_fails_the_check_in_one_line(monkeypatch, tmp_path):
     metafile.write_text(text.replace('Top 1 Accuracy: 84.192', 'Top 1 Accuracy: 84.392'))
     message = tool('--check', monkeypatch=monkeypatch)
     # sys.exit with a text: exit code 1.
-    assert re.fullmatch('Error: .*model_zoo.md is not what .* renew it with tools/model_zoo.py', message)
+    assert re.fullmatch('Error: .*model_zoo.md is not what .* renew it with tools/zoo_page/write.py', message)
 
 
 def test_missing_page_fails_the_check(monkeypatch, tmp_path):
     assert 'renew it' in tool('--check', '--out', tmp_path / 'none.md', monkeypatch=monkeypatch)
-
-
-def test_option_of_another_task_is_refused(monkeypatch):
-    assert tool('--rounds', 3, monkeypatch=monkeypatch) == 'Error: --rounds goes with --measure'
 
 
 def test_every_entry_has_one_row_and_leads_to_its_file():

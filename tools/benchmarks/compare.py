@@ -1,5 +1,7 @@
-"""What tools/benchmark.py does."""
+#!/usr/bin/env python
+"""Measure this ConvNeXt and its peers in one run, in turns: images a second and peak memory."""
 
+import argparse
 import gc
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -8,18 +10,18 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+from bars import plot_bars
+from contenders import DROP_PATH_RATES, Condition, check_sameness, contender, installed_contenders
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from timing import append_rows, check_rounds, conditions_on, results_file, speed, time_interleaved
 
-from ..errors import UserError
-from ..models import ARCHS
-from ..paths import MIM
-from .chart import plot_bars
-from .contenders import DROP_PATH_RATES, Condition, check_sameness, contender, installed_contenders
-from .timing import append_rows, check_rounds, conditions_on, results_file, speed, time_interleaved
+from mmconvnext.command_line import run_tool
+from mmconvnext.errors import UserError
+from mmconvnext.models import ARCHS
 
-RESULTS = (MIM / 'tools').resolve() / 'benchmarks/results/comparison.jsonl'
+RESULTS = Path(__file__).parent / 'results/comparison.jsonl'
 
 
 def compare(
@@ -162,3 +164,31 @@ def show(condition: Condition, rows: list[dict]) -> None:
             '' if row['peak_mib'] is None else f'{row["peak_mib"]:,.0f}',
         )
     Console(width=100).print(table)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--arch', nargs='+', default=['tiny'], help='networks, as tiny or v2-base')
+    parser.add_argument(
+        '--mode', nargs='+', choices=['inference', 'training'], default=['inference', 'training']
+    )
+    parser.add_argument('--dtype', nargs='+', choices=['fp32', 'bf16'], default=['fp32'])
+    parser.add_argument('--batch', nargs='+', type=int, default=[1, 8], help='numbers of images at once')
+    parser.add_argument('--size', type=int, default=224, help='of their sides in pixels')
+    parser.add_argument(
+        '--contenders',
+        nargs='+',
+        metavar='NAME',
+        help='as "mmconvnext optimized" "timm compiled"; default all installed ones but the compiled',
+    )
+    parser.add_argument('--rounds', type=int, default=7, help='timings of each')
+    parser.add_argument(
+        '--quick', action='store_true', help='three minutes: one network, few rounds, no memory'
+    )
+    parser.add_argument('--out', metavar='FILE', help='JSON lines; default those of this repository')
+    parser.add_argument('--plot', metavar='FILE', help='image for bars of these measurements')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    run_tool(compare, parse_args())

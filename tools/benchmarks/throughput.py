@@ -1,5 +1,7 @@
-"""How many images a second the classifiers of the zoo see, and under which conditions."""
+#!/usr/bin/env python
+"""Time the forward pass of every ImageNet classifier of the zoo, in turns; model_zoo.md quotes the rows."""
 
+import argparse
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -8,18 +10,14 @@ from pathlib import Path
 
 import torch
 from mmengine.registry import MODELS, init_default_scope
+from timing import conditions_on, speed, time_interleaved
 
-from ..benchmark.timing import conditions_on, speed, time_interleaved
-from ..errors import UserError
-from ..files import check_writable
-from .entries import MODEL_INDEX, Entry, zoo
+from mmconvnext.command_line import run_tool
+from mmconvnext.errors import UserError
+from mmconvnext.files import check_writable
+from mmconvnext.zoo.entries import Entry, imagenet_classifiers, zoo
 
-RESULTS = MODEL_INDEX.resolve().parent / 'tools/benchmarks/results/throughput.json'
-
-
-def imagenet_classifiers(entries: Iterable[Entry]) -> list[Entry]:
-    """Those with the 1000 classes of ImageNet-1k."""
-    return [entry for entry in entries if (entry.task, entry.num_classes) == ('Image Classification', 1000)]
+RESULTS = Path(__file__).parent / 'results/throughput.json'
 
 
 def measure(
@@ -114,9 +112,16 @@ def write_results(conditions: dict, rows: list[dict], out: Path) -> None:
     out.write_text(f'{{\n  "conditions": {json.dumps(conditions)},\n  "rows": [\n{lines}\n  ]\n}}\n')
 
 
-def read_results(path: str | Path = RESULTS) -> tuple[dict, dict[tuple[str, int], dict]]:
-    """Conditions, and the row of each (architecture, resolution); empty where nothing was measured."""
-    if not Path(path).exists():
-        return {}, {}
-    results = json.loads(Path(path).read_text())
-    return results['conditions'], {(r['architecture'], r['resolution']): r for r in results['rows']}
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out', type=Path, metavar='FILE', help='JSON file to replace')
+    parser.add_argument('--max-gmacs', type=float, default=20, help='leave out costlier networks; default 20')
+    parser.add_argument('--batch-size', type=int, default=8, help='images at a time; default 8')
+    parser.add_argument('--rounds', type=int, default=5, help='timed rounds per network; default 5')
+    parser.add_argument('--threads', type=int, help='default one per core')
+    parser.add_argument('--amp', action='store_true', help='compute in bfloat16 by autocast')
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    run_tool(measure, parse_args())

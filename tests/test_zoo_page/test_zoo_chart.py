@@ -1,14 +1,14 @@
 from dataclasses import replace
 
+import chart as accuracy
 import pytest
+from chart import STYLES, draw, drawn, fingerprint, front, group, plot_accuracy
 from matplotlib.colors import to_hex
+from measured import read_results
+from page import CHART
 from PIL import Image
 
-from mmconvnext.visualization import accuracy
-from mmconvnext.visualization.accuracy import STYLES, draw, drawn, fingerprint, front, group, plot_accuracy
 from mmconvnext.zoo.entries import zoo
-from mmconvnext.zoo.markdown import CHART
-from mmconvnext.zoo.throughput import read_results
 
 ENTRIES = drawn(zoo().values())
 
@@ -21,7 +21,7 @@ def test_picture_is_written_in_full_size(tmp_path):
 
 
 def test_committed_picture_shows_the_data_as_they_are():
-    """Else draw it again: tools/model_zoo.py --chart."""
+    """Else draw it again: tools/zoo_page/write.py --chart."""
     assert Image.open(CHART).text[accuracy.KEY] == fingerprint(ENTRIES, read_results()[1])
 
 

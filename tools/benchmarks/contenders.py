@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..models import ARCHS, ConvNeXt
-from ..models.inference import DTYPES
+from mmconvnext.errors import UserError
+from mmconvnext.models import ARCHS, ConvNeXt
+from mmconvnext.models.inference import DTYPES
 
 CLASSES = 1000
 V2 = dict(use_grn=True, layer_scale_init_value=0.0)

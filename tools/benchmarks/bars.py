@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+from contenders import Condition
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from .contenders import Condition
 
 # Of Okabe and Ito, which colour-blind people can tell apart.
 OURS, THEIRS = '#0072B2', '#BBBBBB'

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import torch
 
-from ..errors import UserError
+from mmconvnext.errors import UserError
 
 # Seconds that one timing lasts at least; the clock and a call's overhead are small against it.
 SHORTEST_TIMING = 0.2

@@ -4,25 +4,18 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..checkpoints.downloading import promised_hash
-from ..errors import UserError
-from .entries import MODEL_INDEX, Entry, zoo
-from .throughput import RESULTS, imagenet_classifiers, read_results
+from measured import RESULTS, read_results
+
+from mmconvnext.checkpoints.downloading import promised_hash
+from mmconvnext.errors import UserError
+from mmconvnext.zoo.entries import MODEL_INDEX, Entry, imagenet_classifiers, zoo
+from mmconvnext.zoo.licenses import LICENSES, commercial_use, license_of
 
 ROOT = MODEL_INDEX.resolve().parent
 PAGE = ROOT / 'model_zoo.md'
 CHART = ROOT / 'docs/accuracy.png'
-COMMAND = 'tools/model_zoo.py'
+COMMAND = 'tools/zoo_page/write.py'
 
-# License -> short name, and whether it permits commercial use.
-LICENSES = {
-    'MIT': ('MIT', 'yes'),
-    'Apache-2.0': ('Apache-2.0', 'yes'),
-    'CC-BY-NC-4.0': ('CC BY-NC', 'no'),
-    'FAIR Noncommercial Research License': ('FAIR NC', 'no'),
-    'DINOv3 License': ('DINOv3', 'on its own terms'),
-    None: ('not stated', 'ask the source'),
-}
 # Billions of multiply-accumulates that an image may cost.
 BUDGETS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, float('inf'))
 # Arch -> the heading that its classifiers stand under, in this order.
@@ -309,14 +302,6 @@ def has_hash(entry: Entry) -> bool:
 
 def config(entry: Entry) -> str:
     return f'[config]({entry.config})' if entry.config else '–'
-
-
-def license_of(entry: Entry) -> str:
-    return LICENSES.get(entry.license, (entry.license, ''))[0]
-
-
-def commercial_use(entry: Entry) -> str:
-    return LICENSES.get(entry.license, ('', 'read it'))[1]
 
 
 def speed(entry: Entry, measured: dict) -> str:

@@ -1,1 +1,0 @@
-"""How fast the network is, and its peers, measured in one run."""
