@@ -63,6 +63,7 @@ $(DOWNSTREAM)/installed: setup.py tools/compile_mmcv.sh mmconvnext/version.py
 lint: $(TESTABLE)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
+	$(VENV)/bin/lint-imports
 
 # The site: docs/_build/html/index.html.
 docs: $(TESTABLE)

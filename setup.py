@@ -63,7 +63,15 @@ setup(
         'wandb': ['wandb'],
         # MMDetection cannot be imported beside transformers 5.
         'test': TEST,
-        'dev': [*TEST, 'playwright', 'ruff', 'setuptools>=70.1', 'tensorboard', 'transformers'],
+        'dev': [
+            *TEST,
+            'import-linter',
+            'playwright',
+            'ruff',
+            'setuptools>=70.1',
+            'tensorboard',
+            'transformers',
+        ],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

@@ -109,7 +109,7 @@ class Events:
             upload = self.upload(checkpoint)
             check_checkpoint(upload)
             try:
-                return self.models.get(Source(upload.name, str(upload.path)), self.vetting)
+                return self.models.get(Source(upload.name, str(upload.path)), self.vetting.check)
             except UserError as error:
                 raise UserError(upload.told(str(error))) from error
         if name not in self.sources:

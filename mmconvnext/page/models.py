@@ -1,6 +1,7 @@
 """The networks of the page: loaded when they are first asked for, the last few kept."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -11,7 +12,6 @@ from ..inference.classifier import ImageClassificationInferencer
 from ..reports.class_results import distinct_names
 from ..zoo.entries import Entry, zoo
 from ..zoo.licenses import commercial_use
-from .vetting import Vetting
 
 MOST_MODELS = 3  # Huge takes 2.6 GB
 
@@ -64,20 +64,20 @@ class Models:
         self.device = device
         self._models, self._lock, self._loading = OrderedDict(), Lock(), Lock()
 
-    def get(self, source: Source, vetting: Vetting | None = None) -> Model:
+    def get(self, source: Source, check: Callable[[Path], None] | None = None) -> Model:
         """A network, from memory if it is there; files are read as data.
 
         Args:
             source: of the network.
-            vetting: reads the file of somebody else first.
+            check: raises UserError unless the file of somebody else can be loaded.
 
         Raises:
             UserError: it cannot be loaded, or does not classify.
         """
         if (model := self._recall(source)) is not None:
             return model
-        if vetting is not None:
-            vetting.check(Path(source.network))
+        if check is not None:
+            check(Path(source.network))
         # One after the other, since mmengine's registries have one scope for all threads; and who asks for
         # what is being loaded waits for it.
         with self._loading:

@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 
 from ..errors import UserError
+from .models import Model, Source
 
 # Limits of a reader; those of a large file are higher.
 MIN_MEMORY, MEMORY_PER_BYTE = 1_000_000_000, 4  # the file, its tensors, their renamed copies and the network
@@ -96,8 +97,6 @@ class Vetting:
 
 def work() -> None:
     """Read the files that stdin names, each in a copy of this process; write to stdout what is wrong."""
-    from .models import Model, Source  # models imports this module
-
     answers = os.dup(1)
     os.dup2(2, 1)  # what libraries print is no answer
 
@@ -111,7 +110,7 @@ def work() -> None:
         if child == 0:
             status = 1
             try:
-                answer(try_to_load(Model, Source(Path(file).name, file)))
+                answer(try_to_load(Source(Path(file).name, file)))
                 status = 0
             finally:
                 os._exit(status)
@@ -122,12 +121,12 @@ def work() -> None:
             answer(f'{file} cannot be read as a checkpoint')
 
 
-def try_to_load(model: type, source: tuple) -> str:
+def try_to_load(source: Source) -> str:
     """Load a network within the limits; return what is wrong with its file."""
     file = source.network
     limit(Path(file).stat().st_size)
     try:
-        model(source, 'cpu')
+        Model(source, 'cpu')
     except MemoryError:
         return f'{file} takes more memory than a checkpoint of its size should'
     except UserError as error:

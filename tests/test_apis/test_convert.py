@@ -20,7 +20,7 @@ from mmconvnext.models import ARCHS
 from mmconvnext.models.inspecting import network_of
 from mmconvnext.zoo.weights import load_weights
 from tests import peers
-from tests.conftest import REPO, TINY_ARCH
+from tests.conftest import TINY_ARCH
 
 BASE = pytest.param('base', marks=pytest.mark.slow)
 ARCH_NAMES = ['tiny', 'atto', BASE]
@@ -414,7 +414,7 @@ def test_config_of_other_sizes_than_the_weights_is_an_error(tmp_path):
 
 
 def test_every_format_is_tested_here():
-    tested = (REPO / 'tests/test_checkpoints/test_converting.py').read_text()
+    tested = Path(__file__).read_text()
     assert [
         name for name in FORMATS if f"'{name}'" not in tested and name not in ('tensorflow', 'keras')
     ] == []
