@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from mmengine.dataset import default_collate
 
 from ..errors import UserError
+from ..reports.figures import check_figure_file, save_figure
 from ..reports.pictures import rgb_of
 from ..text import printable
 from ..zoo.entries import source_of
 from . import build_runner, load_config
-from ..reports.figures import check_figure_file, save_figure
 
 
 def plot_predictions(

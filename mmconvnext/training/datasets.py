@@ -11,7 +11,6 @@ from mmpretrain.datasets import CustomDataset, KFoldDataset
 from torch.utils.data import IterableDataset
 
 from ..checkpoints.downloading import cache_dir
-from ..checkpoints.matching import listed
 from ..datasets.annotations import (
     check_json,
     is_local,
@@ -22,7 +21,7 @@ from ..datasets.annotations import (
 )
 from ..datasets.broken import find_broken
 from ..errors import UserError
-from ..text import shortened
+from ..text import listed, shortened
 from .explaining import find
 
 MAX_NAMED = 10  # broken images

@@ -20,10 +20,10 @@ from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils.data import IterableDataset
 
 from ..checkpoints.input_channels import STEM, with_in_channels
-from ..checkpoints.preparation import other_preparation
 from ..checkpoints.reading import check_known
 from ..config.inner_datasets import inner_settings
 from ..config.libraries import LIBRARIES, class_count
+from ..config.preparation import other_preparation
 from ..engine.runner import Runner
 from ..errors import UserError
 from ..models.fitting import check_fit, head_changes

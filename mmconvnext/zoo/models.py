@@ -9,10 +9,10 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from ..checkpoints.input_channels import with_in_channels
-from ..checkpoints.preparation import other_preparation
 from ..checkpoints.reading import Weights, check_class_count, check_known, check_whole
 from ..config.libraries import LIBRARIES
 from ..config.loading import check_option
+from ..config.preparation import other_preparation
 from ..errors import UserError, did_you_mean
 from ..images.preprocessing import Preprocessing
 from ..models.fitting import check_fit

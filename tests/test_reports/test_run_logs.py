@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mmconvnext.errors import UserError
-from mmconvnext.visualization.run_logs import MAX_LOG_BYTES, read_run
-from mmconvnext.visualization.runs import plot_runs
+from mmconvnext.reports.run_logs import MAX_LOG_BYTES, read_run
+from mmconvnext.reports.runs import plot_runs
 
 GOOD = [json.dumps(dict(iter=i, step=i, loss=3.0 - i / 10, lr=0.1)).encode() for i in (10, 20)]
 DAMAGED = {

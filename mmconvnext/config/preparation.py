@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from math import isclose
 
-from ..datasets.preprocessing import Preprocessing
-from .reading import Weights
-from .training_description import describe_training
+from ..checkpoints.reading import Weights
+from ..images.preprocessing import Preprocessing
+from .description import describe_training
 
 MAX_DIFFERENCE = 1e-4  # of means and deviations: files round them
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from mmconvnext.apis import evaluate, load_config, train
-from mmconvnext.apis.inference import ImageClassificationInferencer
-from mmconvnext.checkpoints.preparation import other_preparation
 from mmconvnext.checkpoints.reading import Weights
-from mmconvnext.datasets.preprocessing import Preprocessing
+from mmconvnext.config.preparation import other_preparation
+from mmconvnext.images.preprocessing import Preprocessing
+from mmconvnext.inference.classifier import ImageClassificationInferencer
 from mmconvnext.zoo.entries import zoo
 from mmconvnext.zoo.models import get_model
 from tests.conftest import write_tiny_config
