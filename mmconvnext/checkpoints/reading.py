@@ -27,7 +27,6 @@ from .transformers_directory import (
 )
 from .unwrapping import weights_of
 
-
 # Detectors and text towers with their averages have a few thousand; every rule of every format meets each.
 MAX_TENSORS = 10_000
 MAX_PREFIXES = 16  # networks in one file

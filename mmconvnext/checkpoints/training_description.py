@@ -7,8 +7,8 @@ read back as data, see ``descriptions``.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from ..images.preprocessing import Preprocessing
 from ..errors import UserError
+from ..images.preprocessing import Preprocessing
 from ..models.activations import ACTIVATIONS
 from ..models.layers import NORMS
 from ..models.network import HEAD_KINDS
@@ -81,8 +81,6 @@ class Description:
         return meta | ({'head': self.head['kind']} if 'kind' in self.head else {})
 
 
-
-
 def read_description(checkpoint: dict, source: str) -> Description | None:
     """What a checkpoint says of its network and its images.
 
@@ -115,25 +113,3 @@ def read_classes(checkpoint: dict, source: str) -> tuple[str, ...] | None:
         return None
     schema = {'classes': class_names}
     return read_fields(found, schema, f"{source}, meta['dataset_meta']")['classes']
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

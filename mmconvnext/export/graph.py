@@ -9,10 +9,10 @@ from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from ..apis.pipeline import channels_of
 from ..checkpoints.training_description import reading_of
-from ..datasets.wrappers import pipeline_of
+from ..config.inner_datasets import pipeline_of
 from ..errors import UserError
+from ..inference.pipeline import channels_of
 from ..models.convnext import ConvNeXtBlock
 from ..models.folding import fold
 from ..models.linear_head import scores_of
