@@ -9,7 +9,7 @@ from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from ..checkpoints.training_description import reading_of
+from ..config.description import reading_of
 from ..config.inner_datasets import pipeline_of
 from ..errors import UserError
 from ..inference.pipeline import channels_of

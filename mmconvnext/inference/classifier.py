@@ -14,8 +14,8 @@ from mmpretrain.apis import ImageClassificationInferencer as MMPretrainInference
 from PIL import Image
 
 from ..checkpoints.descriptions import Unexpected, class_names, shown
-from ..datasets.reading_images import budget
 from ..errors import UserError
+from ..images.reader import budget
 from ..zoo.configs import load_config
 from ..zoo.entries import list_models, zoo
 from ..zoo.models import get_model, is_weights

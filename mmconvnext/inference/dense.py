@@ -17,8 +17,8 @@ from PIL import Image
 from ..config.inner_datasets import inner_settings
 from ..config.libraries import LIBRARIES, class_count
 from ..config.loading import find_type
-from ..images.reader import budget
 from ..errors import UserError
+from ..images.reader import budget
 from ..reports.pictures import displayed
 from ..zoo.configs import load_config
 from ..zoo.entries import DENSE_TASKS, zoo

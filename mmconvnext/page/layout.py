@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from ..datasets.reading_images import MAX_PIXELS
+from ..images.reader import MAX_PIXELS
 from .events import COLUMNS, TOPK, Events
 from .uploads import MOST_CHECKPOINT_MEGABYTES, MOST_FILES
 

@@ -13,8 +13,8 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from ..datasets.reading_images import MAX_PIXELS
 from ..errors import UserError
+from ..images.reader import MAX_PIXELS
 
 # Formats of images -> how their files are called here.
 IMAGES = {'JPEG': '.jpg', 'PNG': '.png', 'WEBP': '.webp', 'GIF': '.gif', 'BMP': '.bmp', 'TIFF': '.tif'}

@@ -11,8 +11,8 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 from PIL import Image
 
 from mmconvnext.datasets import LoadImage
-from mmconvnext.images import reader as reading_images
 from mmconvnext.errors import UserError
+from mmconvnext.images import reader as reading_images
 from mmconvnext.images.preprocessing import Preprocessing
 from mmconvnext.images.reader import ImageError, ImageReader, PixelBudget
 
