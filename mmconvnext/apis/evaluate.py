@@ -17,6 +17,7 @@ from ..inference.results import check_folder, check_new_file
 from ..text import finite
 from ..training.explaining import naming_broken_images
 from ..training.runner import build_runner, init_distributed
+from ..training.workers import fit_workers
 from ..zoo.configs import load_config
 from ..zoo.entries import source_of
 
@@ -76,6 +77,7 @@ def evaluate(
     if report is not None:
         check_new_file(report, '.html')
     cfg = load_config(config, cfg_options)
+    fit_workers(cfg, cfg_options)
     if cfg.get('test_dataloader') is None:
         raise UserError(f'{config} has no test_dataloader, so there is nothing to test on')
     if data_root is not None:

@@ -61,7 +61,9 @@ def infer(
         results = inferencer.stream(images, show_dir=out_dir)
     else:
         inferencer = ImageClassificationInferencer(network, weights, **loading)
-        summary, layout = Summary('topk', percent=not inferencer.regression), class_layout(topk)
+        outputs = None if inferencer.regression else getattr(inferencer.model.head, 'num_classes', None)
+        layout = class_layout(min(topk, outputs or topk))
+        summary = Summary('topk', percent=not inferencer.regression)
         results = inferencer.stream(images, batch_size=batch_size, topk=topk, show_dir=out_dir)
     form = nullcontext() if optimize is None else optimized(inferencer.model, optimize)
     with form, results_file(out, layout) as write:

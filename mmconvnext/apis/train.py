@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from ..config.data_root import use_data_root
 from ..config.distributed import prepare_engine
 from ..config.image_size import set_image_size
+from ..engine.summary import images_per_batch
 from ..errors import UserError
 from ..training.accumulation import accumulate_to_recipe, accumulation_of
 from ..training.augmenting import augment_batches
@@ -117,9 +118,10 @@ def train(
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
             model.backbone.compile()  # in place: names and checkpoints stay
             print_log('The backbone is compiled: the first iterations take minutes.', 'current')
-        match_batch_size(cfg, runner)
         compare_lengths(cfg)
         with explained(cfg) if smoke else nullcontext(), naming_broken_images():
+            match_batch_size(cfg, runner)
+            check_first_epoch(cfg, runner)
             runner.train()
         ending = 'Smoke test passed; accuracies on noise mean nothing.' if smoke else next_steps(runner)
         print_log(ending, logger='current')
@@ -182,9 +184,27 @@ def compare_lengths(cfg: Config) -> None:
     curve = cfg.param_scheduler.get('epochs') if isinstance(cfg.get('param_scheduler'), dict) else None
     epochs = cfg.train_cfg.get('max_epochs')
     if None not in (curve, epochs) and curve != epochs:
+        options = f'param_scheduler.epochs={epochs}'
+        warmup = cfg.param_scheduler.get('warmup_epochs', 0)
+        if warmup >= epochs:
+            options += f' param_scheduler.warmup_epochs={warmup * epochs // curve}'
         print_log(
             f'The learning rate falls over {curve} epochs, and the run has {epochs}; '
-            f'pass --cfg-options param_scheduler.epochs={epochs}, too.',
+            f'pass --cfg-options {options}, too.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def check_first_epoch(cfg: Config, runner: Runner) -> None:
+    """Tell if the warm-up, which starts at 0 as in the official recipes, is over an epoch without a step."""
+    schedule = cfg.get('param_scheduler')
+    warmup = schedule.get('warmup_epochs') if isinstance(schedule, dict) else None
+    if warmup and len(runner.train_dataloader) <= accumulation_of(cfg):
+        print_log(
+            'An epoch is one step of the optimizer, and the warm-up starts at a learning rate of 0, so the '
+            'first epoch trains nothing; choose a smaller batch, or pass --cfg-options '
+            'param_scheduler.warmup_epochs=0',
             logger='current',
             level=logging.WARNING,
         )
@@ -196,12 +216,21 @@ def match_batch_size(cfg: Config, runner: Runner) -> None:
     base = scaling.get('base_batch_size')
     if base is None:
         return
-    per_process = cfg.train_dataloader.batch_size
+    configured = cfg.train_dataloader.batch_size
+    per_process = images_per_batch(runner.train_dataloader) or configured
+    if per_process < configured:
+        print_log(
+            f'The batch size is {configured}, but there are no more than {per_process} training images for a '
+            'batch, each of which is an epoch and one step.',
+            logger='current',
+            level=logging.WARNING,
+        )
     accumulation = accumulation_of(cfg)
     effective = runner.world_size * per_process * accumulation
     if scaling.get('enable'):
-        # mmengine compares processes x batch with the base and leaves accumulation out.
-        runner.auto_scale_lr = dict(scaling, base_batch_size=base / accumulation)
+        # mmengine compares processes x configured batch with the base and leaves accumulation out.
+        base *= configured / (per_process * accumulation)
+        runner.auto_scale_lr = dict(scaling, base_batch_size=base)
     elif effective != base:
         lr = cfg.optim_wrapper.optimizer.lr
         print_log(

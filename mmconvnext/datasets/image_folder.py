@@ -75,12 +75,12 @@ class ImageFolder(BaseDataset):
         }
         found = class_folders(self.place)
         self.check_known(found, labels)
-        skipped = Counter()
-        samples = [
-            dict(img_path=str(path), gt_label=labels[name])
-            for name, folder in found.items()
-            for path in self.images_of(folder, skipped)
-        ]
+        skipped, samples, without = Counter(), [], []
+        for name, folder in found.items():
+            images = self.images_of(folder, skipped)
+            samples += [dict(img_path=str(path), gt_label=labels[name]) for path in images]
+            if not images:
+                without.append(name)
         if skipped:
             warnings.warn(
                 f'{skipped.total()} files in {self.place} are skipped, they are no images that can be read: '
@@ -91,11 +91,17 @@ class ImageFolder(BaseDataset):
             raise UserError(
                 f'{self.place} has no images for the split {self.split}'
                 + (
-                    f' beside the {1 - self.held_out:.0%} of every class that are for the other; '
-                    'every class needs two images or more'
-                    if self.shared
+                    ': every class has one image, so none can be held out for validation; add images, make '
+                    'train/ and val/ yourself, or train with --no-validate'
+                    if self.shared and self.split != 'train'
                     else f'; expected {", ".join(sorted(IMAGE_SUFFIXES))} in {self.place}/CLASS/'
                 )
+            )
+        if self.shared and without and self.split != 'train':
+            warnings.warn(
+                f'{self.place} has one image only of {listed(without)}; none is '
+                f'held out for {self.split}, so how well they are recognized stays unknown',
+                stacklevel=2,
             )
         return samples
 

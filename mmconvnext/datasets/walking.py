@@ -12,8 +12,8 @@ from ..errors import UserError
 # What is taken from a folder; a file that is named is tried whatever its suffix.
 IMAGE_SUFFIXES = {'.avif', '.bmp', '.gif', '.jpeg', '.jpg', '.jp2', '.pgm', '.png', '.ppm', '.tif', '.tiff'}
 IMAGE_SUFFIXES |= {'.webp'}
-# Left behind by macOS in archives and by network drives, with files named like the images they describe.
-CLUTTER = {'__MACOSX', '@eaDir'}
+# Left behind by macOS in archives, by network drives and by Windows; in small letters.
+CLUTTER = {'__macosx', '@eadir', 'thumbs.db', 'ehthumbs.db', 'desktop.ini', 'icon\r'}
 
 
 # What reads files that cameras and phones write, but this package does not.
@@ -101,7 +101,7 @@ def is_image(name: str) -> bool:
 
 
 def is_hidden(path: str | Path) -> bool:
-    return any(part.startswith('.') or part in CLUTTER for part in Path(path).parts)
+    return any(part.startswith('.') or part.lower() in CLUTTER for part in Path(path).parts)
 
 
 def note_left_out(error: OSError) -> None:

@@ -78,6 +78,11 @@ class WarmupCosineLR(_ParamScheduler):
         **kwargs,
     ) -> 'WarmupCosineLR':
         """What mmengine calls for ``convert_to_iter_based``; ``epoch_length`` in batches."""
+        if not 0 <= warmup_epochs < epochs:
+            raise UserError(
+                f'WarmupCosineLR cannot warm up for {warmup_epochs} of {epochs} epochs; set a smaller '
+                'param_scheduler.warmup_epochs, 0 for none'
+            )
         return cls(
             optimizer,
             iterations=epochs * epoch_length,

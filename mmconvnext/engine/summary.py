@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import mmengine.runner
 import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.model import is_model_wrapper
 from torch.utils.data import DataLoader, Dataset
 
@@ -105,7 +106,7 @@ def folder_of(dataset: Dataset) -> str:
 
 def describe_batch(runner: mmengine.runner.Runner) -> str:
     loader = runner.train_dataloader
-    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
+    size = images_per_batch(loader)
     if size is None:
         return 'made by the dataset'
     accumulated = runner.cfg.get('optim_wrapper', {}).get('accumulative_counts', 1)
@@ -113,6 +114,15 @@ def describe_batch(runner: mmengine.runner.Runner) -> str:
     total = runner.world_size * size * accumulated
     named = [f'{count} {name}' for count, name in factors if count > 1 or name == 'images']
     return f'{total:,} images' + (f' = {" x ".join(named)}' if len(named) > 1 else '')
+
+
+def images_per_batch(loader: DataLoader) -> int | None:
+    """Return the images of a process in a batch, at most its share of the dataset; None: unknown."""
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
+    sampler = loader.sampler
+    if size is None or isinstance(sampler, InfiniteSampler) or not hasattr(sampler, '__len__'):
+        return size
+    return min(size, len(sampler)) or size
 
 
 def describe_device(runner: mmengine.runner.Runner) -> str:

@@ -176,5 +176,6 @@ def table_of(results: list[ClassResult]) -> str:
     if len(ranked) > MOST_ROWS:
         lines += f'These are the {MOST_ROWS} worst of {len(ranked)} classes.\n'
     if len(tested) < len(results):
-        lines += f'{len(results) - len(tested)} classes had no images here.\n'
+        missing = len(results) - len(tested)
+        lines += f'{missing} class{"es" * (missing > 1)} had no images here.\n'
     return lines

@@ -1,5 +1,6 @@
 """Runs that work, and wrong input that ends in one message before anything is written."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,42 @@ def test_auto_scale_lr_counts_accumulated_batches(tiny_config, tmp_path):
         tiny_config, work_dir=str(tmp_path), no_validate=True, auto_scale_lr=True, cfg_options=options
     )
     assert runner.optim_wrapper.param_groups[0]['initial_lr'] == pytest.approx(1e-3)
+
+
+def test_a_batch_larger_than_the_data_scales_by_the_images_that_there_are(tiny_config, tmp_path):
+    options = {
+        'train_dataloader.batch_size': 500,
+        'auto_scale_lr.base_batch_size': 64,
+        'train_cfg.max_epochs': 2,
+        'param_scheduler': dict(
+            _delete_=True,
+            type='mmconvnext.WarmupCosineLR',
+            convert_to_iter_based=True,
+            epochs=2,
+            warmup_epochs=1,
+        ),
+    }
+    runner = train(
+        tiny_config, work_dir=str(tmp_path), no_validate=True, auto_scale_lr=True, cfg_options=options
+    )
+    assert runner.optim_wrapper.param_groups[0]['initial_lr'] == pytest.approx(2e-3)  # of 64 images
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'The batch size is 500, but there are no more than 64 training images' in log
+    assert 'so the first epoch trains nothing' in log
+
+
+def test_what_the_warning_of_a_short_run_advises_works(tiny_config, tmp_path):
+    schedule = dict(type='mmconvnext.WarmupCosineLR', convert_to_iter_based=True, epochs=30, warmup_epochs=2)
+    options = {'train_cfg.max_epochs': 1, 'param_scheduler': dict(_delete_=True, **schedule)}
+    train(tiny_config, work_dir=str(tmp_path / 'a'), no_validate=True, cfg_options=options)
+    log = next(tmp_path.glob('a/*/*.log')).read_text()
+    advice = re.search(r'pass --cfg-options (.*), too', log)[1]
+    assert advice == 'param_scheduler.epochs=1 param_scheduler.warmup_epochs=0'
+    options['param_scheduler'] |= dict(epochs=1)
+    with pytest.raises(UserError, match='cannot warm up for 2 of 1 epochs; set a smaller param_scheduler'):
+        train(tiny_config, work_dir=str(tmp_path / 'b'), no_validate=True, cfg_options=options)
+    options['param_scheduler'] |= dict(warmup_epochs=0)
+    train(tiny_config, work_dir=str(tmp_path / 'c'), no_validate=True, cfg_options=options)
 
 
 # Wrong input. Every case: one UserError, and the work dir as before.

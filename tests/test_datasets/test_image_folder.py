@@ -206,6 +206,22 @@ def test_skipped_files_are_counted_and_their_reader_named(tmp_path):
         assert len(read(tmp_path, 'train')) == 8
 
 
+def test_what_systems_leave_in_folders_is_no_file_to_convert(tmp_path, recwarn):
+    clutter = 'Thumbs.db', 'thumbs.db', 'ehthumbs.db', 'desktop.ini', 'Desktop.ini', 'Icon\r', '.DS_Store'
+    put(tmp_path, *many('a', 'b', count=5), *(f'a/{name}' for name in clutter), 'a/__MACOSX/1.png')
+    assert len(read(tmp_path, 'train')) == 8
+    assert not [warning for warning in recwarn if 'skipped' in str(warning.message)]
+
+
+def test_classes_of_one_image_are_named_before_the_training(tmp_path):
+    put(tmp_path, *many('a', 'b', count=5), 'lonely/1.png')
+    with pytest.warns(UserWarning, match='has one image only of lonely; none is held out for val'):
+        assert len(read(tmp_path, 'val')) == 2
+    put(tmp_path / 'each', *many('a', 'b', count=1))
+    with pytest.raises(UserError, match='every class has one image, so none can be held .* --no-validate'):
+        read(tmp_path / 'each', 'val')
+
+
 def test_a_class_of_files_that_cannot_be_read_says_what_they_are(tmp_path):
     put(tmp_path, *many('a', 'b'))
     (tmp_path / 'c').mkdir()

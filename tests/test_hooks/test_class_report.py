@@ -110,7 +110,7 @@ def test_classes_without_images_are_counted():
     text = table_of(class_results(torch.diag(torch.tensor([3, 0])), ('cat', 'dog')))
     assert 'cat' in text
     assert 'dog' not in text
-    assert '1 classes had no images here' in text
+    assert '1 class had no images here' in text
 
 
 @pytest.mark.parametrize('size', [2, 41, 300])
