@@ -33,7 +33,7 @@ NOT_COMPARED = (
 FIXED = {
     'loop': 'training counted by',
     'images': 'number of training images',
-    'files': 'digest of the paths and labels of the training images',
+    'files': 'paths or labels of the training images',
     'classes': 'classes',
     'batch_size': 'batch size over all processes',
     'accumulation': 'batches accumulated for a step',
@@ -83,10 +83,14 @@ def check_unchanged(saved: dict, now: dict, source: str) -> None:
     """
     # A dataset without a list of files has no digest.
     known = [name for name in FIXED if saved.get(name) is not None and now[name] is not None]
+    differing = [name for name in known if saved[name] != now[name]]
+    if 'images' in differing and 'files' in differing:
+        differing.remove('files')  # follows from their number
     changed = [
-        f'{FIXED[name]}: {shortened(saved[name])} -> {shortened(now[name])}'
-        for name in known
-        if saved[name] != now[name]
+        f'other {FIXED[name]}'  # two digests say nothing to a reader
+        if name == 'files'
+        else f'{FIXED[name]}: {shortened(saved[name])} -> {shortened(now[name])}'
+        for name in differing
     ]
     if changed:
         raise UserError(
