@@ -12,7 +12,7 @@ from pkgutil import resolve_name
 
 from .cfg_options import CfgOptions
 from .errors import RunError, UserError
-from .memory import keep_freed_memory
+from .memory import enough_memory, keep_freed_memory
 from .text import printable_lines
 
 
@@ -31,7 +31,8 @@ def run_tool(function: Callable | str, args: Namespace) -> None:
     )
     try:
         call = resolve_name(function) if isinstance(function, str) else function
-        call(**vars(args))
+        with enough_memory('there is too little memory; choose a smaller batch, image or network'):
+            call(**vars(args))
     except UserError as error:
         local_rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
         # What went wrong in one process alone, that one says.

@@ -1,8 +1,12 @@
-"""How the C library deals with memory that is freed."""
+"""Memory that is freed, and memory that there is not."""
 
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .errors import UserError
 
 # Of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -30,3 +34,23 @@ def keep_freed_memory() -> bool:
         any(mallopt(option, threshold) == 1 for threshold in THRESHOLDS)
         for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD)
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether a GPU, PyTorch's allocator for CPUs or Python had no memory left."""
+    # By name, since PyTorch takes seconds to import and tools answer --help without it.
+    if isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError':
+        return True
+    words = 'DefaultCPUAllocator', 'bad_alloc'
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+@contextmanager
+def enough_memory(otherwise: str) -> Iterator[None]:
+    """Raise UserError with this message where memory runs out inside."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(otherwise) from error

@@ -3,6 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+import torch
+
+from mmconvnext.errors import UserError
+from mmconvnext.memory import enough_memory
 from tests.conftest import REPO
 
 FAULTS = """
@@ -39,3 +44,22 @@ def test_tensors_get_the_memory_of_freed_ones():
 
 def test_environment_has_the_last_word():
     assert faults('keep', MALLOC_TRIM_THRESHOLD_='131072')[0] == 'False'
+
+
+def more_than_there_is():
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def out_of_memory_in_python():
+    bytearray(1 << 60)
+
+
+@pytest.mark.parametrize('ask', [more_than_there_is, out_of_memory_in_python])
+def test_too_little_memory_is_a_message(ask):
+    with pytest.raises(UserError, match='choose less'), enough_memory('choose less'):
+        ask()
+
+
+def test_other_errors_are_left_alone():
+    with pytest.raises(RuntimeError, match='shapes'), enough_memory('choose less'):
+        raise RuntimeError('shapes differ')

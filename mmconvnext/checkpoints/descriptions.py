@@ -22,7 +22,9 @@ MAX_JSON_VALUES = 1_000_000  # those have 150,000, counting each comma in a name
 MAX_CLASSES = 1_000_000
 MAX_NAME = 1000  # characters of a class name
 MAX_CHANNELS = 1 << 16
-MAX_PIXELS = 1 << 14  # on one side of the network's input
+# Of the network's input; published checkpoints take images of up to 768 x 768.
+MAX_INPUT_SIDE = 1 << 12
+MAX_INPUT_PIXELS = 1 << 22
 
 # Never builds more text than a message has room for, however deep the value is nested.
 _repr = Repr()
@@ -115,6 +117,16 @@ def several(check: Check, longest: int, shortest: int = 1) -> Check:
             raise Unexpected(f'a list of values that are {expected}') from expected
 
     return check_all
+
+
+def image_size(value: object) -> int | tuple[int, int]:
+    """A side, or (height, width), of an input that fits into memory."""
+    side = integer(1, MAX_INPUT_SIDE)
+    size = either(side, several(side, 2, 2))(value)
+    height, width = (size, size) if isinstance(size, int) else size
+    if height * width > MAX_INPUT_PIXELS:
+        raise Unexpected(f'a size of at most {MAX_INPUT_PIXELS:,} pixels')
+    return size
 
 
 def either(*checks: Check) -> Check:

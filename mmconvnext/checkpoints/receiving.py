@@ -24,6 +24,7 @@ from ..errors import UserError
 from ..text import shortened
 from ..version import __version__
 from .contents import HEAD, check_head
+from .descriptions import MAX_JSON_BYTES
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 30  # seconds without a byte
@@ -136,7 +137,7 @@ def _receive_rest(address: str, part: Path) -> None:
                 raise Interrupted('the server sent another part than it was asked for')
         elif total is None and 'Transfer-Encoding' not in response.headers:
             raise UserError(f'{shown(address)} has no Content-Length, so a truncated file would look whole')
-        _check_room(address, part.parent, total or 0, start)
+        _check_room(address, part, total or 0, start)
         if start == 0:
             version_file.unlink(missing_ok=True)  # never beside bytes of another version
             part.write_bytes(b'')
@@ -151,7 +152,7 @@ def _receive_rest(address: str, part: Path) -> None:
                         _check_head(address, part, head)
                 received += len(chunk)
                 if total is None:
-                    _check_room(address, part.parent, received, received)
+                    _check_room(address, part, received, received)
                 file.write(chunk)
                 bar.update(len(chunk))
     with part.open('rb') as file:
@@ -171,9 +172,13 @@ def _check_head(address: str, part: Path, head: bytes) -> None:
         ) from None
 
 
-def _check_room(address: str, folder: Path, total: int, received: int) -> None:
+def _check_room(address: str, part: Path, total: int, received: int) -> None:
     if total > MAX_BYTES:
         raise UserError(f'{shown(address)} has more than {MAX_BYTES / 1e9:g} GB; that is no checkpoint')
+    if part.stem.endswith('.json') and total > MAX_JSON_BYTES:
+        part.unlink(missing_ok=True)
+        raise UserError(f'{shown(address)} has more than {MAX_JSON_BYTES:,} bytes; no description is as long')
+    folder = part.parent
     free = shutil.disk_usage(folder).free
     if total - received > free - MIN_FREE:
         raise UserError(

@@ -14,11 +14,11 @@ from ..models.layers import NORMS
 from ..models.network import HEAD_KINDS
 from .descriptions import (
     MAX_CHANNELS,
-    MAX_PIXELS,
+    MAX_INPUT_SIDE,
     class_names,
-    either,
     fields,
     flag,
+    image_size,
     integer,
     number,
     one_of,
@@ -28,7 +28,7 @@ from .descriptions import (
     text,
 )
 
-PIXELS = integer(1, MAX_PIXELS)
+PIXELS = integer(1, MAX_INPUT_SIDE)
 NORM = fields({'type': one_of(NORMS), 'eps': number(0, 1, above=True), 'requires_grad': flag}, closed=True)
 # Arguments of the backbone that weights do not show.
 BACKBONE = {
@@ -39,7 +39,7 @@ BACKBONE = {
     'output_stride': optional(one_of((8, 16, 32))),
 }
 PREPROCESSING = {
-    'size': either(PIXELS, several(PIXELS, 2, 2)),
+    'size': image_size,
     'resize': optional(PIXELS),
     'interpolation': one_of(('nearest', 'bilinear', 'bicubic', 'box', 'lanczos', 'hamming', 'area')),
     'backend': one_of(('pillow', 'cv2')),

@@ -10,10 +10,12 @@ from ..models.network import Network
 from .descriptions import (
     MAX_CHANNELS,
     MAX_CLASSES,
-    MAX_PIXELS,
+    MAX_INPUT_SIDE,
+    Unexpected,
     either,
     fields,
     flag,
+    image_size,
     integer,
     labels,
     number,
@@ -44,7 +46,7 @@ PROBLEM_TYPES = {
     'regression': 'regression',
 }
 
-PIXELS = integer(1, MAX_PIXELS)
+PIXELS = integer(1, MAX_INPUT_SIDE)
 SIDE = either(PIXELS, several(PIXELS, 2))
 CONFIG = {
     'model_type': one_of(MODEL_TYPES),
@@ -69,7 +71,7 @@ PREPROCESSOR = {
     **dict.fromkeys(('do_resize', 'do_rescale', 'do_normalize', 'do_center_crop'), optional(flag)),
     **dict.fromkeys(('size', 'crop_size'), SIZE),
     'resample': optional(integer(0, len(RESAMPLING) - 1)),
-    'crop_pct': optional(number(0.01, 10)),
+    'crop_pct': optional(number(0.1, 1)),
     'rescale_factor': optional(number(0, 1e6, above=True)),
     'image_mean': optional(several(number(-1e6, 1e6), MAX_CHANNELS)),
     'image_std': optional(several(number(0, 1e6, above=True), MAX_CHANNELS)),
@@ -200,13 +202,27 @@ def preprocessing_of_config(config: dict, place: str = 'preprocessor_config.json
     )
     short, warped = sides(found.get('size', 224), 'size', place)
     if warped is not None:
-        return Preprocessing(size=warped, resize=None, **common)
+        return sized(place, warped, None, common)
     if found.get('do_center_crop'):
         crop_short, crop = sides(found.get('crop_size', 224), 'crop_size', place)
-        return Preprocessing(crop or crop_short, resize=short, **common)
+        return sized(place, crop or crop_short, short, common)
     # ConvNextImageProcessor: crops below 384 pixels, warps from there on.
     resize = int(short / found.get('crop_pct', 224 / 256)) if short < 384 else None
-    return Preprocessing(size=short, resize=resize, **common)
+    return sized(place, short, resize, common)
+
+
+def sized(place: str, size: int | tuple[int, int], resize: int | None, common: dict) -> Preprocessing:
+    try:
+        image_size(size)
+    except Unexpected as expected:
+        raise UserError(f'{place}: the network gets images of {size}; expected {expected}') from None
+    longest = size if isinstance(size, int) else max(size)
+    if resize is not None and not longest <= resize <= MAX_INPUT_SIDE:
+        raise UserError(
+            f'{place}: {size} is cut out of images resized to {resize} pixels; expected these to be as '
+            f'large, up to {MAX_INPUT_SIDE}'
+        )
+    return Preprocessing(size=size, resize=resize, **common)
 
 
 def sides(

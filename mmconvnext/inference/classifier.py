@@ -16,6 +16,7 @@ from PIL import Image
 from ..checkpoints.descriptions import Unexpected, class_names, shown
 from ..errors import UserError
 from ..images.reader import budget
+from ..memory import enough_memory
 from ..zoo.configs import load_config
 from ..zoo.entries import list_models, zoo
 from ..zoo.models import get_model, is_weights
@@ -161,13 +162,10 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         # A pipeline that ends without a crop may leave images in different sizes.
         alike = len({sample['inputs'].shape for sample in samples}) == 1
         parts = [samples] if alike else [[sample] for sample in samples]
-        try:
+        with enough_memory(
+            f'{len(samples)} images at once do not fit into memory; choose a smaller batch size'
+        ):
             predictions = iter([best for part in parts for best in self.forward(default_collate(part))])
-        except torch.OutOfMemoryError as error:
-            raise UserError(
-                f'{len(samples)} images at once do not fit into the memory of the GPU; choose a smaller '
-                'batch size'
-            ) from error
         return [
             dict(path=given.path, error=sample)
             if isinstance(sample, str)

@@ -19,6 +19,7 @@ from ..config.libraries import LIBRARIES, class_count
 from ..config.loading import find_type
 from ..errors import UserError
 from ..images.reader import budget
+from ..memory import is_out_of_memory
 from ..reports.pictures import displayed
 from ..zoo.configs import load_config
 from ..zoo.entries import DENSE_TASKS, zoo
@@ -125,12 +126,13 @@ class DenseInferencer:
                         continue
                     try:
                         found = self._predict(sample)
-                    except torch.OutOfMemoryError as error:
-                        raise UserError(
-                            f'{given.path or given.name} does not fit into the memory of the GPU; choose '
-                            'another device, or a smaller scale in the test pipeline of the config'
-                        ) from error
-                    except (RuntimeError, ValueError) as error:  # an image that is too small, or too long
+                    # An image that is too small, or too long.
+                    except (MemoryError, RuntimeError, ValueError) as error:
+                        if is_out_of_memory(error):
+                            raise UserError(
+                                f'{given.path or given.name} does not fit into memory; choose another '
+                                'device, or a smaller scale in the test pipeline of the config'
+                            ) from error
                         yield dict(path=given.path, error=one_line(error))
                         continue
                     if pictures is not None:

@@ -15,6 +15,7 @@ from PIL import Image
 from ..datasets.walking import IMAGE_SUFFIXES, images_below, is_hidden
 from ..errors import UserError
 from ..files import open_regular
+from ..text import shortened
 from ..version import __version__
 
 MOST_BYTES = 1 << 30
@@ -66,7 +67,11 @@ def expand(one: ImageLike, number: int, channels: int | None) -> list[Given]:
             f'input {number} is of type {type(one).__name__}; expected a path, URL, PIL image or RGB array'
         )
     if is_url(one):
-        name = PurePosixPath(unquote(urlsplit(one).path)).name[-60:]
+        try:
+            path = urlsplit(str(one)).path
+        except ValueError as error:
+            raise UserError(f'{shortened(str(one), 100)} is no URL: {error}') from error
+        name = PurePosixPath(unquote(path)).name[-60:]
         return [Given(one, one, re.sub(r'[^\w.-]', '_', name) or 'image')]
     path = Path(one).expanduser()
     if path.is_dir():

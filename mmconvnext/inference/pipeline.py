@@ -18,6 +18,7 @@ from .inputs import ImageLike, read_bytes
 
 # The short side is resized to some hundred pixels: a line of one pixel would become a giant.
 MOST_LONG_TO_SHORT = 200
+MAX_RESIZED_PIXELS = 1 << 25
 MOST_THREADS = 16
 LOADERS = 'LoadImageFromFile', 'LoadImage', 'LoadImageForCrop'
 
@@ -47,6 +48,8 @@ class TestPipeline:
             self.steps = Compose([TRANSFORMS.build(step) for step in others])
         self.reader, self.to_float32 = loader.reader, loader.to_float32
         self.channels = channels_of(cfg)
+        edges = [step['scale'] for step in others if kind(step) == 'ResizeEdge']
+        self.short_side = max((edge for edge in edges if isinstance(edge, int)), default=0)
 
     def read(self, image: ImageLike) -> np.ndarray:
         """Return the pixels that the config's loader gives, BGR if there are three channels.
@@ -62,7 +65,8 @@ class TestPipeline:
         else:
             pixels = self.reader.from_bytes(read_bytes(image))
         height, width = pixels.shape[:2]
-        if max(height, width) > MOST_LONG_TO_SHORT * min(height, width):
+        ratio = max(height, width) / min(height, width)
+        if ratio > MOST_LONG_TO_SHORT or self.short_side**2 * ratio > MAX_RESIZED_PIXELS:
             raise UserError(f'is a line of {width} x {height} pixels; one side is too short')
         return pixels.astype(np.float32) if self.to_float32 else pixels
 

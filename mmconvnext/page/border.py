@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..checkpoints.descriptions import finite, refuse
 from ..errors import UserError
 from .uploads import MOST_FILES, Uploads
 from .vetting import Vetting
@@ -146,7 +147,7 @@ class Border:
             if len(body) > MOST_FORM:
                 return PlainTextResponse('This request is too long', 413), request.receive
         try:
-            paths = paths_in(json.loads(body))
+            paths = paths_in(json.loads(body, parse_constant=refuse, parse_float=finite))
         except (ValueError, RecursionError):
             return PlainTextResponse('This request is no JSON, or nested too deeply', 400), request.receive
         if any(path not in self.uploads for path in paths):

@@ -17,6 +17,7 @@ from ..explanation import grad_cam
 from ..inference.inputs import Given
 from ..inference.pipeline import one_line
 from ..inference.results import class_layout, results_file
+from ..memory import enough_memory
 from ..models.linear_head import scores_of
 from ..models.outputs import outputs_of
 from ..reports.pictures import rgb_of
@@ -26,6 +27,7 @@ from .uploads import Upload, check_image
 COLORS = matplotlib.colormaps['inferno']
 STRONGEST = 0.8  # share of the colour where the heat is 1; where it is 0, the image is seen alone
 SHOWN_SIDE = 448  # pixels, at least
+NO_MEMORY = 'there is too little memory for this network and its images; choose a smaller network'
 BATCH = 8  # images that go through the network at once
 
 
@@ -70,7 +72,7 @@ def prepare(model: Model, upload: Upload) -> Prepared:
 
 def predict(model: Model, image: Prepared, topk: int) -> Prediction:
     """The best classes."""
-    with model.lock, torch.inference_mode():
+    with model.lock, torch.inference_mode(), enough_memory(NO_MEMORY):
         if not model.warm:  # the first image takes longer: memory is asked for, kernels are chosen
             outputs_of(model.inferencer.model, image.inputs)
             model.warm = True
@@ -96,7 +98,7 @@ def explain(model: Model, image: Prepared, name: str) -> Image.Image:
     """The image as the network gets it, under the heat of its Grad-CAM for a class."""
     network = model.inferencer.model
     label = torch.tensor([model.names.index(name)])
-    with model.lock:
+    with model.lock, enough_memory(NO_MEMORY):
         (heat,) = grad_cam(network, image.inputs, label)
     return overlaid(image.pixels, heat.cpu().numpy())
 

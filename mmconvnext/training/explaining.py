@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from traceback import walk_tb
 from types import FrameType
 
-import torch
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.dist import get_rank
@@ -21,6 +20,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from ..errors import RunError, UserError
+from ..memory import is_out_of_memory
 from .metrics import places_of_metrics
 
 # The option that each of these methods of a Runner reads.
@@ -149,10 +149,6 @@ def place_in_model(module: nn.Module, frame: FrameType) -> str | None:
     name = name.removeprefix('module.')
     place = name if name.startswith('data_preprocessor') else f'model.{name}'.rstrip('.')
     return f'{place} ({type(module).__name__})'
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or 'DefaultCPUAllocator' in str(error)
 
 
 def reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from ..checkpoints.descriptions import (
     MAX_CLASSES,
-    MAX_PIXELS,
+    MAX_INPUT_SIDE,
     Check,
     fields,
     integer,
@@ -59,7 +59,7 @@ METADATA_NEEDED = {
     'Classes': optional(integer(1, MAX_CLASSES)),
     'Parameters': integer(1, MAX_COUNT),
 }
-OF_ONE_SIZE = {'Resolution': integer(1, MAX_PIXELS), 'FLOPs': integer(1, MAX_COUNT)}
+OF_ONE_SIZE = {'Resolution': integer(1, MAX_INPUT_SIDE), 'FLOPs': integer(1, MAX_COUNT)}
 METADATA_MORE = {
     'Architecture': TEXT,
     **dict.fromkeys(('Method', 'Training Data', 'Pre-training'), optional(TEXT)),

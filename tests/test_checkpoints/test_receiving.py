@@ -351,6 +351,21 @@ def test_a_body_without_a_length_ends_where_the_disk_has_no_room(server, home, m
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize('known', [True, False])
+def test_a_description_has_a_largest_size(server, home, monkeypatch, known):
+    monkeypatch.setattr(receiving, 'MAX_JSON_BYTES', 10**4)
+    body = b'{"a": "' + b'x' * 50_000 + b'"}'
+    server.scripts = [answer(body) if known else chunked(b'%x\r\n' % len(body) + body + b'\r\n')]
+    refuse(home, f'{server.url.rpartition("/")[0]}/config.json', 'more than 10,000 bytes', 'no description')
+    assert not [file for file in home.rglob('*') if file.suffix == '.part']
+
+
+def test_a_header_of_many_values_is_not_parsed(server, home):
+    header = b'{"a": [' + b'[[[]]],' * 300_000 + b'0]}'
+    server.scripts = [answer(safetensors(header=header))]
+    refuse(home, server.url, 'a part of a file, or a broken one')
+
+
 def test_a_body_without_a_length_has_a_largest_size(server, home, monkeypatch):
     monkeypatch.setattr(receiving, 'MAX_BYTES', 10**6)
     part = b'%x\r\n' % len(BODY) + BODY + b'\r\n'

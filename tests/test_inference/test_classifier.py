@@ -14,6 +14,7 @@ import mmengine
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 
 import mmconvnext
@@ -25,8 +26,9 @@ from mmconvnext.errors import UserError
 from mmconvnext.images import reader as reading_images
 from mmconvnext.inference import classifier as inference
 from mmconvnext.inference.inputs import find_images
-from mmconvnext.inference.pipeline import read_ahead
+from mmconvnext.inference.pipeline import TestPipeline, read_ahead
 from mmconvnext.inference.results import PictureFolder, annotate, class_layout, results_file
+from mmconvnext.models.network import Network
 from mmconvnext.zoo import get_model
 from tests.conftest import REPO, TINY_ARCH
 from tests.peers import randomize
@@ -500,6 +502,30 @@ def test_what_the_network_cannot_do_is_told(files, inferencer, monkeypatch):
     monkeypatch.setattr(inferencer, 'forward', full)
     with pytest.raises(UserError, match='1 images at once do not fit .* choose a smaller batch size'):
         inferencer(photo())
+
+
+def test_images_and_networks_that_are_too_small_for_each_other_are_a_message(tmp_path):
+    file = tmp_path / 'large_stem.pth'
+    arch = dict(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32), stem_patch_size=200)
+    model = Network(dict(arch=arch), dict(num_classes=2)).build_on_meta().to_empty(device='cpu')
+    torch.save(dict(state_dict=model.state_dict()), file)
+    with pytest.warns(UserWarning, match='does not tell how'):
+        inferencer = ImageClassificationInferencer(file)
+    with pytest.raises(UserError, match='this ConvNeXt needs at least 1600'):
+        inferencer(photo())
+
+
+def test_an_address_that_is_none_is_named():
+    with pytest.raises(UserError, match=r'http://\[ is no URL'):
+        find_images('http://[')
+
+
+def test_a_panorama_is_not_resized_to_a_giant():
+    cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='ResizeEdge', scale=2000)]))))
+    pipeline = TestPipeline(cfg)
+    assert pipeline.read(np.zeros((10, 80, 3), np.uint8)).shape == (10, 80, 3)
+    with pytest.raises(UserError, match='is a line of 100 x 10 pixels'):
+        pipeline.read(np.zeros((10, 100, 3), np.uint8))
 
 
 def test_classifiers_of_the_zoo_are_listed():

@@ -198,6 +198,8 @@ def test_an_upload_may_be_named(opened):
 def test_long_and_garbled_requests_are_refused(opened):
     address = f'{opened.url}/gradio_api/queue/join'
     assert CLIENT.post(address, content=b'{').status_code == 400
+    for number in (b'NaN', b'-Infinity', b'1e400'):
+        assert CLIENT.post(address, content=b'{"fn_index": %s, "data": []}' % number).status_code == 400
     for depth in (5_000, 200_000):
         assert CLIENT.post(address, content='[' * depth + ']' * depth).status_code == 400
     assert CLIENT.post(address, content=json.dumps('x' * 2_000_000)).status_code == 413
