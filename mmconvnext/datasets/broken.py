@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..files import open_regular, written_whole
-from ..images.reader import JPEG_END, PNG_END, ImageReader, budget, check_file
+from ..images.pixel_budget import budget
+from ..images.reader import JPEG_END, PNG_END, ImageReader, check_file
 from .annotations import is_local
 
 # Bytes at the end of a whole file.

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..checkpoints.descriptions import Unexpected, class_names, shown
 from ..errors import UserError
-from ..images.reader import budget
+from ..images.pixel_budget import budget
 from ..memory import enough_memory
 from ..zoo.configs import load_config
 from ..zoo.entries import list_models, zoo

@@ -18,7 +18,7 @@ from ..config.inner_datasets import inner_settings
 from ..config.libraries import LIBRARIES, class_count
 from ..config.loading import find_type
 from ..errors import UserError
-from ..images.reader import budget
+from ..images.pixel_budget import budget
 from ..memory import is_out_of_memory
 from ..reports.pictures import displayed
 from ..zoo.configs import load_config

@@ -13,8 +13,9 @@ from PIL import Image
 from mmconvnext.datasets import LoadImage
 from mmconvnext.errors import UserError
 from mmconvnext.images import reader as reading_images
+from mmconvnext.images.pixel_budget import PixelBudget
 from mmconvnext.images.preprocessing import Preprocessing
-from mmconvnext.images.reader import ImageError, ImageReader, PixelBudget
+from mmconvnext.images.reader import ImageError, ImageReader
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 RGB = Image.fromarray(PIXELS)

@@ -1,0 +1,52 @@
+"""How many pixels may the threads of a process decode at the same time?"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition, local
+
+MAX_PIXELS = 64_000_000  # of one picture, and of all that are decoded at the same time
+
+
+class PixelBudget:
+    """Bounds the pixels that the threads of a process decode at the same time, and so their memory."""
+
+    def __init__(self, pixels: int):
+        self.pixels = self.free = pixels
+        self.changed, self.thread = Condition(), local()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Wait until so many pixels are free, and hold them."""
+        pixels = min(pixels, self.pixels)  # a picture that is larger is decoded alone
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= pixels)
+            self.free -= pixels
+        try:
+            yield
+        finally:
+            if hasattr(self.thread, 'kept'):
+                self.thread.kept += pixels
+            else:
+                self.release(pixels)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Hold the pixels of the picture that is read in this block until its end, where it is resized."""
+        self.thread.kept = 0
+        try:
+            yield
+        finally:
+            pixels = self.thread.kept
+            del self.thread.kept
+            self.release(pixels)
+
+    def release(self, pixels: int) -> None:
+        with self.changed:
+            self.free += pixels
+            self.changed.notify_all()
+
+
+budget = PixelBudget(MAX_PIXELS)
+if hasattr(os, 'register_at_fork'):  # the threads that held some do not exist in a worker
+    os.register_at_fork(after_in_child=lambda: budget.__init__(MAX_PIXELS))
