@@ -26,9 +26,9 @@ class Folder(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serve(folder):
+def serve(folder, handler=Folder):
     """The URL of a server for the folder."""
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), partial(Folder, directory=str(folder))) as server:
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), partial(handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f'http://127.0.0.1:{server.server_port}'

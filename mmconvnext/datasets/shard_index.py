@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from webdataset.gopen import gopen, gopen_schemes
+from webdataset.gopen import gopen
 
 from ..errors import UserError
 
 INDEX, UNFINISHED = 'index.json', 'unfinished.json'
-# A name becomes part of a path, a URL or a shell command, and the index may come from elsewhere.
+# A name becomes part of a path or a URL, and the index may come from elsewhere.
 PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
+# webdataset hands these to curl or gsutil, whatever they say; it would run what stands behind ``pipe:``.
+URL = re.compile(r'(https?|gs|hf)://[A-Za-z0-9._~:/@%+=,-]+')
+SCHEME = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:')  # of one letter, it is a drive of Windows
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,11 @@ class ShardIndex:
 
 
 def is_url(root: str) -> bool:
-    return re.match(r'pipe:|[A-Za-z][A-Za-z0-9+.-]*://', root) is not None
+    return URL.fullmatch(root) is not None
 
 
 def url_of(root: str, name: str) -> str:
     """Where webdataset finds a file of a root, see ``Shards``."""
-    if '{}' in root:
-        return root.replace('{}', name)
     if is_url(root):
         return f'{root.rstrip("/")}/{name}'
     return str(Path(root).expanduser().absolute() / name)
@@ -97,16 +98,12 @@ def read_index(root: str) -> ShardIndex:
 
 
 def check_root(root: str) -> None:
-    """Raise for a URL that webdataset could not open."""
-    scheme = root.split(':')[0]
-    if scheme == 'pipe' and '{}' not in root:
+    """Raise UserError unless the root is a folder or a URL that can be nothing but an address."""
+    if SCHEME.match(root) and not is_url(root):
         raise UserError(
-            f'data_root {root} needs {{}} where the name of a file goes, as "pipe:cat shards/{{}}"'
-        )
-    if is_url(root) and scheme not in (*gopen_schemes, 'file'):
-        raise UserError(
-            f'data_root {root}: webdataset opens no {scheme}://; name a command that writes a file to its '
-            f'output, as "pipe:aws s3 cp {root.rstrip("/")}/{{}} -"'
+            f'data_root {root!r:.200} is no folder and no plain URL; expected https://HOST/PATH, '
+            'gs://BUCKET/PATH or hf://datasets/OWNER/NAME/PATH. A command is not run: mount other storage as '
+            'a folder, or serve it over HTTPS'
         )
 
 

@@ -147,9 +147,7 @@ class Shards(IterableDataset):
     it is that of all processes, since mmengine cuts the gathered results to it.
 
     Args:
-        data_root: folder, or URL of one for webdataset: ``https://HOST/PATH``, ``gs://``, ``hf://``;
-            or a command with ``{}`` for the name of a file, as
-            ``pipe:aws s3 cp s3://BUCKET/PATH/{} -``.
+        data_root: folder, or URL of one for webdataset: ``https://HOST/PATH``, ``gs://``, ``hf://``.
         pipeline: as of an image dataset; its ``LoadImageFromFile``, if it has one, decodes the bytes.
         batch_size: of one process; ``build_runner`` takes it from the dataloader.
         multiple: of batches in a training epoch, see ``ReplayableBatches``.

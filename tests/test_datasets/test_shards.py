@@ -18,7 +18,7 @@ from mmconvnext.apis import evaluate, train
 from mmconvnext.datasets import Shards, shards
 from mmconvnext.datasets.shard_writing import make_shards
 from mmconvnext.errors import UserError
-from tests.servers import serve
+from tests.servers import Folder, serve
 
 COUNT = 53  # neither a multiple of the batch nor of the processes
 PACK = [dict(type='PackInputs')]
@@ -222,30 +222,40 @@ def test_shards_give_the_tensors_and_labels_of_the_folder(folder, root, load):
     assert not expected
 
 
-def test_shards_over_http_and_out_of_a_command(root, monkeypatch):
-    expected = batches_of(shards_of(root))
+def test_shards_over_http(root):
     with serve(root) as url:
         assert_same(batches_of(shards_of(url), num_workers=2), batches_of(shards_of(root), num_workers=2))
-    assert_same(batches_of(shards_of(f'pipe:cat {root}/{{}}')), expected)
+
+
+class Interrupted(Folder):
+    """Ends the first answers of each shard after some bytes."""
+
+    size, times, answered = 0, 0, Counter()
+
+    def copyfile(self, source, outputfile):
+        self.answered[self.path] += 1
+        cut = self.path.endswith('.tar') and self.answered[self.path] <= self.times
+        outputfile.write(source.read(self.size if cut else -1))
 
 
 @pytest.mark.parametrize('size', [12000, 'between the members of a sample'])
-def test_a_connection_that_breaks_off_is_opened_again(root, tmp_path, monkeypatch, size):
+def test_a_connection_that_breaks_off_is_opened_again(root, monkeypatch, size):
     monkeypatch.setattr(shards, 'WAITS', (0, 0))
     if isinstance(size, str):
         with tarfile.open(root / '000003.tar') as tar:
             members = tar.getmembers()
         assert members[6].name.split('.')[0] == members[7].name.split('.')[0]
         size = members[7].offset
-    # The first reading of each shard ends in the middle.
-    script = tmp_path / 'cut.sh'
-    script.write_text(
-        f'if [ -e {tmp_path}/$1 ] || [ $1 = index.json ]; then cat {root}/$1; '
-        f'else touch {tmp_path}/$1; head -c {size} {root}/$1; exit 18; fi'
-    )
-    assert_same(batches_of(shards_of(f'pipe:sh {script} {{}}')), batches_of(shards_of(root)))
-    with pytest.raises(UserError, match=r'0000\d\d.tar cannot be read: .*copy or make it again'):
-        batches_of(shards_of(f'pipe:head -c 12000 {root}/{{}}'))
+    once = type('Once', (Interrupted,), dict(size=size, times=1, answered=Counter()))
+    with serve(root, once) as url:
+        assert_same(batches_of(shards_of(url)), batches_of(shards_of(root)))
+    assert set(once.answered.values()) == {1, 2}
+    always = type('Always', (Interrupted,), dict(size=12000, times=10**9, answered=Counter()))
+    with (
+        serve(root, always) as url,
+        pytest.raises(UserError, match=r'0000\d\d.tar cannot be read: .*copy or make it again'),
+    ):
+        batches_of(shards_of(url))
 
 
 # Broken images.
@@ -357,15 +367,36 @@ def test_roots_that_hold_no_index(tmp_path):
     (tmp_path / 'index.json').write_text('{')
     with pytest.raises(UserError, match='index.json is no index of shards: Expecting'):
         shards_of(tmp_path)
-    with pytest.raises(UserError, match=r'opens no s3://; .* "pipe:aws s3 cp s3://b/c/\{\} -"'):
-        shards_of('s3://b/c')
-    with pytest.raises(UserError, match=r'needs \{\} where the name of a file goes'):
-        shards_of('pipe:cat shards')
     with (
         serve(tmp_path) as url,
         pytest.raises(UserError, match='nothing/index.json cannot be read: .*exit 22'),
     ):
         shards_of(f'{url}/nothing')
+
+
+@pytest.mark.parametrize(
+    'root',
+    [
+        'pipe:touch ran; cat {}',
+        'pipe://touch ran',
+        'PIPE:touch ran',
+        'https://host/$(touch ran)',
+        "https://host/'; touch ran; '",
+        'https://host/\ntouch ran',
+        'gs://bucket/`touch ran`',
+        's3://bucket/path',
+        'file:///tmp/shards',
+        'file:shards',
+        'scp://host/path',
+        'ais://bucket',
+        'htgs://bucket',
+    ],
+)
+def test_a_root_that_is_no_plain_address_is_refused_and_runs_nothing(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match='A command is not run'):
+        shards_of(root)
+    assert not list(tmp_path.iterdir())
 
 
 def test_shard_with_fewer_samples_than_listed(root, tmp_path):
