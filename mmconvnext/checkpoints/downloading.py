@@ -20,8 +20,9 @@ from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
 from ..errors import UserError
 from ..files import written_whole
 from ..text import shortened
+from .connections import CHUNK, Interrupted, Unreachable, check_reachable, shown
 from .contents import check_contents
-from .receiving import CHUNK, Interrupted, MissingFileError, Unreachable, check_reachable, receive, shown
+from .receiving import MissingFileError, receive
 
 HUB = 'https://huggingface.co'
 # What repositories of the hub call their weights.

@@ -3,61 +3,51 @@
 import os
 import re
 import shutil
-import socket
 import sys
 import time
-from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPMessage, HTTPResponse
+from functools import partial
+from http.client import HTTPMessage, HTTPResponse
 from pathlib import Path
-from threading import Event, Thread
-from urllib.error import HTTPError, URLError
-from urllib.parse import SplitResult, quote, unquote, urlsplit
-from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+from typing import TypeVar
+from urllib.error import HTTPError
 
 from tqdm import tqdm
 
 from ..errors import UserError
 from ..text import shortened
-from ..version import __version__
+from .connections import (
+    MAX_REASON,
+    TIMEOUT,
+    Interrupted,
+    Stalled,
+    Unreachable,
+    Watch,
+    chunks,
+    host_of,
+    open_url,
+    request_for,
+    shown,
+)
 from .contents import HEAD, check_head
 from .descriptions import MAX_JSON_BYTES
 
-CHUNK = 1 << 20  # bytes
-TIMEOUT = 30  # seconds without a byte
-# A socket's timeout begins anew with every byte.
-STALL_SECONDS = 30
-MIN_RATE = 1000  # bytes a second, over STALL_SECONDS
 PAUSES = (0, 0.1, 0.2, 0.5, 1)  # seconds before each connection
 MAX_WAIT = 120  # seconds that a server may ask for before the next connection
 BUSY = (408, 416, 425, 429)  # as all from 500 on: the next connection may be answered
 MAX_BYTES = 64_000_000_000  # of a file
 MIN_FREE = 200_000_000  # bytes that a download leaves on the disk
-MAX_REASON = 200  # characters of what a server says
+# As a file is, not as it could be sent: its length and its parts are those of the file then.
+AS_IT_IS = {'Accept-Encoding': 'identity'}
+
+Received = TypeVar('Received')
 
 
 class MissingFileError(UserError):
     """The server answered that it has no such file; who asked for an optional one goes on without."""
-
-
-class Interrupted(Exception):
-    """A connection ended early; the next may bring the rest.
-
-    Args:
-        reason: why.
-        wait: seconds that the server asks for before.
-    """
-
-    def __init__(self, reason: object, wait: float = 0):
-        super().__init__(shortened(str(reason), MAX_REASON))
-        self.wait = wait
-
-
-class Unreachable(Interrupted):
-    """There was no connection at all."""
 
 
 def receive(address: str, part: Path) -> None:
@@ -68,16 +58,33 @@ def receive(address: str, part: Path) -> None:
         UserError: the server sends something else than a file that may be kept.
         Interrupted: the last of the connections ended early.
     """
+    _retry(address, partial(_receive_rest, address, part))
+
+
+def receive_bytes(address: str, max_bytes: int) -> bytes:
+    """Return the content of a small file, which is kept nowhere.
+
+    Raises:
+        UserError: the server does not send it, or it has more bytes.
+    """
+    try:
+        return _retry(address, partial(_receive_all, address, max_bytes))
+    except Interrupted as error:
+        raise UserError(f'cannot download {shown(address)}: {error}') from error
+
+
+def _retry(address: str, connect: Callable[[], Received]) -> Received:
+    """Return what a few connections, one after the other, bring."""
     wait = 0
     for pause in PAUSES:
         if wait:
             print(f'{host_of(address)} asks to wait {wait:.0f} s before the next try', file=sys.stderr)
         time.sleep(max(pause, wait))
         try:
-            return _receive_rest(address, part)
+            return connect()
         except Interrupted as error:
             last, wait = error, error.wait
-            if isinstance(error, Unreachable) and pause == 0:
+            if isinstance(error, Stalled) or (isinstance(error, Unreachable) and pause == 0):
                 break  # retries are for a line that was lost, not for one that never was
             if wait > MAX_WAIT:
                 raise UserError(
@@ -86,46 +93,14 @@ def receive(address: str, part: Path) -> None:
     raise last
 
 
-def check_reachable(address: str, timeout: float) -> None:
-    """Raise Unreachable where there is no server; whatever one answers is good.
-
-    Args:
-        address: URL.
-        timeout: seconds.
-    """
-    with Watch() as watch:
-        try:
-            _open(_request(address, method='HEAD'), watch, timeout).close()
-        except Unreachable:
-            raise
-        except (HTTPError, Interrupted, UserError):
-            pass
-
-
-def shown(url: str) -> str:
-    """Return a URL as messages quote it: without names, passwords and keys."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return 'a malformed address'
-    query = '?...' if parts.query else ''
-    return shortened(f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}{query}', 500)
-
-
-def host_of(address: str) -> str:
-    return urlsplit(address).netloc.rpartition('@')[2]
-
-
 def _receive_rest(address: str, part: Path) -> None:
     """Add to ``part`` what one connection brings; return when it is whole."""
     version_file = part.with_name(f'{part.name}.version')
     version = version_file.read_text(encoding='utf-8') if version_file.exists() and part.exists() else ''
     size = part.stat().st_size if version else 0
-    # As a file is, not as it could be sent: its length and its parts are those of the file then.
-    headers = {'Accept-Encoding': 'identity'}
-    if size:  # the rest, but only of the version that was begun; of another one, all
-        headers |= {'Range': f'bytes={size}-', 'If-Range': version}
-    with Watch() as watch, closing(_answer(address, headers, part, watch)) as response:
+    # The rest, but only of the version that was begun; of another one, all.
+    headers = {'Range': f'bytes={size}-', 'If-Range': version} if size else {}
+    with Watch() as watch, closing(_answer(address, watch, headers, part)) as response:
         start, total, found = 0, response.length, _version(response.headers)
         if response.status == 206:
             content_range = re.match(
@@ -135,8 +110,6 @@ def _receive_rest(address: str, part: Path) -> None:
             if start != size or found not in ('', version):  # not every server knows If-Range
                 part.unlink(missing_ok=True)
                 raise Interrupted('the server sent another part than it was asked for')
-        elif total is None and 'Transfer-Encoding' not in response.headers:
-            raise UserError(f'{shown(address)} has no Content-Length, so a truncated file would look whole')
         _check_room(address, part, total or 0, start)
         if start == 0:
             version_file.unlink(missing_ok=True)  # never beside bytes of another version
@@ -145,7 +118,7 @@ def _receive_rest(address: str, part: Path) -> None:
         bar = tqdm(desc=part.stem, initial=start, total=total, unit='B', unit_scale=True, disable=None)
         received, head = start, b''
         with bar, part.open('ab') as file:  # disable=None: unless stderr is a terminal
-            for chunk in _chunks(response, watch):
+            for chunk in chunks(response, watch):
                 if start == 0 and len(head) < HEAD:
                     head += chunk[:HEAD]
                     if len(head) >= HEAD:
@@ -157,9 +130,26 @@ def _receive_rest(address: str, part: Path) -> None:
                 bar.update(len(chunk))
     with part.open('rb') as file:
         os.fsync(file.fileno())
+    _check_whole(received, total)
+    version_file.unlink(missing_ok=True)
+
+
+def _receive_all(address: str, max_bytes: int) -> bytes:
+    """Return what one connection brings."""
+    content = bytearray()
+    with Watch() as watch, closing(_answer(address, watch)) as response:
+        total = response.length
+        for chunk in chunks(response, watch):
+            content += chunk
+            if max(total or 0, len(content)) > max_bytes:
+                raise UserError(f'{shown(address)} has more than {max_bytes:,} bytes')
+    _check_whole(len(content), total)
+    return bytes(content)
+
+
+def _check_whole(received: int, total: int | None) -> None:
     if total not in (None, received):
         raise Interrupted(f'the connection ended after {received:,} of {total:,} bytes')
-    version_file.unlink(missing_ok=True)
 
 
 def _check_head(address: str, part: Path, head: bytes) -> None:
@@ -188,14 +178,16 @@ def _check_room(address: str, part: Path, total: int, received: int) -> None:
         )
 
 
-def _answer(address: str, headers: dict[str, str], part: Path, watch: 'Watch') -> HTTPResponse:
-    """Return an answer with the file, or with a part of it."""
+def _answer(
+    address: str, watch: Watch, headers: dict[str, str] | None = None, part: Path | None = None
+) -> HTTPResponse:
+    """Return an answer with the file, or with what ``part`` lacks."""
     try:
-        response = _open(_request(address, headers), watch, TIMEOUT)
+        response = open_url(request_for(address, AS_IT_IS | (headers or {})), watch, TIMEOUT)
     except HTTPError as error:
         error.close()
         status = f'the server answers {error.code} {shortened(str(error.reason), MAX_REASON)}'
-        if error.code == 416:  # `part` is longer than the file: start over
+        if error.code == 416 and part is not None:  # it is longer than the file: start over
             part.unlink(missing_ok=True)
         if error.code in BUSY or error.code >= 500:
             raise Interrupted(status, retry_after(error.headers)) from error
@@ -212,6 +204,9 @@ def _answer(address: str, headers: dict[str, str], part: Path, watch: 'Watch') -
         raise UserError(
             f'{shown(address)} answers with {shortened(sent, MAX_REASON)}; expected 200 and the file as it is'
         )
+    if response.status == 200 and response.length is None and 'Transfer-Encoding' not in response.headers:
+        response.close()
+        raise UserError(f'{shown(address)} has no Content-Length, so a truncated file would look whole')
     return response
 
 
@@ -225,138 +220,6 @@ def retry_after(headers: HTTPMessage) -> float:
         date = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
         return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
     return 0
-
-
-def _request(address: str, headers: dict[str, str] | None = None, method: str = 'GET') -> Request:
-    """Raise UserError for what is no address of a file."""
-    try:
-        parts = urlsplit(address)
-        host = f'[{parts.hostname}]' if ':' in (parts.hostname or '') else parts.hostname or ''
-        host = host.encode('idna').decode()
-        host += '' if parts.port is None else f':{parts.port}'
-    except ValueError as error:  # of a port, brackets or letters that cannot be
-        raise UserError(f'{shown(address)} is no address of a file; check the URL') from error
-    if parts.scheme not in ('http', 'https') or not parts.hostname:
-        raise UserError(f'{shown(address)} is no address of a file; expected https://HOST/FILE')
-    path, query = (quote(text, safe="/%:@!$&'()*+,;=~?[]") for text in (parts.path, parts.query))
-    request = Request(
-        SplitResult(parts.scheme, host, path, query, '').geturl(),
-        headers={'User-Agent': f'mmconvnext/{__version__}'} | (headers or {}),
-        method=method,
-    )
-    if parts.username is not None:
-        login = f'{unquote(parts.username)}:{unquote(parts.password or "")}'
-        # Not for the host that a redirection leads to.
-        request.add_unredirected_header('Authorization', f'Basic {b64encode(login.encode()).decode()}')
-    return request
-
-
-def _open(request: Request, watch: 'Watch', timeout: float) -> HTTPResponse:
-    try:
-        opener = build_opener(Redirects(), WatchedHTTP(watch), WatchedHTTPS(watch))
-        response = opener.open(request, timeout=timeout)
-        if watch.stalled:  # it takes the end of the connection for that of the headers
-            response.close()
-            raise Interrupted(watch.reason)
-        return response
-    except (HTTPError, UserError):
-        raise
-    except URLError as error:
-        raise (Interrupted(watch.reason) if watch.stalled else Unreachable(error.reason)) from error
-    except (OSError, HTTPException, ValueError) as error:
-        raise Interrupted(watch.reason if watch.stalled else f'the answer is broken: {error!r}') from error
-
-
-class Redirects(HTTPRedirectHandler):
-    """Follows to other addresses of HTTP; from https, to https only."""
-
-    http_error_308 = HTTPRedirectHandler.http_error_302
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        parts = urlsplit(newurl)
-        schemes = ('https',) if req.type == 'https' else ('http', 'https')
-        if parts.scheme not in schemes or not parts.hostname or '@' in parts.netloc:
-            raise UserError(
-                f'{shown(req.full_url)} leads to {shown(newurl)}, which is not followed; '
-                f'expected an address of {" or ".join(schemes)} without a login'
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-class Watched:
-    """For a handler of urllib: its connections are watched."""
-
-    def __init__(self, watch: 'Watch'):
-        super().__init__()
-        self.watch = watch
-
-    def do_open(self, http_class, req, **arguments):
-        def watched(*args, **kwargs):
-            connection = http_class(*args, **kwargs)
-            connect = connection.connect
-
-            def connect_and_watch():
-                connect()
-                self.watch.sockets.append(connection.sock)
-
-            connection.connect = connect_and_watch
-            return connection
-
-        return super().do_open(watched, req, **arguments)
-
-
-class WatchedHTTP(Watched, HTTPHandler):
-    pass
-
-
-class WatchedHTTPS(Watched, HTTPSHandler):
-    pass
-
-
-class Watch:
-    """Ends connections that bring next to nothing: each byte would begin a socket's timeout anew.
-
-    Attributes:
-        received: bytes of the file, counted by who reads them.
-        sockets: of all connections.
-        stalled: whether they were ended.
-    """
-
-    def __init__(self):
-        self.received, self.sockets, self.stalled, self._ended = 0, [], False, Event()
-
-    @property
-    def reason(self) -> str:
-        return f'fewer than {MIN_RATE:,} bytes a second came for {STALL_SECONDS:g} s'
-
-    def __enter__(self) -> 'Watch':
-        Thread(target=self._run, daemon=True).start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._ended.set()
-
-    def _run(self) -> None:
-        before = 0
-        while not self._ended.wait(STALL_SECONDS):
-            if self.received - before < MIN_RATE * STALL_SECONDS:
-                self.stalled = True
-                for connected in self.sockets:
-                    with suppress(OSError):  # closed already
-                        connected.shutdown(socket.SHUT_RDWR)
-            before = self.received
-
-
-def _chunks(response: HTTPResponse, watch: Watch) -> Iterator[bytes]:
-    """The body; its errors are told from those of writing, which another connection would not mend."""
-    try:
-        while chunk := response.read1(CHUNK):
-            watch.received += len(chunk)
-            yield chunk
-        if watch.stalled:  # it takes the end of the connection for that of the body
-            raise Interrupted(watch.reason)
-    except (OSError, HTTPException, ValueError) as error:
-        raise Interrupted(watch.reason if watch.stalled else f'the connection broke: {error!r}') from error
 
 
 def _version(headers: HTTPMessage) -> str:

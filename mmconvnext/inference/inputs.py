@@ -6,20 +6,19 @@ from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-from urllib.parse import quote, unquote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from PIL import Image
 
+from ..checkpoints.receiving import receive_bytes
 from ..datasets.walking import IMAGE_SUFFIXES, images_below, is_hidden
 from ..errors import UserError
 from ..files import open_regular
 from ..text import shortened
-from ..version import __version__
 
-MOST_BYTES = 1 << 30
-TIMEOUT = 30  # seconds without a byte
+MAX_BYTES = 1 << 30  # of a file
+MAX_DOWNLOAD = 64_000_000  # bytes of a URL; several threads hold one each
 
 ImageLike = str | Path | np.ndarray | Image.Image
 
@@ -121,20 +120,12 @@ def is_url(source: str | Path) -> bool:
 def read_bytes(source: str) -> bytes:
     """The content of a file or of what a URL leads to."""
     if is_url(source):
-        address = quote(source, safe="%/:=&?~#+!$,;'@()*[]")
-        request = Request(address, headers={'User-Agent': f'mmconvnext/{__version__}'})
-        with urlopen(request, timeout=TIMEOUT) as response:
-            content = response.read(MOST_BYTES + 1)
-            size = len(content)
-    else:
-        try:
-            with open_regular(source) as file:
-                content = file.read(MOST_BYTES + 1)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise UserError('there is no such file') from error
-        size = len(content)
-    if size > MOST_BYTES:
-        raise UserError(f'has more than {MOST_BYTES:,} bytes')
-    if not size:
-        raise UserError('is empty')
+        return receive_bytes(source, MAX_DOWNLOAD)
+    try:
+        with open_regular(source) as file:
+            content = file.read(MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError('there is no such file') from error
+    if len(content) > MAX_BYTES:
+        raise UserError(f'has more than {MAX_BYTES:,} bytes')
     return content

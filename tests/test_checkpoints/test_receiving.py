@@ -2,10 +2,7 @@
 
 import io
 import json
-import socket
 import struct
-import threading
-import time
 import zipfile
 from base64 import b64decode
 from contextlib import closing
@@ -15,43 +12,13 @@ from itertools import chain
 
 import pytest
 
-from mmconvnext.checkpoints import receiving
+from mmconvnext.checkpoints import connections, receiving
 from mmconvnext.checkpoints.downloading import fetch
 from mmconvnext.errors import UserError
+from tests.servers import Scripted, answer, chunked, dribble, silence
 
 BODY = b'\x80\x02' + bytes(range(256)) * 40
 HTML = b'<!DOCTYPE html><html><body>Please log in</body></html>'
-
-
-class Scripted:
-    """A server that sends the bytes of its next script to each connection, the last one again and again."""
-
-    def __init__(self):
-        self.listener = socket.create_server(('127.0.0.1', 0))
-        self.port = self.listener.getsockname()[1]
-        self.url = f'http://127.0.0.1:{self.port}/net.pth'
-        self.scripts, self.asked, self.times = [], [], []
-        threading.Thread(target=self.run, daemon=True).start()
-
-    def run(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.answer, args=[connection], daemon=True).start()
-
-    def answer(self, connection):
-        with connection, connection.makefile('rb') as stream:
-            lines = iter(stream.readline, b'\r\n')
-            self.asked.append(b''.join(lines).decode('latin-1'))
-            self.times.append(time.monotonic())
-            script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-            try:
-                for part in [script] if isinstance(script, bytes) else script:
-                    connection.sendall(part)
-            except OSError:  # who asked has gone
-                pass
 
 
 @pytest.fixture
@@ -69,21 +36,6 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv('MMCONVNEXT_HOME', str(tmp_path / 'home'))
     monkeypatch.setattr(receiving, 'PAUSES', (0, 0.01, 0.01))
     return tmp_path / 'home'
-
-
-def answer(body=b'', status='200 OK', **headers):
-    headers = {'Content-Length': len(body)} | {
-        name.replace('_', '-'): value for name, value in headers.items()
-    }
-    lines = [
-        f'HTTP/1.1 {status}',
-        *(f'{key}: {value}' for key, value in headers.items() if value is not None),
-    ]
-    return '\r\n'.join([*lines, '', '']).encode('latin-1') + body
-
-
-def chunked(*parts):
-    return answer(Transfer_Encoding='chunked', Content_Length=None) + b''.join(parts)
 
 
 def refuse(home, url, *words):
@@ -246,7 +198,7 @@ def test_redirections_are_followed_relative_and_to_others_but_never_without_thei
 def test_from_https_nothing_else_is_followed():
     from urllib.request import Request
 
-    redirects = receiving.Redirects()
+    redirects = connections.Redirects()
     with pytest.raises(
         UserError, match='leads to http://b.example/x.*, which is not followed; .* https with'
     ):
@@ -315,15 +267,6 @@ def test_a_wait_that_is_none_is_none(server, asked):
     assert fetch(server.url).read_bytes() == BODY
 
 
-def dribble(data, repeat=b''):
-    for i in range(len(data)):
-        yield data[i : i + 1]
-        time.sleep(0.02)
-    while repeat:
-        yield repeat
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize(
     'script',
     [
@@ -336,10 +279,32 @@ def dribble(data, repeat=b''):
     ],
 )
 def test_a_server_that_dribbles_is_left(server, home, script, monkeypatch):
-    monkeypatch.setattr(receiving, 'STALL_SECONDS', 0.3)
-    monkeypatch.setattr(receiving, 'MIN_RATE', 100_000)
-    server.scripts = [script() for _ in range(3)] + [b'']
+    monkeypatch.setattr(connections, 'STALL_SECONDS', 0.3)
+    monkeypatch.setattr(connections, 'MIN_RATE', 100_000)
+    server.scripts = [script()]
     refuse(home, server.url, 'fewer than 100,000 bytes a second came')
+    assert len(server.asked) == 1
+
+
+def test_a_handshake_that_dribbles_is_left(home, monkeypatch):
+    monkeypatch.setattr(connections, 'STALL_SECONDS', 0.3)
+    server = Scripted(reads=False)
+    server.scripts = [dribble(b'\x16\x03\x03\x3f\x00', b'\0')]
+    with closing(server.listener):
+        refuse(home, server.url.replace('http:', 'https:'), 'fewer than 1,000 bytes a second came')
+
+
+def test_a_line_that_is_lost_without_a_word_is_taken_up_again(server, monkeypatch):
+    monkeypatch.setattr(connections, 'STALL_SECONDS', 0.3)
+    monkeypatch.setattr(connections, 'MIN_RATE', 1000)
+    half = answer(BODY, ETag='"1"')[: -len(BODY) // 2]
+    rest = BODY[-len(BODY) // 2 :]
+    there = f'bytes {len(BODY) - len(rest)}-{len(BODY) - 1}/{len(BODY)}'
+    server.scripts = [
+        chain([half], silence()),
+        answer(rest, '206 Partial Content', Content_Range=there, ETag='"1"'),
+    ]
+    assert fetch(server.url).read_bytes() == BODY
 
 
 def test_a_body_without_a_length_ends_where_the_disk_has_no_room(server, home, monkeypatch):
