@@ -2,15 +2,22 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from webdataset.gopen import gopen
+from webdataset.gopen import gopen, set_options
 
 from ..errors import UserError
+from ..files import open_regular
 
 INDEX, UNFINISHED = 'index.json', 'unfinished.json'
+MAX_INDEX_BYTES = 16 << 20  # of 14 million images it has 1 MB
+MAX_SHARD_BYTES = 10**13
+# In a tar file, headers and data fill blocks of 512 bytes: an image has two or more, its label two.
+MIN_SAMPLE_BYTES = 4 * 512
 # A name becomes part of a path or a URL, and the index may come from elsewhere.
 PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
 # webdataset hands these to curl or gsutil, whatever they say; it would run what stands behind ``pipe:``.
@@ -66,6 +73,11 @@ def url_of(root: str, name: str) -> str:
     return str(Path(root).expanduser().absolute() / name)
 
 
+def open_file(place: str) -> BinaryIO:
+    """Open what ``url_of`` gives; a file of a folder only if it is a regular one."""
+    return gopen(place) if is_url(place) else open_regular(place)
+
+
 def read_index(root: str) -> ShardIndex:
     """The checked index of a root.
 
@@ -76,8 +88,10 @@ def read_index(root: str) -> ShardIndex:
     check_root(root)
     place = url_of(root, INDEX)
     try:
-        with gopen(place) as stream:
-            text = stream.read()
+        with open_file(place) as stream:
+            text = stream.read(MAX_INDEX_BYTES + 1)
+            if len(text) > MAX_INDEX_BYTES:
+                set_options(stream, ignore_errors=True)  # a command complains of what is left unread
     except OSError as error:
         if not is_url(root) and Path(root, UNFINISHED).expanduser().is_file():
             raise UserError(
@@ -87,8 +101,10 @@ def read_index(root: str) -> ShardIndex:
             f'{place} cannot be read: {error}. Make shards with tools/make_shards.py, or correct data_root'
         ) from error
     try:
+        if len(text) > MAX_INDEX_BYTES:
+            raise ValueError(f'it has more than {MAX_INDEX_BYTES:,} bytes')
         index = parse_index(json.loads(text))
-    except ValueError as error:  # of json, too
+    except (ValueError, RecursionError) as error:  # of json, too
         raise UserError(
             f'{place} is no index of shards: {error}; make it with tools/make_shards.py'
         ) from error
@@ -123,13 +139,22 @@ def parse_index(found) -> ShardIndex:
             name = expect(
                 entry, 'name', lambda v: isinstance(v, str) and PLAIN_NAME.fullmatch(v), 'a plain file name'
             )
-            counts = [expect(entry, key, is_count, 'a whole number above 0') for key in ('samples', 'size')]
+            size = expect(
+                entry, 'size', lambda v: is_count(v, MAX_SHARD_BYTES), 'a whole number above 0, in bytes'
+            )
+            most = size // MIN_SAMPLE_BYTES
+            samples = expect(
+                entry,
+                'samples',
+                lambda v, most=most: is_count(v, most),
+                f'a whole number above 0, and at most {most:,} in {size:,} bytes',
+            )
         except ValueError as error:
             raise ValueError(f'in shards[{i}], {error}') from error
-        shards.append(Shard(name, *counts))
-    names = [shard.name for shard in shards]
-    if len(set(names)) < len(names):
-        raise ValueError(f'{next(n for n in names if names.count(n) > 1)} is listed twice')
+        shards.append(Shard(name, samples, size))
+    twice = [name for name, count in Counter(shard.name for shard in shards).items() if count > 1]
+    if twice:
+        raise ValueError(f'{twice[0]} is listed twice')
     return ShardIndex(images, tuple(classes), tuple(shards))
 
 
@@ -137,12 +162,19 @@ def expect(found, key: str, is_right: Callable, expected: str):
     if not isinstance(found, dict) or key not in found:
         raise ValueError(f'{key!r} is missing')
     if not is_right(found[key]):
-        raise ValueError(f'{key!r} is {found[key]!r:.60}, and should be {expected}')
+        raise ValueError(f'{key!r} is {shortened(found[key])}, and should be {expected}')
     return found[key]
 
 
-def is_count(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def shortened(value) -> str:
+    try:
+        return f'{value!r:.60}'
+    except (ValueError, RecursionError):  # a number of too many digits, lists in lists
+        return f'a {type(value).__name__}'
+
+
+def is_count(value, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
 
 
 def check_files(folder: Path, index: ShardIndex) -> None:

@@ -16,22 +16,19 @@ from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from mmpretrain.registry import TRANSFORMS
 from torch.utils.data import IterableDataset, get_worker_info
-from webdataset.gopen import gopen, set_options
-from webdataset.tariterators import base_plus_ext, group_by_keys, tar_file_expander
 
 from ..errors import UserError
 from ..registry import DATASETS
 from .replay import draws_put_back, is_broken_image, mark_replaced, mixed, seed_draws
-from .shard_index import Shard, is_url, read_index, url_of
+from .shard_index import is_url, read_index, url_of
+from .shard_reading import SUFFIXES, images_in, read_tar
 from .transforms import LoadImage
-from .walking import IMAGE_SUFFIXES
 
-# As the members of a sample are named.
-SUFFIXES = tuple(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
 # Seconds before a shard behind a URL is opened again.
 WAITS = (1, 5, 25)
 # More broken images in a row than this mean that something else is wrong.
 MOST_BROKEN = 100
+MAX_LABEL_DIGITS = 9
 
 
 class Raw(NamedTuple):
@@ -342,11 +339,12 @@ class Shards(IterableDataset):
         path = f'{sample["__url__"]}/{sample["__key__"]}'
         images = images_in(sample)
         label = sample.get('cls', b'').strip()
-        if len(images) != 1 or not label.isdigit() or int(label) >= len(self.index.classes):
+        is_label = label.isdigit() and len(label) <= MAX_LABEL_DIGITS and int(label) < len(self.index.classes)
+        if len(images) != 1 or not is_label:
             members = ', '.join(name for name in sample if not name.startswith('__'))
             raise UserError(
-                f'{path} has {members}, with the label {label.decode(errors="replace")!r}; a sample needs '
-                f'one image ({", ".join(SUFFIXES)}) and in cls a label below {len(self.index.classes)}'
+                f'{path} has {members:.99}, with the label {label[:20].decode(errors="replace")!r}; a sample '
+                f'needs one image ({", ".join(SUFFIXES)}) and in cls a label below {len(self.index.classes)}'
             )
         return Raw(number, path, sample[images[0]], int(label))
 
@@ -358,47 +356,3 @@ def reading_bytes(pipeline: list[dict]) -> list[dict]:
         for step in pipeline
     )
     return pipeline if has_loader else [dict(type=LoadImage), *pipeline]
-
-
-def images_in(sample: dict) -> list[str]:
-    """The suffixes of its images."""
-    return [suffix for suffix in sample if suffix in SUFFIXES]
-
-
-def read_tar(url: str, shard: Shard, places: list[int]) -> Iterator[tuple[int, dict]]:
-    """Samples at ascending places of a tar file: the members of each by their suffix, and the key.
-
-    Raises:
-        OSError, tarfile.TarError: it cannot be read, or ends before the last place.
-    """
-    wanted, place, last, ended = set(places), -1, None, False
-
-    def noting_end(files: Iterator[dict]) -> Iterator[dict]:
-        nonlocal ended
-        for file in files:
-            ended = file == {}  # webdataset's mark
-            yield file
-
-    def select(name: str) -> bool:
-        nonlocal place, last
-        key, _ = base_plus_ext(name)
-        if key is not None and key != last:
-            place, last = place + 1, key
-        return key is not None and place in wanted
-
-    stream = gopen(url)
-    try:
-        files = tar_file_expander([dict(url=url, stream=stream)], select_files=select)
-        samples = group_by_keys(noting_end(files))
-        for number in places:
-            sample = next(samples, None)
-            if sample is None:
-                raise OSError(f'it ends after {place + 1} samples, {shard.samples} were expected')
-            # A connection may break off between the members of a sample.
-            if ended and not ('cls' in sample and images_in(sample)):
-                raise OSError(f'it ends inside of {sample["__key__"]}')
-            yield number, sample
-    finally:
-        # What was not wanted to the end may complain of that.
-        set_options(stream, ignore_errors=True)
-        stream.close()

@@ -22,9 +22,8 @@ OWN_INFO = (
     *('cfg', 'seed', 'experiment_name', 'mmengine_version', 'dataset_meta', 'last_ckpt'),
     *('epoch', 'iter', 'max_epochs', 'max_iters', 'inside_epoch', 'keep_ckpt_ids'),
 )
-# Moments with the shape of their parameter, and optimizers that cannot step without theirs.
-MOMENTS = ('exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer')
-NEEDED_MOMENTS = {'Adam': ('step', 'exp_avg', 'exp_avg_sq'), 'AdamW': ('step', 'exp_avg', 'exp_avg_sq')}
+# What moments are kept in; torch casts others without a word, and complex numbers to their real part.
+MOMENT_TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 def check_state(checkpoint: dict, source: str) -> None:
@@ -163,40 +162,60 @@ def check_optimizer_state(saved: Any, optimizer: Optimizer, source: str) -> None
             f'optim_wrapper for groups of parameters, or {new_run}'
         )
     numbers = [number for group in groups for number in group['params']]
-    parameters = dict(
-        zip(map(repr, numbers), (p for g in optimizer.param_groups for p in g['params']), strict=True)
-    )
+    owned = [(group, parameter) for group in optimizer.param_groups for parameter in group['params']]
+    parameters = dict(zip(map(repr, numbers), owned, strict=True))
     for number, state in saved['state'].items():
-        parameter = parameters.get(repr(number))
-        if parameter is None or not is_dict(state):
+        if repr(number) not in parameters or not is_dict(state):
             raise refusal(source, f'optimizer.state.{number}', type(state).__name__, 'moments of a parameter')
-        missing = [name for name in NEEDED_MOMENTS.get(type(optimizer).__name__, ()) if name not in state]
+        group, parameter = parameters[repr(number)]
+        stepped = state_after_step(optimizer, group, parameter)
+        # SGD begins its momentum where there is none.
+        needed = [] if isinstance(optimizer, torch.optim.SGD) else stepped
+        missing = [name for name in needed if name not in state]
         if missing:
             raise UserError(
                 f'{source} cannot be resumed: {type(optimizer).__name__} needs {", ".join(missing)} of each '
                 f'parameter, which the optimizer that saved it does not have. Keep it, or {new_run}'
             )
         for name, value in state.items():
-            wrong = (
-                isinstance(value, str | bytes | dict | list)
-                or name in MOMENTS
-                and (
-                    not isinstance(value, Tensor)
-                    and value is not None
-                    or isinstance(value, Tensor)
-                    and value.shape != parameter.shape
-                )
-            )
-            if name == 'step':
-                wrong = not (is_finite(value) or isinstance(value, Tensor) and value.numel() == 1)
-                wrong = wrong or not 0 <= float(value) <= MAX_STEPS
-            if wrong:
+            if not fits_moment(name, value, stepped.get(name), name in needed):
                 raise refusal(
                     source,
                     f'optimizer.state.{number}.{name}',
                     described(value),
                     f'one for {tuple(parameter.shape)}',
                 )
+
+
+def state_after_step(optimizer: Optimizer, group: dict, parameter: Tensor) -> dict[str, Any]:
+    """Return what an optimizer of these settings keeps of a parameter of zeros after its first step.
+
+    Nothing of an optimizer that cannot be built or stepped alone, such as one that calls the network itself.
+    """
+    zeros = torch.nn.Parameter(torch.zeros(parameter.shape, dtype=parameter.dtype))
+    zeros.grad = torch.zeros_like(zeros)
+    # How a step is computed does not change what it keeps; some ways need a GPU.
+    ways = dict.fromkeys({'foreach', 'fused', 'capturable'} & group.keys(), False)
+    try:
+        alone = type(optimizer)([{**group, **ways, 'params': [zeros]}], lr=0.1)
+        alone.step()
+        return dict(alone.state[zeros])
+    except Exception:  # of a class that the config names
+        return {}
+
+
+def fits_moment(name: str, value: Any, stepped: Any, needed: bool) -> bool:
+    """Return whether a value can take the place of what a step has left under its name."""
+    if name == 'step':
+        number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+        return is_finite(number) and 0 <= number <= MAX_STEPS
+    if value is None or stepped is None:
+        return not needed and not isinstance(value, str | bytes | dict | list)
+    if isinstance(stepped, Tensor):
+        floating = stepped.is_floating_point()
+        right = value.dtype in MOMENT_TYPES if floating and isinstance(value, Tensor) else not floating
+        return isinstance(value, Tensor) and right and value.shape == stepped.shape
+    return isinstance(value, type(stepped)) or is_finite(value) and is_finite(stepped)
 
 
 def is_count(value: Any) -> bool:

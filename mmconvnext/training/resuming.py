@@ -18,6 +18,9 @@ from ..files import check_regular
 from ..hooks.checkpoint import INSIDE_EPOCH, POINTER, numbered
 from ..zoo.entries import zoo
 
+# What a run writes into its work dir beside checkpoints.
+WRITTEN = (POINTER, 'classes.csv', 'confusion_matrix.png', 'broken_images.txt')
+
 
 def choose_start(cfg: Config, resume: str | None, *, trust: bool = False) -> None:
     """Set ``load_from`` and ``resume``, and protect the checkpoints of an earlier run.
@@ -39,11 +42,7 @@ def choose_start(cfg: Config, resume: str | None, *, trust: bool = False) -> Non
 
 def find_start(cfg: Config, resume: str | None, *, trust: bool) -> str | None:
     """Return the checkpoint to go on from, checked, or None for a new run; see ``choose_start``."""
-    if Path(cfg.work_dir, POINTER).is_dir():
-        raise UserError(
-            f'{Path(cfg.work_dir, POINTER)} is a folder, and the run writes a file of that name; move it, or '
-            'choose another folder with --work-dir'
-        )
+    check_names(cfg)
     if resume in ('auto', 'latest'):
         found = newest_checkpoint(cfg, trust=trust)
         if found is None and resume == 'latest':
@@ -64,6 +63,18 @@ def find_start(cfg: Config, resume: str | None, *, trust: bool) -> str | None:
     if resume is not None:
         check_resumable(resume, trust=trust)
     return resume
+
+
+def check_names(cfg: Config) -> None:
+    """Raise UserError if something in the work dir has the name of a file of the run, and is none."""
+    config = Path(cfg.filename or '.py').name  # mmengine writes it there
+    for file in (Path(cfg.work_dir, name) for name in (*WRITTEN, config)):
+        if file.exists() and not file.is_file():
+            kind = 'a folder' if file.is_dir() else 'a pipe or device'
+            raise UserError(
+                f'{file} is {kind}, and the run writes a file of that name; move it, or choose another '
+                'folder with --work-dir'
+            )
 
 
 def check_resumable(file: str, *, trust: bool) -> None:

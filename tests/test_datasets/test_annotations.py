@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 import warnings
 
 import pytest
@@ -10,6 +11,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmconvnext.config.inner_datasets import inner_settings
+from mmconvnext.datasets.annotations import check_json
 from mmconvnext.errors import UserError
 from mmconvnext.training.classes import classes_of_data
 from mmconvnext.training.datasets import build
@@ -50,6 +52,10 @@ def folders(root, **more):
         (b'a.png 0\nnone.png 1\n', r'line 2: .*: there is no file .*none.png. Of the first 2 images 1 are'),
         (b'x\\a.png 0\n', r'there is no file .*; write paths with / in place of'),
         (b'\n', 'names no image'),
+        (b'a.png ' + b'9' * 5000 + b'\n', "line 1: 'a.png 9999.* is not of the form FILE LABEL"),
+        (b'x' * 5000 + b' 0\n', 'there is no file .*xxx'),
+        (b'x' * 10**6 + b' 0\n', "line 1: 'xxx.* it has 1,000,002 characters"),
+        (b'a\0.png 0\n', 'there is no file'),
         (b'\xff\xfe\x00', 'is no UTF-8 text'),
     ],
 )
@@ -85,6 +91,25 @@ def test_json_of_another_form_is_named(tmp_path, content, message):
     settings = ConfigDict(type='MultiLabelDataset', data_root=str(tmp_path), ann_file='ann.json')
     with pytest.raises(UserError, match=message):
         build(settings, 2)
+
+
+@pytest.mark.parametrize('what', [b'{},', b'[[[]]],', b'{"":0},'])
+def test_json_of_brackets_is_refused_by_its_text(tmp_path, what):
+    content = b'{"metainfo": {}, "data_list": [' + what * 200_000 + b'{}]}'
+    (tmp_path / 'ann.json').write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(UserError, match='more of it are brackets than in any annotations'):
+        check_json(tmp_path / 'ann.json', 2)
+    assert tracemalloc.get_traced_memory()[1] < 3 * len(content)
+    tracemalloc.stop()
+
+
+def test_short_samples_of_json_are_read(tmp_path):
+    samples = [{'img_path': 'a', 'gt_label': [0]}] * 5000
+    (tmp_path / 'ann.json').write_text(
+        json.dumps({'metainfo': {}, 'data_list': samples}, separators=(',', ':'))
+    )
+    check_json(tmp_path / 'ann.json', 2)
 
 
 def test_folders_are_labelled_by_name(tmp_path):

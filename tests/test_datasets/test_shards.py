@@ -12,10 +12,10 @@ import torch
 from mmengine.registry import TRANSFORMS
 from mmpretrain.datasets import CustomDataset
 from torch.utils.data import DataLoader
-from webdataset.gopen import gopen
 
 from mmconvnext.apis import evaluate, train
-from mmconvnext.datasets import Shards, shards
+from mmconvnext.datasets import Shards, shard_reading, shards
+from mmconvnext.datasets.shard_index import open_file
 from mmconvnext.datasets.shard_writing import make_shards
 from mmconvnext.errors import UserError
 from tests.servers import Folder, serve
@@ -166,11 +166,11 @@ def test_resuming_reads_less_and_decodes_nothing_it_skips(root, monkeypatch):
             decoded.append(results['sample_idx'])
             return results
 
-    def counting_gopen(url):
+    def counting_open(url):
         opened.append(url)
-        return gopen(url)
+        return open_file(url)
 
-    monkeypatch.setattr(shards, 'gopen', counting_gopen)
+    monkeypatch.setattr(shard_reading, 'open_file', counting_open)
     counted = [dict(type='CountDecoded'), dict(type='LoadImageFromFile'), *CROP]
     expected = numbers(batches_of(shards_of(root, pipeline=counted)))
     assert (decoded, len(opened)) == (expected, 7)
@@ -344,7 +344,7 @@ def shard_with(**changes):
         (shard_with(name='../a.tar'), r"in shards\[1\], 'name' is '../a.tar', and should be a plain"),
         (shard_with(name='a;rm b'), r"in shards\[1\], 'name' is 'a;rm b', and should be a plain"),
         (shard_with(name='000000.tar'), '000000.tar is listed twice'),
-        (shard_with(size=7), r'000001.tar has [\d,]+ bytes, but index.json lists it with 7 bytes'),
+        (shard_with(size=70_000), r'000001.tar has [\d,]+ bytes, but index.json lists it with 70,000 bytes'),
         (shard_with(name='x.tar'), 'x.tar is missing, but index.json lists it'),
         (edited(classes=['cat']), 'with the label .*in cls a label below 1'),
     ],

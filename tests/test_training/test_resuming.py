@@ -107,6 +107,15 @@ def first_moment(value, name='exp_avg'):
     return change
 
 
+def retyped(dtype, name='exp_avg'):
+    def change(checkpoint):
+        state = checkpoint['optimizer']['state']
+        first = state[next(iter(state))]
+        first[name] = first[name].to(dtype)
+
+    return change
+
+
 NUMPY = ('meta', 'replay', 'random_states', 0, 'numpy')
 ODD = {
     'negative iteration': put('meta', 'iter', value=-4),
@@ -150,6 +159,13 @@ ODD = {
     'group without parameters': put('optimizer', 'param_groups', 0, value={}),
     'moment of another shape': first_moment(torch.zeros(3)),
     'moment as text': first_moment('x'),
+    'no moment': first_moment(None),
+    'no second moment': first_moment(None, 'exp_avg_sq'),
+    'moment as number': first_moment(0.5),
+    'complex moment': retyped(torch.complex64),
+    'whole moment': retyped(torch.int8, 'exp_avg_sq'),
+    'moment of bools': retyped(torch.bool),
+    'step as complex number': first_moment(torch.tensor(1j), 'step'),
     'negative step': first_moment(torch.tensor(-1.0), 'step'),
     'infinite step': first_moment(torch.tensor(math.inf), 'step'),
     'moment of nobody': put('optimizer', 'state', 10**6, value={}),
@@ -280,6 +296,35 @@ def test_a_complete_run_is_left_as_it_is(saved, work_dir):
     assert (runner.epoch, (work_dir / 'epoch_1.pth').read_bytes()) == (1, before)
     log = sorted(work_dir.glob('*/*.log'))[-1].read_text()
     assert 'is of a complete run: 4 of 4 iterations' in log
+
+
+@pytest.mark.parametrize('kind', [Path.mkdir, os.mkfifo])
+def test_files_of_the_run_are_not_folders_or_pipes(saved, work_dir, kind):
+    for name in (saved[0].name, 'classes.csv', 'last_checkpoint', 'broken_images.txt'):
+        (work_dir / name).unlink(missing_ok=True)
+        kind(work_dir / name)
+        with pytest.raises(UserError, match=f'{name} is a .*choose another folder'):
+            resumed(saved, work_dir)
+        (work_dir / name).rmdir() if kind is Path.mkdir else (work_dir / name).unlink()
+
+
+def test_optimizers_with_other_moments_go_on(tiny_config, tmp_path):
+    """RMSprop keeps square_avg; SGD without momentum keeps nothing and can begin it later."""
+    for optimizer, later in (
+        (dict(type='RMSprop', centered=True, momentum=0.9), {}),
+        (dict(type='SGD'), dict(momentum=0.9)),
+    ):
+        options = {'optim_wrapper.optimizer': dict(_delete_=True, lr=1e-3, weight_decay=0.0, **optimizer)}
+        work_dir = tmp_path / optimizer['type']
+        train(tiny_config, work_dir=str(work_dir), cfg_options=ONE_EPOCH | options, rehearsal=False)
+        options['optim_wrapper.optimizer'].update(later)
+        options |= {'train_cfg.max_epochs': 2}
+        assert resumed((tiny_config,), work_dir, **options).iter == 8
+    changed(tmp_path / 'RMSprop', first_moment(torch.zeros(2), 'square_avg'))
+    (tmp_path / 'RMSprop/epoch_2.pth').unlink()
+    options = {'optim_wrapper.optimizer': dict(_delete_=True, type='RMSprop', lr=1e-3, weight_decay=0.0)}
+    with pytest.raises(UserError, match='square_avg'):
+        resumed((tiny_config,), tmp_path / 'RMSprop', **options)
 
 
 def test_moments_of_another_optimizer_are_refused(saved, work_dir):
