@@ -1,6 +1,7 @@
 """Does an exported file compute what PyTorch computes?"""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..models.linear_head import scores_of
+from .formats import Format
 from .graph import Graph
 from .images import Images
 
@@ -44,21 +46,26 @@ class Accuracy(NamedTuple):
         return told if self.file is None else f'{told}, top-1 {self.file:.1%} (PyTorch {self.torch:.1%})'
 
 
-def check(run: Run, graph: Graph, model: nn.Module, images: Images) -> str:
+def check(form: Format, file: Path, graph: Graph, model: nn.Module, images: Images) -> str:
     """Compare on several images, on one, on two of another size, and on one as small as it may be.
 
     Args:
-        run: the file's function.
+        form: of the file.
+        file: an exported one.
         graph: what was exported.
         model: what it was made of; computes with its own preprocessing.
         images: real ones.
 
     Returns:
-        What was found.
+        What was found, as the runtime computes by default.
 
     Raises:
-        UserError: an output differs by more than ``TOLERANCE`` of the largest.
+        UserError: in the precision of the file, an output differs by more than ``TOLERANCE`` of the largest.
     """
+    runs = [form.load(file)]
+    if form.load_by_default is not None:
+        run, precision = form.load_by_default(file)
+        runs += [run] if precision != 'f32' else []
     pixels, _ = images.spread(CHECKED).batch(0, CHECKED)
     height, width = pixels.shape[2:]
     batches = (
@@ -70,28 +77,35 @@ def check(run: Run, graph: Graph, model: nn.Module, images: Images) -> str:
     )
     errors = []
     for batch in batches:
-        got, expected = run(graph.input_of(batch).numpy()), reference(model, graph, batch)
-        errors.append(np.abs(got - expected).max() / np.abs(expected).max())
-    error = np.max(errors)  # which nan is, too
+        given, expected = graph.input_of(batch).numpy(), reference(model, graph, batch)
+        errors.append([np.abs(run(given) - expected).max() / np.abs(expected).max() for run in runs])
+    error, *by_default = np.max(errors, axis=0)  # which nan is, too
     sizes = ', '.join(f'{len(batch)} x {batch.shape[2]} x {batch.shape[3]}' for batch in batches)
     if not error <= TOLERANCE:
         raise UserError(
             f'the exported file differs from PyTorch by {error:.1e} of the largest output, more than '
             f'{TOLERANCE:.0e}, on images of {sizes} pixels; nothing was written'
         )
-    return f'max error {error:.1e} of the largest output, on real images of {sizes} pixels'
+    found = f'max error {error:.1e} of the largest output'
+    for larger in by_default:
+        found = (
+            f'max error {larger:.1e} of the largest output in {precision}, the default of the runtime on '
+            f'this processor, and {error:.1e} with {form.exact}'
+        )
+    return f'{found}, on real images of {sizes} pixels'
 
 
 def resized(pixels: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(pixels.float(), (height, width), mode='bilinear').to(pixels.dtype)
 
 
-def check_accuracy(run: Run, graph: Graph, model: nn.Module, images: Images) -> str:
-    """The same for int8, by the classes.
+def check_accuracy(form: Format, file: Path, graph: Graph, model: nn.Module, images: Images) -> str:
+    """The same for int8, by the classes that the runtime gives by default.
 
     Raises:
         UserError: they are others for more than a few images.
     """
+    run = form.load(file) if form.load_by_default is None else form.load_by_default(file)[0]
     found = accuracy(run, graph, model, images.spread(EVALUATED))
     if found.agreement < LEAST_AGREEMENT:
         raise UserError(

@@ -74,13 +74,13 @@ def export(
         part = Path(folder, 'fp32', target.name)
         part.parent.mkdir()
         write(graph, example, form, metadata, part)
-        found = check(form.load(part), graph, model, checking)
+        found = check(form, part, graph, model, checking)
         print(f'fp32: {found}' if int8 else f'{target}: {found}')
         if int8:
             source, part = part, Path(folder, 'int8', target.name)
             part.parent.mkdir()
             quantize(form, source, part, graph, calibrating)
-            print(f'{target}: {check_accuracy(form.load(part), graph, model, checking)}')
+            print(f'{target}: {check_accuracy(form, part, graph, model, checking)}')
             if not checking.labelled:
                 print(f'Accuracies are not told: {why_unlabelled(model, Path(images).expanduser())}')
         for beside in sorted(part.parent.iterdir(), key=lambda file: file == part):  # itself last

@@ -22,7 +22,10 @@ class Format:
         beside: suffix, in place of the first, of a second file with weights; None: there is none.
         libraries: that it takes.
         write: a ``Program`` to a file.
-        load: from a file to a function of arrays.
+        load: from a file to a function of arrays, in the precision of the file.
+        load_by_default: from a file to the function as its runtime computes it unless told otherwise, and
+            the name of its precision; None: the runtime keeps that of the file.
+        exact: option of the runtime by which it keeps that of the file.
         quantize: from such a file to one in int8; None: there is no way here.
         quantizers: libraries that this takes besides.
         check: raises UserError if something else is missing.
@@ -33,6 +36,8 @@ class Format:
     libraries: tuple[str, ...]
     write: Callable
     load: Callable
+    load_by_default: Callable | None = None
+    exact: str | None = None
     quantize: Callable | None = None
     quantizers: tuple[str, ...] = ()
     check: Callable[[], None] = lambda: None
@@ -45,7 +50,7 @@ FORMATS = {
         ('onnx', 'onnxscript', 'onnxruntime'),
         onnx_file.write,
         onnx_file.load,
-        onnx_file.quantize,
+        quantize=onnx_file.quantize,
     ),
     'openvino': Format(
         '.xml',
@@ -53,6 +58,8 @@ FORMATS = {
         ('onnx', 'onnxscript', 'openvino'),
         openvino_file.write,
         openvino_file.load,
+        openvino_file.load_by_default,
+        openvino_file.EXACT,
         openvino_file.quantize,
         quantizers=('nncf',),
     ),

@@ -26,7 +26,7 @@ class Graph(nn.Module):
             its last stage come out.
         preprocess: take (N, H, W, channels) and normalise it, RGB if there are three, of uint8 or, for a
             network for deeper images, of float32; else (N, channels, H, W), normalised.
-        softmax: give probabilities, else what the head gives.
+        softmax: give probabilities, else what the head gives: logits or, of a regression, values.
 
     Raises:
         UserError: there are no classes that probabilities could be of.
@@ -58,7 +58,12 @@ class Graph(nn.Module):
         normalised = getattr(prepare, 'mean', None) is not None
         mean, std = (prepare.mean, prepare.std) if normalised else (torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
         self.mean, self.std = (values.expand(self.channels, 1, 1).clone() for values in (mean, std))
-        self.output = 'features' if head is None else 'probabilities' if softmax else 'logits'
+        if head is None:
+            self.output = 'features'
+        elif getattr(head, 'regression', False):
+            self.output = 'values'
+        else:
+            self.output = 'probabilities' if softmax else 'logits'
         self.min_size = getattr(model.backbone, 'min_input_size', 1)
 
     def forward(self, images: Tensor) -> Tensor:

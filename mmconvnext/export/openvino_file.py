@@ -1,7 +1,7 @@
 """OpenVINO: the graph as .xml, the weights as .bin beside.
 
 Example:
-    >>> network = openvino.compile_model('atto.xml', 'CPU')
+    >>> network = openvino.compile_model('atto.xml', 'CPU', {'EXECUTION_MODE_HINT': 'ACCURACY'})
     >>> about = json.loads(openvino.Core().read_model('atto.xml').get_rt_info(['mmconvnext']).value)
     >>> logits = network(images)[0]
 """
@@ -21,6 +21,9 @@ from .metadata import KEY
 # By which OpenVINO and nncf would report each use to their maker; both do without.
 sys.modules.setdefault('openvino_telemetry', None)
 
+# Option of the runtime by which it computes in the precision of the weights.
+EXACT = 'EXECUTION_MODE_HINT=ACCURACY'
+
 
 def write(program: Program, file: Path) -> None:
     """By way of ONNX, whose graph is shorter than what OpenVINO makes of torch's."""
@@ -35,11 +38,23 @@ def write(program: Program, file: Path) -> None:
 
 
 def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The function in the file, in fp32: left to itself, OpenVINO takes bf16 where the processor has it."""
+    """Return the function in the file, in the precision of its weights."""
     import openvino
 
-    network = openvino.compile_model(file, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    network = openvino.compile_model(file, 'CPU', dict([EXACT.split('=')]))
     return lambda images: network(images)[0]
+
+
+def load_by_default(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
+    """Return the function as OpenVINO computes it unless it is told otherwise, and in which precision.
+
+    That is bf16 on processors with instructions for it. No entry of a file changes it.
+    """
+    import openvino
+
+    network = openvino.compile_model(file, 'CPU')
+    precision = network.get_property('INFERENCE_PRECISION_HINT').get_type_name()
+    return lambda images: network(images)[0], precision
 
 
 def quantize(source: Path, images: Iterable[np.ndarray], target: Path, *, keep_depthwise: bool) -> None:

@@ -3,7 +3,7 @@
 Example:
     >>> network = torch._inductor.aoti_load_package('atto.pt2')
     >>> about = json.loads(network.get_metadata()['mmconvnext'])
-    >>> logits = network(torch.from_numpy(images))
+    >>> logits = network(torch.from_numpy(images).contiguous())
 """
 
 import json
@@ -33,8 +33,13 @@ def check_compiler() -> None:
 
 
 def write(program: Program, file: Path) -> None:
-    """Compiled for the instructions of this processor."""
-    settings = {'aot_inductor.metadata': {KEY: json.dumps(program.metadata)}}
+    """Compiled for the instructions of this processor, and for pixels in the order of the shape.
+
+    The package reads whatever lies in the memory of a tensor, so that of a transposed array would be another
+    image.
+    """
+    metadata = program.metadata | dict(input=f'contiguous {program.metadata["input"]}')
+    settings = {'aot_inductor.metadata': {KEY: json.dumps(metadata)}}
     torch._inductor.aoti_compile_and_package(
         program.exported, package_path=str(file), inductor_configs=settings
     )
@@ -43,4 +48,4 @@ def write(program: Program, file: Path) -> None:
 def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
     """The function in the file."""
     network = torch._inductor.aoti_load_package(str(file))
-    return lambda images: network(torch.from_numpy(images)).numpy()
+    return lambda images: network(torch.from_numpy(images).contiguous()).numpy()

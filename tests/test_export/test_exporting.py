@@ -1,8 +1,10 @@
 """Exported files as their users have them: in the runtime, without this package."""
 
 import json
+import re
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,11 +215,30 @@ def test_openvino_file_turns_pixels_into_probabilities(openvino_from_pixels, fol
     assert about['output'] == 'probabilities'
     assert about['input'] == 'uint8 (N, H, W, 3), RGB'
     assert about['mean'] == pytest.approx(MEAN)
-    run = openvino.compile_model(network, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
+    run = openvino.compile_model(network, 'CPU', {'EXECUTION_MODE_HINT': 'ACCURACY'})
     for shape in ((1, 32, 32, 3), (3, 41, 77, 3)):
         pixels = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
         expected = by_torch(folder / 'v1.pth', pixels).softmax(1).numpy()
         np.testing.assert_allclose(run(pixels)[0], expected, atol=1e-4)
+
+
+def test_openvino_tells_the_error_that_it_has_without_options(folder, monkeypatch, tmp_path, capsys):
+    """On processors with bf16 it is another one than in fp32."""
+    openvino = pytest.importorskip('openvino')
+    pytest.importorskip('onnxscript')
+    file = export(folder / 'v2.pth', format='openvino', out=tmp_path / 'v2.xml')
+    said = capsys.readouterr().out
+    model = get_model(folder / 'v2.pth').eval()
+    _, checked = real_images(model, None)
+    pixels, _ = checked.batch(0, 3)
+    expected = checking.reference(model, Graph(model), pixels)
+    run = openvino.compile_model(file, 'CPU')
+    error = np.abs(run(Graph(model).input_of(pixels).numpy())[0] - expected).max() / np.abs(expected).max()
+    told = float(re.search('max error ([^ ]+) of the largest output', said)[1])
+    assert told >= 0.99 * error
+    is_bf16 = run.get_property('INFERENCE_PRECISION_HINT').get_type_name() == 'bf16'
+    assert (told > 1e-4) == is_bf16
+    assert ('in bf16' in said and 'with EXECUTION_MODE_HINT=ACCURACY' in said) == is_bf16
 
 
 def test_graph_is_the_model_for_every_kind(folder):
@@ -263,8 +284,9 @@ def test_an_output_that_is_not_a_number_fails():
     graph = Graph(model)
 
     images = Images([dict(inputs=torch.randint(256, (3, 40, 40), dtype=torch.uint8))] * 2)
+    form = formats.Format('', None, (), None, lambda _: lambda images: np.full((len(images), 3), np.nan))
     with pytest.raises(UserError, match='nan'):
-        checking.check(lambda images: np.full((len(images), 3), np.nan), graph, model, images)
+        checking.check(form, Path('a.file'), graph, model, images)
 
 
 @pytest.fixture(scope='module')
@@ -491,12 +513,14 @@ def test_torch_package_agrees_and_knows_its_classes(folder):
     network = torch._inductor.aoti_load_package(str(file))
     about = json.loads(network.get_metadata()['mmconvnext'])
     assert about['classes'] == list(CLASSES)
+    assert about['input'].startswith('contiguous float32 (N, 3, H, W)')
     model = get_model(folder / 'v2.pth').eval()
     for shape in ((1, 3, 32, 32), (3, 3, 50, 71)):
         images = torch.randn(shape)
         with torch.inference_mode():
             expected = model(images, mode='tensor')
-        found = torch_package.load(file)(images.numpy())
+        by_pixel = np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1))  # as decoders give them
+        found = torch_package.load(file)(by_pixel.transpose(0, 3, 1, 2))
         np.testing.assert_allclose(found, expected, atol=1e-4 * expected.abs().max().item())
 
 
