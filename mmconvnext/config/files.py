@@ -9,9 +9,11 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..paths import CONFIGS
-from .data import SUFFIXES, read_data, read_text
+from .data import MAX_VALUES, SUFFIXES, count_values, read_data, read_text
 from .libraries import check_installed
 
+MAX_FILES = 50  # a base that is reached on two ways is counted twice, since mmengine reads it twice
+MAX_LEVELS = 10
 RESERVED = ('filename', 'text', 'pretty_text', 'env_variables')  # attributes of mmengine's Config
 
 
@@ -21,9 +23,10 @@ def read_config(file: Path) -> Config:
     Raises:
         UserError: what is wrong in the file or one of its bases, with its line where it has one.
     """
-    bases = check_files(file, ())
+    found = Found()
+    found.add(file, ())
     try:
-        return compose(file) if file.suffix in SUFFIXES else Config.fromfile(file)
+        return compose(file, found) if file.suffix in SUFFIXES else Config.fromfile(file)
     except (UserError, KeyboardInterrupt):
         raise
     except RecursionError as error:
@@ -33,38 +36,81 @@ def read_config(file: Path) -> Config:
         for scope in re.findall(r'[\'"](\w+)::', read_text(file)):
             check_installed(scope, file.stem)
         if isinstance(error, ImportError) or 'import_modules_from_strings' in str(error):
-            raise UserError(explain_import(error, file, bases)) from error
-        raise UserError(f'{place_of(error, file, bases)}: {summary(error)}') from error
+            raise UserError(explain_import(error, file, found.configs)) from error
+        raise UserError(f'{place_of(error, file, found.configs)}: {summary(error)}') from error
 
 
-def check_files(file: Path, above: tuple[Path, ...]) -> set[Path]:
-    """Return the paths of a config and all its bases, which exist, can be parsed and lead to an end.
+class Found:
+    """A config and all its bases, which exist, can be parsed, lead to an end and are few.
 
-    Args:
-        file: to check.
-        above: the configs that lead here, from the one that was named on.
+    Attributes:
+        configs: their paths.
+        data: content of those in YAML and JSON.
+        visits: how often a config is read, once for every way that leads to it.
+        values: how many all of the data hold.
     """
-    path = file.expanduser().absolute()
-    if path.resolve() in above:
-        circle = ' -> '.join(map(str, (*above[above.index(path.resolve()) :], path)))
-        raise UserError(f'_base_ leads in a circle: {circle}; take one of them out')
-    if not path.exists():
-        raise UserError(f'{above[-1]}: its base {file} does not exist; correct _base_')
-    if path.suffix == '.py':
-        bases = bases_of_code(path)
-    elif path.suffix in SUFFIXES:
-        bases = read_data(path).get('_base_', [])
-    else:
+
+    def __init__(self):
+        self.configs: set[Path] = set()
+        self.data: dict[Path, dict] = {}
+        self.visits = self.values = 0
+
+    def add(self, file: Path, above: tuple[Path, ...]) -> None:
+        """Read a config and its bases.
+
+        Args:
+            file: to read.
+            above: the configs that lead here, from the one that was named on.
+        """
+        path = file.expanduser().absolute()
+        place = path.resolve()
+        if place in above:
+            circle = ' -> '.join(map(str, (*above[above.index(place) :], path)))
+            raise UserError(f'_base_ leads in a circle: {circle}; take one of them out')
+        self.visits += 1
+        if len(above) > MAX_LEVELS or self.visits > MAX_FILES:
+            raise UserError(
+                f'{above[0]} has more than {MAX_LEVELS} levels of bases, or more than {MAX_FILES} bases; '
+                'expected a few. Write some of them into one file'
+            )
+        if not path.exists():
+            raise UserError(f'{above[-1]}: its base {file} does not exist; correct _base_')
+        if path.suffix == '.py':
+            bases = bases_of_code(path)
+        elif path.suffix in SUFFIXES:
+            bases = self.data_of(path).get('_base_') or []
+        else:
+            raise UserError(
+                f'{path} is no config: it ends in {path.suffix!r}; expected .py, .json, .yml or .yaml'
+            )
+        self.configs.add(place)
+        for base in bases if isinstance(bases, (list, tuple)) else [bases]:
+            if not isinstance(base, str):
+                raise UserError(f'{path}: _base_ names {base!r}; expected the paths of one or more configs')
+            if path.suffix != '.py':
+                check_base_of_data(path, base)
+            if '::' not in base:  # of another library, which mmengine finds
+                self.add(Path(path.parent, base), (*above, place))
+
+    def data_of(self, path: Path) -> dict:
+        """Return the content of a YAML or JSON config, which is read once."""
+        place = path.resolve()
+        if place not in self.data:
+            self.data[place] = read_data(path)
+        self.values += count_values(self.data[place])
+        if self.values > MAX_VALUES:
+            raise UserError(f'{path}: it and the other bases have more than {MAX_VALUES:,} values in all')
+        return self.data[place]
+
+
+def check_base_of_data(path: Path, base: str) -> None:
+    """Raise UserError if a data config builds on code other than this package's configs."""
+    is_code = base.endswith('.py') and not Path(path.parent, base).resolve().is_relative_to(CONFIGS.resolve())
+    if '::' in base or is_code:
         raise UserError(
-            f'{path} is no config: it ends in {path.suffix!r}; expected .py, .json, .yml or .yaml'
+            f'{path}: _base_ leads to {base}, which is code. A YAML or JSON config is data: name '
+            'a YAML or JSON file or a config of this package, or write a .py config'
         )
-    found = {path.resolve()}
-    for base in bases if isinstance(bases, (list, tuple)) else [bases]:
-        if not isinstance(base, str):
-            raise UserError(f'{path}: _base_ names {base!r}; expected the paths of one or more configs')
-        if '::' not in base:  # of another library, which mmengine finds
-            found |= check_files(Path(path.parent, base), (*above, path.resolve()))
-    return found
 
 
 def bases_of_code(path: Path) -> list | str:
@@ -86,19 +132,15 @@ def bases_of_code(path: Path) -> list | str:
     return []
 
 
-def compose(file: Path) -> Config:
+def compose(file: Path, found: Found) -> Config:
     """Return a data config merged into its bases, in mmengine's way."""
-    content = read_data(file)
+    content = dict(found.data[file.expanduser().resolve()])
     merged = Config()
     bases = content.pop('_base_', None) or []
     for base in [bases] if isinstance(bases, str) else bases:
-        path = Path(file.parent, base)
-        if '::' in base or (path.suffix == '.py' and not path.resolve().is_relative_to(CONFIGS.resolve())):
-            raise UserError(
-                f'{file}: _base_ leads to {base}, which is code. A YAML or JSON config is data: name '
-                'a YAML or JSON file or a config of this package, or write a .py config'
-            )
-        inherited = read_config(path)._cfg_dict.to_dict() if path.suffix == '.py' else compose(path).to_dict()
+        path = Path(file.expanduser().parent, base)
+        inherited = read_config(path)._cfg_dict if path.suffix == '.py' else compose(path, found)
+        inherited = inherited.to_dict()
         if twice := merged.keys() & inherited.keys():
             raise UserError(f'{file}: two of its bases have {", ".join(sorted(twice))}; keep one of them')
         merged.merge_from_dict(inherited)
