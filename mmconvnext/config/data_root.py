@@ -1,11 +1,15 @@
-"""Another folder for the data of a config."""
+"""In which folder is the data of a config?"""
 
+import copy
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from mmengine.config import Config
 
 from ..errors import UserError
 from .inner_datasets import inner_settings
+
+DATALOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 
 
 def use_data_root(cfg: Config, data_root: str) -> None:
@@ -16,7 +20,7 @@ def use_data_root(cfg: Config, data_root: str) -> None:
     """
     datasets = [
         (field, dataset)
-        for field in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+        for field in DATALOADERS
         if cfg.get(field)
         for dataset in inner_settings(cfg[field].dataset)
     ]
@@ -35,9 +39,39 @@ def use_data_root(cfg: Config, data_root: str) -> None:
     former = Path(datasets[0][1].data_root)
     for _, dataset in datasets:
         dataset.data_root = data_root
-    for field in ('val_evaluator', 'test_evaluator'):
-        metrics = cfg.get(field) or []
-        for metric in metrics if isinstance(metrics, list) else [metrics]:
-            file = Path(metric.get('ann_file') or '')  # COCO's metrics read the annotations themselves
-            if file.is_relative_to(former):
-                metric.ann_file = str(Path(data_root, file.relative_to(former)))
+    for metric in metrics_of(cfg):
+        file = Path(metric.get('ann_file') or '')  # COCO's metrics read the annotations themselves
+        if file.is_relative_to(former):
+            metric.ann_file = str(Path(data_root, file.relative_to(former)))
+
+
+def with_absolute_paths(cfg: Config) -> Config:
+    """Return a copy of a config that finds its data from any folder, where the paths lead somewhere now."""
+    cfg = copy.deepcopy(cfg)
+    for field in DATALOADERS:
+        for dataset in inner_settings(cfg[field].dataset) if cfg.get(field) else []:
+            if dataset.get('data_root'):
+                make_absolute(dataset, 'data_root')  # the other paths begin there
+                continue
+            make_absolute(dataset, 'ann_file')
+            prefix = dataset.get('data_prefix')
+            if isinstance(prefix, Mapping):
+                for name in prefix:
+                    make_absolute(prefix, name)
+            else:
+                make_absolute(dataset, 'data_prefix')
+    for metric in metrics_of(cfg):
+        make_absolute(metric, 'ann_file')
+    return cfg
+
+
+def make_absolute(settings: MutableMapping, name: str) -> None:
+    path = settings.get(name)
+    if isinstance(path, str) and path and Path(path).exists():
+        settings[name] = str(Path(path).absolute())
+
+
+def metrics_of(cfg: Config) -> list[dict]:
+    """Return the settings of the metrics of validation and test."""
+    evaluators = [cfg.get(field) or [] for field in ('val_evaluator', 'test_evaluator')]
+    return [metric for each in evaluators for metric in (each if isinstance(each, list) else [each])]

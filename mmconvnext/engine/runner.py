@@ -9,6 +9,7 @@ import mmengine.runner
 from mmengine.dist import barrier, is_main_process
 from mmengine.visualization import Visualizer
 
+from ..config.data_root import with_absolute_paths
 from ..config.description import describe_training
 from ..errors import UserError
 from ..files import put_in_place
@@ -80,11 +81,30 @@ class OwnVisualizer:
         return super().build_visualizer(visualizer)
 
 
+class ConfigForAnyFolder:
+    """For a Runner: the config that it writes finds the data from other folders than that of the run, too."""
+
+    def dump_config(self) -> None:
+        given = self.cfg
+        self.cfg = with_absolute_paths(given)
+        try:
+            super().dump_config()
+        finally:
+            self.cfg = given
+
+
 @RUNNERS.register_module()
-class Runner(WholeCheckpoints, CheckedResume, OwnVisualizer, ReadableScreen, mmengine.runner.Runner):
+class Runner(
+    ConfigForAnyFolder,
+    WholeCheckpoints,
+    CheckedResume,
+    OwnVisualizer,
+    ReadableScreen,
+    mmengine.runner.Runner,
+):
     """mmengine's Runner."""
 
 
 @RUNNERS.register_module()
-class FlexibleRunner(WholeCheckpoints, CheckedResume, mmengine.runner.FlexibleRunner):
+class FlexibleRunner(ConfigForAnyFolder, WholeCheckpoints, CheckedResume, mmengine.runner.FlexibleRunner):
     """mmengine's Runner for its strategies, of which ``configs/_base_/distributed`` uses DeepSpeed's."""

@@ -15,7 +15,8 @@ from ..models import ConvNeXt
 def next_steps(runner: Runner) -> str:
     """The best checkpoint of a run that has ended, its score, and commands that test and use it.
 
-    The commands take the config in the work dir, which holds every option of the run. Those that explain and
+    The commands take the config in the work dir, which holds every option of the run, and work from any
+    folder. Those that explain and
     export are for classifiers; without test data the one for it is left out, too.
     """
     best = best_checkpoint(runner)
@@ -53,7 +54,7 @@ def commands(runner: Runner, checkpoint: str) -> dict[str, list[str]]:
 
 def tool(name: str) -> str:
     """Path of a tool, beside the one that runs."""
-    started = Path(sys.argv[0])
+    started = Path(sys.argv[0]).absolute()
     folder = started.parent if started.name == 'train.py' else Path('tools')
     return str(folder / f'{name}.py')
 
@@ -71,4 +72,4 @@ def an_image(runner: Runner) -> str:
     )
     sample = dataset.get_data_info(0) if hasattr(dataset, 'get_data_info') else {}
     path = sample.get('img_path')
-    return path if isinstance(path, str) else 'IMAGE'
+    return str(Path(path).absolute()) if isinstance(path, str) and '://' not in path else 'IMAGE'

@@ -1,5 +1,6 @@
 """What a training says at its end."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mmconvnext.apis import train
-from tests.conftest import REPO
+from tests.conftest import REPO, write_tiny_config
 
 
 def ending(text):
@@ -17,8 +18,8 @@ def ending(text):
     return {name: shlex.split(command) for name, command in lines}
 
 
-def run_command(words):
-    done = subprocess.run([sys.executable, *words], cwd=REPO, capture_output=True, text=True)
+def run_command(words, folder=REPO):
+    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -49,6 +50,31 @@ def test_the_commands_at_the_end_run_as_they_are_even_with_spaces_in_names(tiny_
     run_command(steps['explain'])
     assert (work_dir / 'explained.png').is_file()
     assert str(REPO / steps['export'][0]) == str(REPO / 'tools/export.py')
+
+
+def test_the_commands_at_the_end_work_from_other_folders(tmp_path):
+    data = tmp_path / 'here/data'
+    for name in ('cat', 'dog'):
+        (data / name).mkdir(parents=True)
+        for i in range(5):
+            pixels = np.random.default_rng(i).integers(0, 255, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(data / name / f'{i}.png')
+    write_tiny_config(tmp_path / 'here')
+    options = ['--data-root', 'data', '--work-dir', 'work', '--cfg-options', 'train_cfg.max_epochs=1']
+    tool = os.path.relpath(REPO / 'tools/train.py', tmp_path / 'here')
+    folder = (tmp_path / 'here/here.py').read_text() + (
+        "data = dict(_delete_=True, type='mmconvnext.ImageFolder', data_root='none',\n"
+        "            pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')])\n"
+        "train_dataloader['dataset'] = dict(data, split='train')\n"
+        "val_dataloader['dataset'] = dict(data, split='val')\n"
+        "test_dataloader['dataset'] = dict(data, split='test')\n"
+        "model['head']['num_classes'] = 2\n"
+    )
+    (tmp_path / 'here/here.py').write_text(folder)
+    steps = ending(run_command([tool, 'here.py', *options], folder=tmp_path / 'here'))
+    for name in ('test', 'classify'):
+        run_command(steps[name], folder=tmp_path)
+    assert (tmp_path / 'here/work/report.html').is_file()
 
 
 def test_without_validation_the_commands_take_the_last_checkpoint(tiny_config, tmp_path, capfd):
