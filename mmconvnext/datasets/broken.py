@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 from mmengine.dataset import BaseDataset
 from PIL import Image
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..files import open_regular, written_whole
+from ..images.array_file import MAGIC
 from ..images.pixel_budget import budget
 from ..images.reader import JPEG_END, PNG_END, ImageReader, check_file
 from .annotations import is_local
@@ -80,8 +82,18 @@ def state_of(path: str, known: set[str]) -> str:
 
 
 def check_whole(path: str, size: int) -> None:
-    with open_regular(path) as file, Image.open(file) as image:
-        ImageReader().check_size(image)
+    with open_regular(path) as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            file.seek(0)
+            ImageReader('unchanged').from_bytes(file.read())
+            return
+        file.seek(0)
+        check_encoded(file, size)
+
+
+def check_encoded(file: BinaryIO, size: int) -> None:
+    with Image.open(file) as image:
+        ImageReader().check_size(*image.size)
         end = END_MARKS.get(image.format)
         if end is not None:
             if image.info.get('progressive'):

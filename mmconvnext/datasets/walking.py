@@ -11,7 +11,7 @@ from ..errors import UserError
 
 # What is taken from a folder; a file that is named is tried whatever its suffix.
 IMAGE_SUFFIXES = {'.avif', '.bmp', '.gif', '.jpeg', '.jpg', '.jp2', '.pgm', '.png', '.ppm', '.tif', '.tiff'}
-IMAGE_SUFFIXES |= {'.webp'}
+IMAGE_SUFFIXES |= {'.npy', '.webp'}
 # Left behind by macOS in archives, by network drives and by Windows; in small letters.
 CLUTTER = {'__macosx', '@eadir', 'thumbs.db', 'ehthumbs.db', 'desktop.ini', 'icon\r'}
 

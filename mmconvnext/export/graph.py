@@ -53,8 +53,8 @@ class Graph(nn.Module):
         deep = reading['to_float32'] or reading['full_scale'] != 255
         self.unit, self.pixel_type = reading['full_scale'] or 1.0, torch.float32 if deep else torch.uint8
         self.channels = channels_of(cfg) or 3
-        # The network takes blue, green and red, and what follows them; mmpretrain swaps no more than three.
-        self.swaps = self.channels > 3 or (self.channels == 3 and not prepare.to_rgb)
+        # The network takes blue, green, red and alpha; mmpretrain swaps no more than three.
+        self.swaps = self.channels == 4 or (self.channels == 3 and not prepare.to_rgb)
         normalised = getattr(prepare, 'mean', None) is not None
         mean, std = (prepare.mean, prepare.std) if normalised else (torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
         self.mean, self.std = (values.expand(self.channels, 1, 1).clone() for values in (mean, std))
@@ -84,8 +84,8 @@ class Graph(nn.Module):
 
 
 def swapped(pixels: Tensor) -> Tensor:
-    """RGB (N, C, H, W) to BGR or the reverse; what follows the third channel stays in its place."""
-    if pixels.shape[1] < 3:
+    """RGB (N, C, H, W) to BGR or the reverse, as ``images.reader.swapped`` does."""
+    if pixels.shape[1] not in (3, 4):
         return pixels
     return torch.cat([pixels[:, :3].flip(1), pixels[:, 3:]], 1)
 

@@ -38,11 +38,11 @@ def describe(name: str, model: nn.Module, graph: Graph) -> dict:
         [value / graph.unit for value in numbers.flatten().tolist()] for numbers in (graph.mean, graph.std)
     )
     count = graph.channels
-    if count < 3:
-        channels = 'gray' if count == 1 else '2 channels'
+    if count not in (3, 4):
+        channels = 'gray' if count == 1 else f'{count} channels'
     else:
         channels = 'RGB' if graph.preprocess or not graph.swaps else 'BGR'
-        channels += f' and {count - 3} more' if count > 3 else ''
+        channels += ' and 1 more' if count == 4 else ''
     if graph.preprocess and graph.swaps:
         mean, std = (values[2::-1] + values[3:] for values in (mean, std))
     value = 'value' if graph.unit == 1 else f'value / {graph.unit:g}'

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
+from .array_file import MAGIC, ArrayError, array_of, resizable
 from .pixel_budget import MAX_PIXELS, budget
 
 # By content, never by name. Others run programs (EPS), read other files or have had no care for long.
@@ -22,6 +23,8 @@ STRIP_PIXELS = 1 << 20
 JPEG_SCAN = 0xDAFF  # FF DA, little-endian
 # As libjpeg looks for the next one, with those left out that no length follows but the end's.
 JPEG_MARKER = re.compile(rb'\xff([\xc0-\xcf\xd9-\xfe])')
+TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+SAMPLES_PER_PIXEL = 277  # TIFF tag
 JPEG_END, PNG_END = b'\xff\xd9', b'IEND\xaeB`\x82'
 ORIENTATION = 0x0112  # EXIF tag
 COLORS = ('color', 'grayscale', 'unchanged')
@@ -41,8 +44,9 @@ class ImageError(UserError, OSError):
 class ImageReader:
     """Reads pictures as arrays of (H, W), (H, W, 3) in BGR, or (H, W, C) with all channels of the file.
 
-    EXIF orientation is applied. Of an animated file the first frame is read. Alpha is dropped, palettes are
-    expanded, and CMYK is converted to RGB by Pillow.
+    Files of .npy are read as the arrays in them: three channels are RGB, four RGB and another, and more stay
+    in their order. Of other files, EXIF orientation is applied, the first frame of an animation is read,
+    alpha is dropped, palettes are expanded, and CMYK is converted to RGB by Pillow.
 
     Args:
         color: ``color``, ``grayscale`` or ``unchanged``, which keeps the channels of the file; with
@@ -83,7 +87,7 @@ class ImageReader:
         """Decode a file's content.
 
         Args:
-            content: of a file of one of ``FORMATS``.
+            content: of a file of one of ``FORMATS``, or of a .npy file.
             reduction: of a JPEG's (width, height): 1, 2, 4 or 8, by which the decoder may divide them.
 
         Raises:
@@ -92,9 +96,11 @@ class ImageReader:
         """
         if not content:
             raise ImageError('is empty')
+        if content.startswith(MAGIC):
+            return self.from_array_file(content)
         try:
             with Image.open(BytesIO(content), formats=FORMATS) as image:
-                self.check_size(image)
+                self.check_size(*image.size)
                 if image.format in ('JPEG', 'MPO'):
                     check_scans(content)
                 with budget.taken(math.prod(image.size)):
@@ -103,11 +109,26 @@ class ImageReader:
         except UserError:
             raise
         except (UnidentifiedImageError, KeyError) as error:  # KeyError: Pillow was built without a format
+            hint = '; save it as .npy if it has other channels than RGB and alpha' * content.startswith(TIFF)
             raise ImageError(
-                f'its {len(content):,} bytes are no image of a known format ({", ".join(FORMATS)})'
+                f'its {len(content):,} bytes are no image of a known format ({", ".join(FORMATS)}, NPY){hint}'
             ) from error
         except Exception as error:  # decoders raise what they like
             raise ImageError(str(error) or type(error).__name__) from error
+
+    def from_array_file(self, content: bytes) -> np.ndarray:
+        """Read the content of a .npy file by the rule of ``from_array``.
+
+        Raises:
+            ImageError, UserError: see ``from_bytes``.
+        """
+        try:
+            array = array_of(content)
+            self.check_size(array.shape[1], array.shape[0])
+            with budget.taken(max(math.prod(array.shape[:2]), array.nbytes // 4)):
+                return self.from_array(resizable(array))
+        except ArrayError as error:
+            raise ImageError(str(error)) from error
 
     def from_pil(self, image: Image.Image) -> np.ndarray:
         """Convert a PIL image, which is read to the end if it has not been yet.
@@ -117,7 +138,7 @@ class ImageReader:
         """
         try:
             with loading:
-                self.check_size(image)
+                self.check_size(*image.size)
                 check_file(image)
                 with budget.taken(math.prod(image.size)):
                     return self.finished(self.by_pillow(image))
@@ -127,7 +148,7 @@ class ImageReader:
             raise ImageError(str(error) or type(error).__name__) from error
 
     def from_array(self, array: np.ndarray) -> np.ndarray:
-        """Convert an array of (H, W) or (H, W, C), whose first three channels are red, green and blue.
+        """Convert an array of (H, W) or (H, W, C), RGB if there are three or four channels.
 
         Raises:
             UserError: its type, shape or range is none of a picture.
@@ -139,8 +160,7 @@ class ImageReader:
             )
         return self.finished(swapped(array[..., 0] if array.shape[2:] == (1,) else array))
 
-    def check_size(self, image: Image.Image) -> None:
-        width, height = image.size
+    def check_size(self, width: int, height: int) -> None:
         if width * height > self.max_pixels:
             raise ImageError(
                 f'has {width:,} x {height:,} pixels; at most {self.max_pixels:,} are read, a limit that '
@@ -155,6 +175,12 @@ class ImageReader:
         Where both read a file they give the same pixels, OpenCV faster. Some versions of OpenCV fill what
         is missing with gray, so the file has to be whole.
         """
+        stored = image.tag_v2.get(SAMPLES_PER_PIXEL, 1) if image.format == 'TIFF' else 1
+        if self.channels == 'unchanged' and stored > max(3, len(image.getbands())):
+            raise ImageError(
+                f'is a TIFF of {stored} channels, of which {len(image.getbands())} would be read; save it as '
+                '.npy, an array of (height, width, channels)'
+            )
         deep = image.mode in ('RGB', 'RGBA') and any('16' in str(tile[3]) for tile in image.tile)
         if deep and self.white != 255:  # Pillow would drop the low byte
             image.load()
@@ -361,7 +387,5 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def swapped(pixels: np.ndarray) -> np.ndarray:
-    """RGB to BGR or the reverse; what follows the third channel stays in its place."""
-    if pixels.ndim < 3 or pixels.shape[2] < 3:
-        return pixels
-    return pixels[..., [2, 1, 0, *range(3, pixels.shape[2])]]
+    """RGB to BGR or the reverse, alpha in its place; images of other numbers of channels have no colors."""
+    return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.shape[2:] in ((3,), (4,)) else pixels

@@ -12,9 +12,9 @@ def rgb_of(inputs: Tensor) -> np.ndarray:
 def displayed(pixels: np.ndarray) -> np.ndarray:
     """Make pixels of any number of channels and any depth visible.
 
-    Of three channels and more, the first three are taken for blue, green and red; of one or two, the first
-    is shown in gray. Values of 0 to 255 are kept; if others occur, or none above 1, all are stretched from
-    the least to the greatest.
+    Three or four channels are blue, green and red, of more the first three are shown; of one or two, the
+    first is shown in gray. Values of 0 to 255 are kept; if others occur, or none above 1, all are stretched
+    from the least to the greatest.
 
     Args:
         pixels: (H, W) or (H, W, C).
@@ -24,7 +24,8 @@ def displayed(pixels: np.ndarray) -> np.ndarray:
     """
     if pixels.ndim == 2:
         pixels = pixels[..., None]
-    pixels = pixels[..., 2::-1] if pixels.shape[2] >= 3 else pixels[..., :1]
+    shown = slice(3) if pixels.shape[2] > 4 else slice(2, None, -1) if pixels.shape[2] > 2 else slice(1)
+    pixels = pixels[..., shown]
     if pixels.dtype != np.uint8:
         pixels = np.nan_to_num(pixels.astype(np.float32))
         low, high = float(pixels.min()), float(pixels.max())
