@@ -69,6 +69,17 @@ def add_cfg_options(parser: ArgumentParser, example: str) -> None:
     )
 
 
+def add_model(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        '--model',
+        '--config',
+        help='name in model_zoo.md, config, or weights in any format as a file, folder or URL',
+    )
+    parser.add_argument(
+        '--checkpoint', help='other weights for the model; alone, the network is read off them'
+    )
+
+
 def add_image_size(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--image-size',

@@ -176,8 +176,8 @@ RUNS = {
         f'tools/export.py {SMALL_DIGITS_AND_WEIGHTS} --format onnx --int8 --out work_dirs/digits-int8.onnx'
     ),
     'tools/app.py --model convnext_atto.d2_in1k': UNTIL_IT_ANSWERS.format('{}'),
-    f'tools/app.py --config {DIGITS_CONFIG} --checkpoint {DIGITS_WEIGHTS}': UNTIL_IT_ANSWERS.format(
-        f'tools/app.py --config work_dirs/small.py --checkpoint {DIGITS_WEIGHTS}'
+    f'tools/app.py --model {DIGITS_CONFIG} --checkpoint {DIGITS_WEIGHTS}': UNTIL_IT_ANSWERS.format(
+        f'tools/app.py --model work_dirs/small.py --checkpoint {DIGITS_WEIGHTS}'
     ),
     # docs/
     'tools/app.py --origin https://page.example.org --model convnext_atto.d2_in1k': (

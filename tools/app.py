@@ -12,9 +12,16 @@ from mmconvnext.command_line import run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--model', help='name of model_zoo.md that is chosen at first')
-    parser.add_argument('--checkpoint', help='file or URL of weights in any format, to choose from, too')
-    parser.add_argument('--config', help='of the checkpoint; default: its network is read off its weights')
+    parser.add_argument(
+        '--model',
+        '--config',
+        nargs='+',
+        default=[],
+        help='models to choose from, the first one first: names in model_zoo.md, or weights in any format',
+    )
+    parser.add_argument(
+        '--checkpoint', help='other weights for the first; alone, the network is read off them'
+    )
     parser.add_argument('--host', default='127.0.0.1', help='address to answer at; default 127.0.0.1')
     parser.add_argument('--port', type=int, default=7860, help='default 7860; 0: any free one')
     parser.add_argument('--max-megabytes', type=float, default=20, help='of an image; default 20')

@@ -6,18 +6,13 @@ Classifiers name the image, detectors its objects with boxes and masks, segmente
 
 import argparse
 
-from mmconvnext.command_line import add_optimize, add_trust_checkpoint, run_tool
+from mmconvnext.command_line import add_model, add_optimize, add_trust_checkpoint, run_tool
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='image, folder, "pattern/*.jpg" or URL')
-    parser.add_argument('--model', help='name of model_zoo.md, whose weights are downloaded once')
-    parser.add_argument('--config', help='path of a config, or the name of one; needs --checkpoint')
-    parser.add_argument(
-        '--checkpoint',
-        help='file or URL of weights in any format; without --config, the network is read off them',
-    )
+    add_model(parser)
     parser.add_argument('--topk', type=int, default=5, help='how many classes of an image to list')
     parser.add_argument(
         '--batch-size', type=int, default=32, help='images that go through a classifier at once'

@@ -19,7 +19,11 @@ def parse_args() -> argparse.Namespace:
         'config',
         help='path of a config, or the name of one in this package or of a checkpoint in model_zoo.md',
     )
-    parser.add_argument('checkpoint', help='file or URL of weights in any format, or a name of model_zoo.md')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='weights in any format as a file or URL, or a name in model_zoo.md; default those of the config',
+    )
     parser.add_argument('--data-root', help="folder of the data, in place of the config's")
     add_image_size(parser)
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/NAME')

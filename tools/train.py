@@ -16,9 +16,9 @@ def parse_args() -> argparse.Namespace:
     start.add_argument(
         '--resume',
         nargs='?',
-        const='latest',
-        help='go on from the newest checkpoint in the work dir, or from the one named here; '
-        'auto: start anew if there is none',
+        const='auto',
+        help='go on from the newest checkpoint in the work dir, if there is one, or from the '
+        'one named here; latest: an error if there is none',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument(

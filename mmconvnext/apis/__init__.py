@@ -1,6 +1,6 @@
 from ..training.runner import build_runner
 from ..training.smoke import make_smoke_test
-from ..zoo.configs import load_config
+from ..zoo.names import load_config
 from .evaluate import evaluate
 from .train import train
 

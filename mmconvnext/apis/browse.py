@@ -24,7 +24,7 @@ from ..reports.pictures import displayed, rgb_of
 from ..training.augmenting import keep_augmentation
 from ..training.classes import SHARDS
 from ..training.runner import check_data_roots, open_dataset
-from ..zoo.configs import load_config
+from ..zoo.names import load_config
 
 EPOCHS = 5  # of which the draws of a training image are shown
 

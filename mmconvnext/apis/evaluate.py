@@ -18,13 +18,12 @@ from ..text import finite
 from ..training.explaining import naming_broken_images
 from ..training.runner import build_runner, init_distributed
 from ..training.workers import fit_workers
-from ..zoo.configs import load_config
-from ..zoo.entries import source_of
+from ..zoo.names import find, load_config
 
 
 def evaluate(
     config: str | Path,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None = None,
     *,
     data_root: str | None = None,
     image_size: int | None = None,
@@ -44,9 +43,9 @@ def evaluate(
     """Evaluate a checkpoint on the test set of its config.
 
     Args:
-        config: see ``load_config``.
-        checkpoint: weights in any format, see ``load_weights``, or the name of a checkpoint of the zoo;
-            they have to fit the model exactly.
+        config: a config or a published checkpoint, see ``find``.
+        checkpoint: weights to test, which have to fit the model exactly; None: those of the published
+            checkpoint.
         data_root: folder of the data, in place of the config's.
         image_size: side of the network's input in pixels, as in ``train``.
         work_dir: folder for logs; default ``work_dirs/NAME``.
@@ -76,7 +75,12 @@ def evaluate(
         raise UserError('--optimize bf16 is in lower precision already, and fp32 is not; leave --amp out')
     if report is not None:
         check_new_file(report, '.html')
-    cfg = load_config(config, cfg_options)
+    named = find(config, 'config')
+    if checkpoint is None and named.entry is None:
+        raise UserError(f'{config} is tested with which weights? Name a checkpoint behind it')
+    checkpoint = named.name if checkpoint is None else checkpoint
+    stem = named.name if named.entry else Path(config).stem
+    cfg = load_config(named, cfg_options)
     fit_workers(cfg, cfg_options)
     if cfg.get('test_dataloader') is None:
         raise UserError(f'{config} has no test_dataloader, so there is nothing to test on')
@@ -84,10 +88,10 @@ def evaluate(
         use_data_root(cfg, data_root)
     if image_size is not None:
         set_image_size(cfg, image_size)
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(config).stem))
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', stem))
     # The Runner writes the config into the work dir, where that of the training may lie.
-    vars(cfg)['_filename'] = f'{Path(config).stem}.test.py'
-    cfg.load_from, cfg.resume = source_of(checkpoint), False
+    vars(cfg)['_filename'] = f'{stem}.test.py'
+    cfg.load_from, cfg.resume = str(checkpoint), False
     if amp:
         cfg.test_cfg.fp16 = True
     if show_dir is not None:
@@ -97,7 +101,7 @@ def evaluate(
     if report is not None:
         if cfg.get('default_scope') in LIBRARIES:
             raise UserError('--report is for classifiers; leave it out, or draw with --show-dir')
-        about = dict(title=Path(config).stem, checkpoint=str(checkpoint))
+        about = dict(title=stem, checkpoint=str(checkpoint))
         add_hook(cfg, dict(type='mmconvnext.ReportHook', file=str(report), **about))
     if optimize is not None:
         add_hook(cfg, dict(type='mmconvnext.InferenceHook', dtype=optimize))

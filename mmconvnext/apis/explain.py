@@ -21,14 +21,13 @@ from ..reports.class_results import distinct_names
 from ..reports.explanation import MOST_BARS, Explanation, Score, save_explanation
 from ..reports.pictures import rgb_of
 from ..text import printable
-from .infer import check_inputs, choose_weights
+from .infer import check_inputs, choose_model
 
 
 def explain(
     inputs: list[str],
     *,
     model: str | None = None,
-    config: str | None = None,
     checkpoint: str | None = None,
     class_name: str | None = None,
     out: str | None = None,
@@ -44,7 +43,7 @@ def explain(
 
     Args:
         inputs: images, folders, patterns and URLs.
-        model, config, checkpoint: see ``infer``.
+        model, checkpoint: see ``infer``.
         class_name: name or number of the class to explain; None: the one that is predicted.
         out: file for the picture of a single image, .png.
         out_dir: new folder for the pictures of several.
@@ -59,7 +58,7 @@ def explain(
             be read.
     """
     check_counts(batch_size=batch_size)
-    network, weights = choose_weights(model, config, checkpoint)
+    network, weights = choose_model(model, checkpoint)
     check_inputs(inputs)
     images = find_images(inputs)
     place = places_for(images, out, out_dir)

@@ -6,19 +6,17 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..inference.classifier import ImageClassificationInferencer, check_counts
-from ..inference.dense import DenseInferencer, is_dense
+from ..inference.dense import DenseInferencer
 from ..inference.inputs import find_images, is_url
 from ..inference.results import Summary, check_outputs, class_layout, dense_layout, results_file, track
 from ..models.inference import optimized
-from ..zoo.entries import zoo
-from ..zoo.models import is_weights
+from ..zoo.names import Named, find
 
 
 def infer(
     inputs: list[str],
     *,
     model: str | None = None,
-    config: str | None = None,
     checkpoint: str | None = None,
     topk: int = 5,
     batch_size: int = 32,
@@ -33,9 +31,8 @@ def infer(
 
     Args:
         inputs: images, folders, patterns and URLs.
-        model: name of the zoo.
-        config: see ``load_config``; it needs a checkpoint.
-        checkpoint: weights in any format; without a config, the network is read off them.
+        model: a published checkpoint, a config or weights, see ``find``.
+        checkpoint: other weights for its network; without ``model``, the network is read off them.
         topk: how many classes of an image to list.
         batch_size: images that go through a classifier at once.
         min_score: of a detector, objects that are less likely are left out.
@@ -51,11 +48,11 @@ def infer(
     """
     check_counts(batch_size=batch_size, topk=topk)
     check_outputs(out, out_dir)
-    network, weights = choose_weights(model, config, checkpoint)
+    network, weights = choose_model(model, checkpoint)
     check_inputs(inputs)  # a slip in the command is better told before the model is loaded
     images = find_images(inputs)
     loading = dict(device=device, trust_checkpoint=trust_checkpoint)
-    if is_dense(network):
+    if network.is_dense:
         inferencer = DenseInferencer(network, weights, min_score=min_score, **loading)
         summary, layout = Summary(inferencer.finds), dense_layout(inferencer.finds)
         results = inferencer.stream(images, show_dir=out_dir)
@@ -79,18 +76,22 @@ def check_inputs(inputs: list[str]) -> None:
             raise UserError(f'{source} does not exist; name an image, a folder, a "*.jpg" in quotes or a URL')
 
 
-def choose_weights(model: str | None, config: str | None, checkpoint: str | None) -> tuple[str, bool | str]:
-    """The arguments ``model`` and ``pretrained`` of the inferencer."""
-    if model is not None:
-        if config or checkpoint:
-            raise UserError('--model names a network with its weights; leave out --config and --checkpoint')
-        return model, True
-    if checkpoint is None:
+def choose_model(model: str | None, checkpoint: str | None) -> tuple[Named, Named | bool]:
+    """Return the arguments ``model`` and ``pretrained`` of an inferencer.
+
+    Raises:
+        UserError: nothing is named, or nothing has weights.
+    """
+    weights = True if checkpoint is None else find(checkpoint, 'checkpoint')
+    if checkpoint is not None and weights.entry is weights.weights is None:
+        raise UserError(f'{checkpoint} is a config and holds no weights; name it with --model')
+    if model is None:
+        if checkpoint is None:
+            raise UserError('which network? name one of model_zoo.md, a config or weights with --model')
+        return weights, True
+    named = find(model)
+    if named.entry is named.weights is None and checkpoint is None:
         raise UserError(
-            '--config needs --checkpoint, since random weights predict nothing'
-            if config
-            else 'which network? name one of model_zoo.md with --model, or weights with --checkpoint'
+            f'{named} is a config, and random weights predict nothing; name weights with --checkpoint, too'
         )
-    if not is_weights(checkpoint) and checkpoint not in zoo():
-        raise UserError(f'checkpoint {checkpoint} does not exist; check the path')
-    return (config, checkpoint) if config else (checkpoint, True)
+    return named, weights

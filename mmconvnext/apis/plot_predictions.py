@@ -12,7 +12,6 @@ from ..errors import UserError
 from ..reports.figures import check_figure_file, save_figure
 from ..reports.pictures import rgb_of
 from ..text import printable
-from ..zoo.entries import source_of
 from . import build_runner, load_config
 
 
@@ -40,7 +39,7 @@ def plot_predictions(
     if count < 1:
         raise UserError(f'--count is {count}; it takes at least one image to draw')
     with TemporaryDirectory() as logs:  # the Runner insists on a log; this one tells nothing
-        cfg.update(log_level='WARNING', work_dir=logs, load_from=source_of(checkpoint), resume=False)
+        cfg.update(log_level='WARNING', work_dir=logs, load_from=str(checkpoint), resume=False)
         runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint)
         runner.load_or_resume()
     dataset = runner.test_dataloader.dataset

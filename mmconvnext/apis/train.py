@@ -25,7 +25,7 @@ from ..training.resuming import checkpoint_folder, choose_start
 from ..training.runner import build_runner, init_distributed
 from ..training.smoke import make_smoke_test
 from ..training.workers import fit_workers
-from ..zoo.configs import load_config
+from ..zoo.names import load_config
 
 
 def train(

@@ -1,7 +1,6 @@
 """Which file is a config, and are it and the overrides of a command line right?"""
 
 import inspect
-import os
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from ..errors import UserError, did_you_mean
 from ..paths import CONFIGS
-from .data import SUFFIXES
 from .distributed import use_engine
 from .libraries import check_installed
 from .values import check_names, check_values
@@ -80,26 +78,6 @@ def check_config(
 def recipes() -> dict[str, Path]:
     """Return the configs of this package by their bare names."""
     return {file.stem: file for file in sorted(CONFIGS.glob('[!_]*/*.py'))}
-
-
-def config_file(name: str | Path) -> Path | None:
-    """Return the file of a config's path, bare name or path from ``configs`` on; None if there is none.
-
-    Raises:
-        UserError: a file that cannot be a config.
-    """
-    path = Path(name)
-    if os.path.isfile(path):  # noqa: PTH113, a name that no file can have is not one
-        if path.suffix not in ('.py', *SUFFIXES):
-            raise UserError(
-                f'{path} is no config: it ends in {path.suffix!r}; name a .py file or a published checkpoint'
-            )
-        return path
-    found = recipes().get(path.name.removesuffix('.py'))
-    # A path that leads elsewhere is not taken for a packaged config of the same name.
-    if found is not None and path.parent in (Path(), Path('configs', found.parent.name)):
-        return found
-    return None
 
 
 def check_option(cfg: Config, option: str) -> None:

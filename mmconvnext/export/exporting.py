@@ -7,12 +7,10 @@ from tempfile import TemporaryDirectory
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
-from ..config.libraries import LIBRARIES
 from ..errors import UserError
 from ..files import check_place, put_in_place
-from ..zoo.configs import find_config
-from ..zoo.entries import DENSE_TASKS, zoo
-from ..zoo.models import get_model, is_weights
+from ..zoo.models import get_model
+from ..zoo.names import find
 from .checking import check, check_accuracy
 from .formats import Format, find_format, write
 from .graph import Graph
@@ -112,19 +110,16 @@ def load_classifier(
     Raises:
         UserError: it is for another task, or see ``get_model``.
     """
-    entry = zoo().get(str(config).removeprefix('mmconvnext://'))
-    if entry is not None:
-        dense, headless = entry.task in DENSE_TASKS, entry.num_classes is None
-    elif is_weights(config):
-        dense = headless = False  # weights tell it themselves
+    named = find(config)
+    if named.entry is not None:
+        headless = named.entry.num_classes is None
     else:
-        cfg = find_config(config)
-        dense, headless = cfg.get('default_scope') in LIBRARIES, cfg.model.get('head') is None
-    if dense:
+        headless = named.file is not None and named.config.model.get('head') is None
+    if named.is_dense:
         raise UserError(f'{config} is a detector or segmenter; export is for classifiers and their backbones')
     if with_head and headless:
         raise UserError(f'--int8 is judged by the classes of images, and {config} has no head')
-    model = get_model(config, True if checkpoint is None else checkpoint, trust_checkpoint=trust)
+    model = get_model(named, True if checkpoint is None else checkpoint, trust_checkpoint=trust)
     if not isinstance(model, ImageClassifier):
         raise UserError(f'{config} is a {type(model).__name__}; export is for classifiers')
     if model._config.get('test_dataloader') is None:

@@ -9,7 +9,7 @@ from torch import nn
 from ..config.description import Inexpressible, kind, resizing_of
 from ..config.inner_datasets import pipeline_of
 from ..version import __version__
-from ..zoo.entries import zoo
+from ..zoo.names import find
 from .graph import Graph
 
 # The one entry among a file's metadata; its value is JSON.
@@ -32,7 +32,7 @@ def describe(name: str, model: nn.Module, graph: Graph) -> dict:
         ``full_scale`` (pixel value of white, 255 for ordinary images), ``mean`` and ``std`` of these
         channels in units of it, ``min_size`` in pixels, and what ``resizing`` returns.
     """
-    entry = zoo().get(name.removeprefix('mmconvnext://'))
+    entry = find(name).entry
     file = Path(urlsplit(name).path if '://' in name else name)
     mean, std = (
         [value / graph.unit for value in numbers.flatten().tolist()] for numbers in (graph.mean, graph.std)

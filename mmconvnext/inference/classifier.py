@@ -17,9 +17,9 @@ from ..checkpoints.descriptions import Unexpected, class_names, shown
 from ..errors import UserError
 from ..images.pixel_budget import budget
 from ..memory import enough_memory
-from ..zoo.configs import load_config
-from ..zoo.entries import list_models, zoo
-from ..zoo.models import get_model, is_weights
+from ..zoo.entries import list_models
+from ..zoo.models import get_model
+from ..zoo.names import Named, find
 from .inputs import Given, ImageLike, find_images
 from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
 from .results import PictureFolder, save_annotated, shrink
@@ -46,8 +46,8 @@ class ImageClassificationInferencer(MMPretrainInferencer):
 
     def __init__(
         self,
-        model: str | Path | BaseModel,
-        pretrained: bool | str | Path = True,
+        model: str | Path | Named | BaseModel,
+        pretrained: bool | str | Path | Named = True,
         *,
         device: str | torch.device | None = None,
         classes: Iterable[str] | None = None,
@@ -194,21 +194,19 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         return TestPipeline(cfg)
 
 
-def load_classifier(model: str | Path, pretrained: bool | str | Path, trust: bool) -> BaseModel:
+def load_classifier(
+    model: str | Path | Named, pretrained: bool | str | Path | Named, trust: bool
+) -> BaseModel:
     """A model with its weights, from what an inferencer is given."""
-    model = str(model).removeprefix('mmconvnext://')
-    entry = zoo().get(model)
-    if pretrained is True and entry is not None and entry.task != 'Image Classification':
+    named = find(model)
+    if pretrained is True and named.entry is not None and named.entry.task != 'Image Classification':
         raise UserError(
-            f'{model} is for {entry.task}: it gives features, not classes; see '
+            f'{named} is for {named.entry.task}: it gives features, not classes; see '
             'ImageClassificationInferencer.list_models()'
         )
-    from_file = is_weights(model)
-    if not from_file and entry is None:
-        load_config(model)  # raises if there is no such config, either
-    if not from_file and not pretrained:
-        raise UserError(f'{model} without weights would predict at random; pass pretrained=FILE')
-    classifier = get_model(model, pretrained or True, trust_checkpoint=trust)  # a file is its weights
+    if named.weights is None and not pretrained:
+        raise UserError(f'{named} without weights would predict at random; pass pretrained=FILE')
+    classifier = get_model(named, pretrained or True, trust_checkpoint=trust)  # a file is its weights
     if not classifier.preprocessing_told:
         warnings.warn(
             f'{model} does not tell how its images were prepared; they are taken for those of ImageNet: the '

@@ -15,15 +15,14 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 
 from ..config.inner_datasets import inner_settings
-from ..config.libraries import LIBRARIES, class_count
+from ..config.libraries import class_count
 from ..config.loading import find_type
 from ..errors import UserError
 from ..images.pixel_budget import budget
 from ..memory import is_out_of_memory
 from ..reports.pictures import displayed
-from ..zoo.configs import load_config
-from ..zoo.entries import DENSE_TASKS, zoo
-from ..zoo.models import get_model, is_weights
+from ..zoo.models import get_model
+from ..zoo.names import Named, find
 from .classifier import check_device
 from .inputs import Given, ImageLike, find_images
 from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
@@ -53,8 +52,8 @@ class DenseInferencer:
 
     def __init__(
         self,
-        model: str | Path,
-        pretrained: bool | str | Path = True,
+        model: str | Path | Named,
+        pretrained: bool | str | Path | Named = True,
         *,
         device: str | torch.device | None = None,
         min_score: float = 0.3,
@@ -65,9 +64,10 @@ class DenseInferencer:
             raise UserError(f'{model} without weights would predict at random; pass pretrained=FILE')
         if not 0 <= min_score <= 1:
             raise UserError(f'min_score is {min_score}; it should be between 0 and 1')
-        if not is_dense(model):
+        named = find(model)
+        if not named.is_dense:
             raise UserError(f'{model} is no detector or segmenter; see ImageClassificationInferencer')
-        self.model = get_model(model, pretrained, trust_checkpoint=trust_checkpoint).eval()
+        self.model = get_model(named, pretrained, trust_checkpoint=trust_checkpoint).eval()
         self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         cfg = self.model._config
         self.scope, self.min_score = cfg.default_scope, min_score
@@ -195,14 +195,6 @@ class DenseInferencer:
                 Image.fromarray(labels.astype(depth)).save(f'{file}.labels.png')
         except OSError as error:
             raise UserError(f'the picture {file} cannot be written: {error}') from error
-
-
-def is_dense(model: str | Path) -> bool:
-    """Whether a name, a config or weights are those of a detector or a segmenter."""
-    entry = zoo().get(str(model).removeprefix('mmconvnext://'))
-    if entry is not None:
-        return entry.task in DENSE_TASKS
-    return not is_weights(model) and load_config(model).get('default_scope') in LIBRARIES
 
 
 def describe(cfg: Config, model: BaseModel) -> dict:

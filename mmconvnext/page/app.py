@@ -19,10 +19,9 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from ..apis.infer import choose_weights
+from ..apis.infer import choose_model
 from ..errors import UserError
 from ..inference.classifier import check_device
-from ..zoo.entries import get_entry
 
 try:
     # gradio reads these when it is imported: nothing is reported to its makers.
@@ -49,9 +48,8 @@ WAITING = 256  # further ones are turned away
 
 
 def serve(
-    model: str | None = None,
+    model: Sequence[str] = (),
     checkpoint: str | None = None,
-    config: str | None = None,
     host: str = '127.0.0.1',
     port: int = 7860,
     max_megabytes: float = 20,
@@ -61,9 +59,8 @@ def serve(
     """Show the page until interrupted.
 
     Args:
-        model: name of the zoo that is chosen at first.
-        checkpoint: weights in any format, a choice above the zoo's.
-        config: of the checkpoint; default: the network is read off the weights.
+        model: published checkpoints, configs or weights to choose from, see ``find``; the first is chosen.
+        checkpoint: other weights for the first of them; without one, the network is read off them.
         host: address to answer at. If it is this machine's own and ``origin`` is None, users may upload
             checkpoints and choose from the whole zoo; else they have what is named here alone.
         port: 0: any free one.
@@ -79,7 +76,7 @@ def serve(
     if origin is not None:
         check_origin(origin)
     check_device(device)
-    models, given = Models(device), sources(model, checkpoint, config)
+    models, given = Models(device), sources(model, checkpoint)
     with ExitStack() as stack:
         listener = stack.enter_context(listening(host, port))
         for source in given:
@@ -99,13 +96,18 @@ def serve(
             server(app).run(sockets=[listener])
 
 
-def sources(model: str | None, checkpoint: str | None, config: str | None) -> list[Source]:
-    """What the command line names, in the order of the list."""
-    given = [] if model is None else [Source(get_entry(model).name, model)]
-    if checkpoint is not None or config is not None:
-        network, weights = choose_weights(None, config, checkpoint)
-        given.append(Source(Path(checkpoint).name, network, weights))
-    return given
+def sources(models: Sequence[str], checkpoint: str | None) -> list[Source]:
+    """Return what the command line names, in the order of the list."""
+    if checkpoint is None:
+        return [source_of(name) for name in models]
+    choose_model(models[0] if models else None, checkpoint)  # an error in the command is reported first
+    network, weights = (models[0], checkpoint) if models else (checkpoint, True)
+    return [Source(Path(checkpoint).name, network, weights), *map(source_of, models[1:])]
+
+
+def source_of(name: str) -> Source:
+    named, _ = choose_model(name, None)
+    return Source(named.name if named.entry else Path(name).name, name)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..errors import UserError
 from ..inference.classifier import ImageClassificationInferencer
-from ..zoo.entries import zoo
+from ..zoo.names import find
 from .models import Model, Models, Source, facts_of_entry
 from .prediction import classify_all, explain, predict, prepare, write_csv
 from .uploads import MOST_FILES, Upload, Uploads, check_checkpoint
@@ -100,7 +100,7 @@ class Events:
 
     def about(self, name: str, checkpoint: dict | None) -> str:
         """What is known of a model before it is loaded."""
-        entry = zoo().get(self.sources[name].network) if name in self.sources else None
+        entry = find(self.sources[name].network).entry if name in self.sources else None
         return table(name, facts_of_entry(entry)) if entry and checkpoint is None else ''
 
     def model(self, name: str, checkpoint: dict | None) -> Model:

@@ -10,8 +10,9 @@ from mmengine.model import BaseModel
 
 from ..inference.classifier import ImageClassificationInferencer
 from ..reports.class_results import distinct_names
-from ..zoo.entries import Entry, zoo
+from ..zoo.entries import Entry
 from ..zoo.licenses import commercial_use
+from ..zoo.names import find
 
 MOST_MODELS = 3  # Huge takes 2.6 GB
 
@@ -21,8 +22,8 @@ class Source(NamedTuple):
 
     Attributes:
         name: to show.
-        network: name of the zoo, file of weights or config.
-        weights: file for a config; True: those of the network.
+        network: see ``find``.
+        weights: other weights for it; True: its own.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Model:
         network = self.inferencer.model.eval()
         self.names = distinct_names(self.inferencer.classes, network.head.num_classes)
         self.lock, self.warm = Lock(), False
-        entry = zoo().get(source.network)
+        entry = find(source.network).entry
         self.facts = facts_of_entry(entry) if entry else facts_of_network(network)
         self.device = next(network.parameters()).device
 

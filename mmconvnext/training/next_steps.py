@@ -43,7 +43,7 @@ def commands(runner: Runner, checkpoint: str) -> dict[str, list[str]]:
     if has_test_data(runner):
         report = ['--report', str(work_dir / 'report.html')] if is_classifier else []
         steps['test'] = [tool('test'), config, checkpoint, *report]
-    weights = ['--config', config, '--checkpoint', checkpoint]
+    weights = ['--model', config, '--checkpoint', checkpoint]
     steps['classify' if is_classifier else 'predict'] = [tool('infer'), image, *weights]
     if is_classifier:
         steps['explain'] = [tool('explain'), image, *weights, '--out', str(work_dir / 'explained.png')]

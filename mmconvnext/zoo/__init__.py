@@ -1,7 +1,7 @@
-from .configs import load_config
 from .entries import get_entry, list_models
 from .mmengine_loader import use_safe_loading
 from .models import get_model
+from .names import load_config
 from .weights import load_weights
 
 __all__ = ['get_entry', 'get_model', 'list_models', 'load_config', 'load_weights', 'use_safe_loading']

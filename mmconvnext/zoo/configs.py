@@ -1,48 +1,12 @@
-"""From a name to a checked Config; checkpoints that have no recipe get one that tests and infers."""
-
-import os
-from pathlib import Path
+"""Configs for checkpoints that have no recipe: enough to build, test and infer."""
 
 from mmengine.config import Config, ConfigDict
 
 from ..config.files import read_config
-from ..config.loading import check_config, config_file, recipes
-from ..errors import UserError, did_you_mean
-from ..files import check_regular
 from ..images.preprocessing import Preprocessing
 from ..models.network import Network
 from ..paths import CONFIGS
-from .entries import Entry, zoo
-
-
-def load_config(
-    name: str | Path, cfg_options: dict | None = None, *, distributed: str | None = None
-) -> Config:
-    """Load the config of a file, a recipe or a checkpoint of the zoo, with overrides.
-
-    Args:
-        name: a path, or a config of this package, which needs no checkout: its bare name
-            ``convnext-tiny_32xb128_in1k`` or its path from ``configs`` on; or the name of a
-            checkpoint, whose config can be tested but not trained.
-        cfg_options, distributed: see ``check_config``.
-
-    Raises:
-        UserError: no such config, or what ``check_config`` finds.
-    """
-    return check_config(find_config(name), str(name), cfg_options, distributed=distributed)
-
-
-def find_config(name: str | Path) -> Config:
-    """Read the config of a path, of a recipe, or of a checkpoint of the zoo."""
-    file = config_file(name)
-    if file is not None:
-        return read_config(file)
-    if str(name) in zoo():
-        return config_of(zoo()[str(name)])
-    if os.path.exists(name):  # noqa: PTH110, a name that no file can have is not one
-        check_regular(Path(name))
-    stem = Path(name).name.removesuffix('.py')
-    raise UserError(f'config {name} does not exist{did_you_mean(stem, [*recipes(), *zoo()])}')
+from .entries import Entry
 
 
 def config_of(entry: Entry) -> Config:

@@ -271,12 +271,6 @@ def get_entry(name: str) -> Entry:
     return zoo()[name]
 
 
-def source_of(weights: str | Path) -> str:
-    """What ``load_weights`` takes for a path, a URL or the bare name of a published checkpoint."""
-    published = str(weights) in zoo() and not Path(weights).exists()
-    return f'mmconvnext://{weights}' if published else str(weights)
-
-
 def list_models(pattern: str = '*', *, source: str | None = None, task: str | None = None) -> list[str]:
     """Names of published checkpoints, sorted.
 

@@ -9,7 +9,7 @@ from ..checkpoints.reading import Weights, recognise
 from ..checkpoints.unwrapping import weights_of
 from ..errors import UserError
 from ..models.pretrained import from_file
-from .entries import source_of
+from .names import find
 from .weights import load_weights
 
 # mmengine's loaders for these unpickle without asking what is inside.
@@ -33,10 +33,11 @@ def use_safe_loading(*, trust: bool = False, weights: str | None = None) -> None
 
     # mmengine names the function, from its eleventh letter on, in its log.
     def load_from_mmconvnext(filename: str, map_location=None, **_) -> dict:
-        if source_of(filename).startswith('mmconvnext://') or Path(filename).expanduser().is_dir():
-            tensors = load_weights(filename, weights=weights, trust=trust).tensors
+        named = find(filename, 'checkpoint')
+        if named.weights is None or Path(named.weights).is_dir():
+            tensors = load_weights(named, weights=weights, trust=trust).tensors
             return dict(state_dict=from_file(tensors, filename))
-        checkpoint = load_checkpoint(filename, map_location, trust=trust)
+        checkpoint = load_checkpoint(named.weights, map_location, trust=trust)
         tensors = weights_of(checkpoint, weights)
         try:
             found = recognise(tensors, filename)

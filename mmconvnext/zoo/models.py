@@ -18,8 +18,9 @@ from ..images.preprocessing import Preprocessing
 from ..models.fitting import check_fit
 from ..models.inspecting import head_arguments, network_of
 from ..models.network import Network
-from .configs import config_of_network, load_config
-from .entries import DENSE_TASKS, zoo
+from .configs import config_of_network
+from .entries import zoo
+from .names import Named, find, load_config
 from .weights import load_weights
 
 # What the weights of detectors and segmenters start with.
@@ -27,13 +28,17 @@ DENSE_HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'decode_head.')
 
 
 def get_model(
-    name: str | Path, pretrained: bool | str | Path = False, *, trust_checkpoint: bool = False, **overrides
+    name: str | Path | Named,
+    pretrained: bool | str | Path | Named = False,
+    *,
+    trust_checkpoint: bool = False,
+    **overrides,
 ) -> nn.Module:
     """A model of the zoo, of a config, or of a classifier's file of weights.
 
     Args:
-        name: a checkpoint of the zoo (``list_models``), a config (see ``load_config``), or weights in
-            any format (see ``load_weights``), whose network is then read off them.
+        name: a published checkpoint (``list_models``), a config, or weights in any format, whose network is
+            then read off them; see ``find``.
         pretrained: True for the weights that the zoo has under this name; or other weights to load,
             in any format.
         trust_checkpoint: unpickle whatever the weights' file holds, which runs any code in it.
@@ -51,26 +56,24 @@ def get_model(
     Raises:
         UserError: no such name, an option that nothing takes, or weights that do not fit.
     """
-    source, loaded = pretrained, None
-    entry = zoo().get(str(name).removeprefix('mmconvnext://'))
-    dense = entry is not None and entry.task in DENSE_TASKS
-    if dense:
-        name = entry.name
-        load_config(name)  # a missing library is told before anything is downloaded
-    if is_weights(name):
+    named, source = find(name), None
+    if named.is_dense:
+        load_config(named)  # a missing library is reported before anything is downloaded
+    if named.weights is not None:
         if pretrained not in (False, True):
-            raise UserError(f'{name} is a file of weights already; leave out pretrained={pretrained}')
-        source = str(name)
+            raise UserError(f'{named} is a file of weights already; leave out pretrained={pretrained}')
+        source = named
     elif pretrained is True:
-        source = published(str(name))
-    if source:
-        loaded = load_weights(source, trust=trust_checkpoint)
+        source = published(named)
+    elif pretrained:
+        source = pretrained
+    loaded = load_weights(source, trust=trust_checkpoint) if source else None
     in_channels = (overrides.get('backbone') or {}).get('in_channels')
     if loaded is not None and in_channels is not None:
         loaded = with_in_channels(loaded, in_channels)
     # Other weights than the name's own have to fit the name's network.
-    described = loaded if is_weights(name) or (pretrained is True and not dense) else None
-    cfg, preprocessing = configure(str(name), described)
+    described = loaded if source is named and not named.is_dense else None
+    cfg, preprocessing = configure(named, described)
     override(cfg, overrides)
     scope = cfg.get('default_scope', 'mmpretrain')
     init_default_scope(scope)
@@ -99,30 +102,29 @@ def get_model(
     return model
 
 
-def is_weights(name: str | Path) -> bool:
-    path = Path(name).expanduser()
-    return str(name).startswith(('http://', 'https://', 'mmconvnext://')) or (
-        path.suffix != '.py' and path.exists() and str(name) not in zoo()
-    )
+def published(named: Named) -> Named:
+    """Return a name for which the zoo has weights.
 
-
-def published(name: str) -> str:
-    """Where the zoo has the weights of a checkpoint's or a config's name."""
-    if name in zoo():
-        return f'mmconvnext://{name}'
-    config = Path(name).stem
-    trained = [entry.name for entry in zoo().values() if entry.config and Path(entry.config).stem == config]
+    Raises:
+        UserError: it has none; the names of those with the same network.
+    """
+    if named.entry is not None:
+        return named
+    trained = [
+        entry.name for entry in zoo().values() if entry.config and Path(entry.config).stem == named.file.stem
+    ]
     if not trained:
         raise UserError(
-            f'the zoo has no weights of {name!r}; pass their file, or look for names in model_zoo.md'
-            f'{did_you_mean(name, zoo())}'
+            f'the zoo has no weights of {named.name!r}; pass their file, or look for names in model_zoo.md'
+            f'{did_you_mean(named.file.stem, zoo())}'
         )
     raise UserError(
-        f'{name!r} is a recipe; the zoo has weights for its network under other names: {", ".join(trained)}'
+        f'{named.name!r} is a recipe; the zoo has weights for its network under other names: '
+        f'{", ".join(trained)}'
     )
 
 
-def configure(name: str, loaded: Weights | None) -> tuple[Config, Preprocessing | None]:
+def configure(named: Named, loaded: Weights | None) -> tuple[Config, Preprocessing | None]:
     """The config, and the preprocessing if that says more than the config."""
     if loaded is not None:
         if any(weight.startswith(DENSE_HEADS) for weight in loaded.tensors):
@@ -138,7 +140,7 @@ def configure(name: str, loaded: Weights | None) -> tuple[Config, Preprocessing 
         network = loaded.network or network_of(loaded.tensors)
         preprocessing = loaded.preprocessing or usual_preprocessing(network)
         return config_of_network(network, preprocessing), preprocessing
-    return load_config(name), zoo()[name].preprocessing if name in zoo() else None
+    return load_config(named), named.entry and named.entry.preprocessing
 
 
 def usual_preprocessing(network: Network) -> Preprocessing:

@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..checkpoints.reading import Weights, read_weights
-from .entries import Entry, get_entry, source_of
+from ..errors import UserError
+from .entries import Entry
+from .names import Named, find
 
 
 def load_weights(
-    source: str | Path,
+    source: str | Path | Named,
     source_format: str = 'auto',
     *,
     weights: str | None = None,
@@ -18,17 +20,18 @@ def load_weights(
     """Load the weights of a published checkpoint, a file, a folder or a URL.
 
     Args:
-        source: a checkpoint of the zoo as ``NAME`` or ``mmconvnext://NAME``, or what ``read_weights`` takes.
+        source: see ``find``; no config.
         source_format, weights, trust, mmap: see ``read_weights``.
 
     Raises:
         UserError: the source cannot be read, is of no supported format or has no such weights.
     """
-    source = source_of(source)
-    if source.startswith('mmconvnext://'):
-        entry = get_entry(source.removeprefix('mmconvnext://'))
-        return load_entry(entry, weights=weights, trust=trust, mmap=mmap)
-    return read_weights(source, source_format, weights=weights, trust=trust, mmap=mmap)
+    named = find(source, 'checkpoint')
+    if named.entry is not None:
+        return load_entry(named.entry, weights=weights, trust=trust, mmap=mmap)
+    if named.weights is None:
+        raise UserError(f'{named} is a config and holds no weights; name a checkpoint')
+    return read_weights(named.weights, source_format, weights=weights, trust=trust, mmap=mmap)
 
 
 def load_entry(

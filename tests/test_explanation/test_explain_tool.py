@@ -43,7 +43,7 @@ def test_picture_shows_what_the_functions_give(tiny_config, weights, photos, tmp
     drawn = []
     draw = module.save_explanation
     monkeypatch.setattr(module, 'save_explanation', lambda e, out: (drawn.append(e), draw(e, out)))
-    network = dict(config=str(tiny_config), checkpoint=str(weights))
+    network = dict(model=str(tiny_config), checkpoint=str(weights))
     explain([str(photos)], **network, class_name='7', patch=8, out_dir=str(tmp_path / 'out'))
     inferencer = ImageClassificationInferencer(tiny_config, weights)
     for name, found in zip(('a.jpg', 'b.png'), drawn, strict=True):
@@ -68,7 +68,7 @@ def test_picture_shows_what_the_functions_give(tiny_config, weights, photos, tmp
 def test_broken_images_are_told_at_the_end(tiny_config, weights, photos, tmp_path):
     (photos / 'aa.jpg').write_bytes(b'no image')
     (photos / 'b.png').rename(photos / os.fsdecode(b'gr\xfcn.png'))  # no font has what is not UTF-8
-    network = dict(config=str(tiny_config), checkpoint=str(weights))
+    network = dict(model=str(tiny_config), checkpoint=str(weights))
     with pytest.raises(UserError, match=r'1 of 3 images could not be read.*\n.*aa.jpg: its 8 bytes'):
         explain([str(photos)], **network, out_dir=str(tmp_path / 'out'))
     assert sorted(file.name for file in (tmp_path / 'out').iterdir()) == [

@@ -624,7 +624,7 @@ def test_csv_has_a_line_for_each_image(files, tmp_path, capsys):
     config, checkpoint = map(str, files)
     paths = photos(tmp_path / 'photos', 60)
     infer(
-        [str(tmp_path / 'photos')], config=config, checkpoint=checkpoint, topk=6, out=str(tmp_path / 'r.csv')
+        [str(tmp_path / 'photos')], model=config, checkpoint=checkpoint, topk=6, out=str(tmp_path / 'r.csv')
     )
     assert 'These are the first 50 of 60 images; all are in' in capsys.readouterr().out
     with (tmp_path / 'r.csv').open(encoding='utf-8', newline='') as file:
@@ -654,11 +654,18 @@ def test_tool_takes_weights_alone(files, tmp_path, capsys):
         (dict(out_dir='photos'), 'photos is there and not an empty folder'),
         (dict(out_dir='there.json'), 'there.json is there and not an empty folder'),
         (dict(checkpoint=None), 'which network\\?'),
-        (dict(checkpoint=None, config='a.py'), '--config needs --checkpoint'),
-        (dict(model='convnext_atto.d2_in1k'), 'leave out --config and --checkpoint'),
+        (
+            dict(checkpoint=None, model='convnext-v2-atto_32xb32_in1k'),
+            'is a config, and random weights predict',
+        ),
+        (
+            dict(checkpoint=None, model='convnext-tini_32xb128_in1k'),
+            'model convnext-tini.* does not exist; did you mean',
+        ),
+        (dict(checkpoint='there.json'), 'there.json is a config and holds no weights'),
         (dict(), 'checkpoint none.pth does not exist'),
-        (dict(checkpoint='there.json', inputs=['typo.jpg']), 'typo.jpg does not exist; name an image'),
-        (dict(checkpoint='there.json', inputs=['empty']), 'empty holds no images'),
+        (dict(checkpoint='there.pth', inputs=['typo.jpg']), 'typo.jpg does not exist; name an image'),
+        (dict(checkpoint='there.pth', inputs=['empty']), 'empty holds no images'),
     ],
 )
 def test_tool_looks_at_everything_before_it_loads_a_model(options, message, tmp_path, monkeypatch):
@@ -666,11 +673,12 @@ def test_tool_looks_at_everything_before_it_loads_a_model(options, message, tmp_
     monkeypatch.setattr(inference, 'get_model', None)
     photos(tmp_path / 'photos', 1)
     (tmp_path / 'empty').mkdir()
-    (tmp_path / 'there.json').write_text('kept')
+    for name in ('there.json', 'there.pth'):
+        (tmp_path / name).write_text('kept')
     with pytest.raises(UserError, match=message):
         infer(**{'inputs': ['photos'], 'checkpoint': 'none.pth', **options})
     assert (tmp_path / 'there.json').read_text() == 'kept'
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['empty', 'photos', 'there.json']
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['empty', 'photos', 'there.json', 'there.pth']
 
 
 def test_results_appear_whole_or_not_at_all(tmp_path):

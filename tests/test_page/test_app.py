@@ -48,7 +48,7 @@ def test_nothing_is_left_when_a_page_cannot_be_shown(tmp_path, monkeypatch):
     with listening('0.0.0.0', 0) as listener:
         assert not is_own(listener)
     with pytest.raises(UserError, match='did you mean'):
-        serve(model='convnext_atto.d2_in2k')
+        serve(model=['convnext_atto.d2_in2k'])
     with pytest.raises(UserError, match='checkpoint none.pth does not exist'):
         serve(checkpoint='none.pth')
     for megabytes in (0, float('inf'), float('nan')):

@@ -162,6 +162,7 @@ def test_a_file_called_as_a_network_of_the_zoo_stays_the_file(tmp_path):
     from mmconvnext.page.models import Models, Source
     from mmconvnext.page.uploads import Uploads
 
+    (tmp_path / 'convnext_tiny.in12k_ft_in1k').touch()
     file = Source('convnext_tiny.in12k_ft_in1k', str(tmp_path / 'convnext_tiny.in12k_ft_in1k'))
     events = Events(Models('cpu'), Uploads(tmp_path, 1, checkpoints=True), [file], published=True)
     assert next(iter(events.sources.values())) == file and len(events.sources) > 100

@@ -16,11 +16,11 @@ pytest.importorskip('gradio')
 
 # Reads files by running them, as no reader should.
 CODE = """
-import mmconvnext.page.vetting as vetting, mmconvnext.page.models as models
+import mmconvnext.page.vetting as vetting
 vetting.MIN_SECONDS, vetting.MIN_MEMORY = 2, 300_000_000
 def read(source, device):
     exec(open(source.network).read(), globals())
-models.Model = read
+vetting.Model = read
 vetting.work()
 """
 COMMAND = [sys.executable, '-c', CODE]

@@ -138,7 +138,7 @@ def test_model_of_a_config_takes_weights_of_any_format_and_overrides(tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'overrides', 'message'),
     [
-        (['convnext_tiny.fb'], {}, 'config convnext_tiny.fb does not exist; did you mean'),
+        (['convnext_tiny.fb'], {}, 'model convnext_tiny.fb does not exist; did you mean'),
         (
             ['convnext-tiny_32xb128_in1k-384px', True],
             {},
