@@ -13,6 +13,7 @@ from ..config.inner_datasets import inner_settings, pipeline_of
 from ..config.libraries import LIBRARIES
 from ..errors import UserError
 from ..files import check_place, written_whole
+from ..inference.pipeline import channels_of
 from ..inference.results import check_folder, check_new_file
 from ..text import finite
 from ..training.explaining import naming_broken_images
@@ -140,7 +141,17 @@ def add_hook(cfg: Config, hook: dict) -> None:
 
 
 def draw_into(cfg: Config, folder: str) -> None:
-    """Draw every test image with its prediction, by the hook of the config's library."""
+    """Draw every test image with its prediction, by the hook of the config's library.
+
+    Raises:
+        UserError: the images have as many channels as no library draws.
+    """
+    channels = channels_of(cfg)
+    if channels not in (None, 1, 3, 4):
+        raise UserError(
+            f'--show-dir draws gray and RGB images, and the network takes {channels} channels; leave it out, '
+            'and use --report, or tools/infer.py with --out-dir, which show the first three of them'
+        )
     scope = cfg.get('default_scope')
     if scope == 'mmdet':
         out_dir = str(Path(folder).absolute())  # or it would lie below the work dir

@@ -64,7 +64,7 @@ def has_images(place: Path) -> bool:
 
 
 def images_below(folder: Path, skipped: Counter | None = None) -> Iterator[Path]:
-    """Yield the images in a folder and below, also behind links, except hidden ones.
+    """Yield the images in a folder and below, also behind links, except hidden ones and arrays beside others.
 
     Args:
         folder: any.
@@ -78,8 +78,10 @@ def images_below(folder: Path, skipped: Counter | None = None) -> Iterator[Path]
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
+        kinds = {Path(name).suffix.lower() for name in files if is_image(name)}
+        others = kinds - {'.npy'}  # beside other images, arrays are their masks or features
         for name in sorted(files):
-            if is_image(name):
+            if is_image(name) and not (others and name.lower().endswith('.npy')):
                 yield Path(place, name)
             elif skipped is not None and not is_hidden(name):
                 skipped[Path(name).suffix.lower() or 'without a suffix'] += 1

@@ -3,6 +3,7 @@
 import io
 import pickle
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -53,6 +54,17 @@ def test_three_channels_are_rgb_as_in_a_png(tmp_path):
     assert prepare(Image.fromarray(array)).equal(prepare(array))
     deep = values(8, 9, 3, kind=np.uint16) * 500
     np.testing.assert_array_equal(ImageReader().from_bytes(saved(deep)), deep[..., ::-1] >> 8)
+
+
+def test_arrays_beside_other_images_are_not_images(tmp_path):
+    """They are masks or features of these."""
+    for name in ('a.npy', 'b.NPY'):
+        (tmp_path / name).write_bytes(saved(values(4, 4)))
+    skipped = Counter()
+    assert len([*images_below(tmp_path, skipped)]) == 2
+    Image.new('L', (4, 4)).save(tmp_path / 'c.png')
+    assert [path.name for path in images_below(tmp_path, skipped)] == ['c.png']
+    assert skipped == {'.npy': 2}
 
 
 def npy(header: str, numbers=b'') -> bytes:
