@@ -106,16 +106,16 @@ class CheckedResume:
         place = dict(iterations=loop.iter, epochs=loop.epoch, epoch_length=len(loop.dataloader))
         changed = self.settings.apply(**place)
         self.settings = None
-        if changed:
-            rates = sorted({group['lr'] for group in self.optim_wrapper.param_groups})
-            self.logger.warning(
-                f'The schedule of the config is not the one of the checkpoint: it holds from iteration '
-                f'{loop.iter + 1} on, as if it had from the start; the learning rate is {rates[-1]:g}'
-            )
         if loop.iter >= loop.max_iters:
             self.logger.warning(
                 f'{self.resumed_from} is of a complete run: {loop.iter} of {loop.max_iters} iterations are '
                 'done, nothing is left to train'
+            )
+        elif changed:
+            rate = max(self.optim_wrapper.get_lr()['lr'])
+            self.logger.warning(
+                'The schedule of the config is not the one of the checkpoint: it holds from iteration '
+                f'{loop.iter + 1} on, as if it had from the start; the learning rate is {rate:g}'
             )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mmengine.runner
 from mmengine.dist import barrier, is_main_process
+from mmengine.optim import OptimWrapper
 from mmengine.visualization import Visualizer
 
 from ..config.data_root import with_absolute_paths
@@ -103,6 +104,17 @@ class Runner(
     mmengine.runner.Runner,
 ):
     """mmengine's Runner."""
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale the rate that is logged as ``base_lr``, too: its settings belong to no parameter."""
+        groups = optim_wrapper.optimizer.param_groups
+        logged = getattr(optim_wrapper, 'base_param_settings', None)
+        groups += [logged] if logged else []
+        try:
+            super().scale_lr(optim_wrapper, auto_scale_lr)
+        finally:
+            if logged:
+                groups.pop()
 
 
 @RUNNERS.register_module()

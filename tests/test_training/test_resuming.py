@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shutil
 from copy import deepcopy
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmconvnext.registry import HOOKS
 from mmconvnext.training.resuming import newest_checkpoint
 from tests.conftest import write_tiny_config
 from tests.processes import run
+from tests.test_training.test_finetune_folder import coloured, epochs
 
 ONE_EPOCH = {'train_cfg.max_epochs': 1}
 
@@ -285,6 +287,21 @@ def test_the_log_names_every_changed_setting(saved, work_dir):
     assert 'holds from iteration 5 on' in log
 
 
+def test_the_log_names_the_rate_that_is_used(tiny_config, tmp_path):
+    scaled = {'auto_scale_lr': dict(enable=True, base_batch_size=64), 'param_scheduler': None}
+    options = {'resume': None, 'work_dir': str(tmp_path / 'w'), 'rehearsal': False}
+    train(tiny_config, **options, cfg_options=ONE_EPOCH | deepcopy(scaled))
+    options['resume'] = 'latest'
+    changes = {'optim_wrapper.optimizer.lr': 0.01}
+    schedule = {'param_scheduler': dict(SCHEDULES['ours'], warmup_epochs=0, min_lr=0.0)}
+    runner = train(tiny_config, **options, cfg_options=deepcopy(scaled) | changes | schedule)
+    log = sorted((tmp_path / 'w').glob('*/*.log'))[-1].read_text()
+    used = 0.0025 * (1 + math.cos(math.pi * 4 / 12)) / 2  # 16 images of 64, after 4 of 12 iterations
+    assert f'the learning rate is {used:g}\n' in log
+    rates = runner.optim_wrapper.get_lr()
+    assert rates['base_lr'][0] == max(rates['lr']) < used
+
+
 def test_a_checkpoint_without_a_record_goes_on(saved, work_dir):
     changed(work_dir, drop('meta', 'run'))
     assert resumed(saved, work_dir).epoch == 2
@@ -325,6 +342,16 @@ def test_optimizers_with_other_moments_go_on(tiny_config, tmp_path):
     options = {'optim_wrapper.optimizer': dict(_delete_=True, type='RMSprop', lr=1e-3, weight_decay=0.0)}
     with pytest.raises(UserError, match='square_avg'):
         resumed((tiny_config,), tmp_path / 'RMSprop', **options)
+
+
+def test_added_pictures_are_counted(tmp_path):
+    photos = coloured(tmp_path / 'photos')
+    options = dict(data_root=str(photos), work_dir=str(tmp_path / 'w'), rehearsal=False)
+    train('convnext-v2-atto_ft_folder', **options, cfg_options=epochs(1))
+    shutil.copy(photos / 'red/0.png', photos / 'red/another.png')
+    with pytest.raises(UserError, match=r'number of training images: 16 -> 17\)') as error:
+        train('convnext-v2-atto_ft_folder', **options, resume='latest', cfg_options=epochs(2))
+    assert not re.search('[0-9a-f]{12}', str(error.value))
 
 
 def test_moments_of_another_optimizer_are_refused(saved, work_dir):
