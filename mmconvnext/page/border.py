@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from ipaddress import ip_address
@@ -12,10 +13,11 @@ from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..checkpoints.descriptions import finite, refuse
 from ..errors import UserError
+from ..text import shortened
 from .uploads import MOST_FILES, Uploads
 from .vetting import Vetting
 
@@ -33,6 +35,8 @@ STALL_SECONDS = 30  # without a byte
 MOST_UPLOAD = 16  # size of all its images, in units of the largest that is allowed
 MOST_FIELDS = 8  # in memory, beside its files
 MOST_FORM = 1_000_000  # bytes of a request that holds no file
+MAX_LINE = 300  # characters of a line in the log
+logger = logging.getLogger('uvicorn.error')
 
 
 class Border:
@@ -77,7 +81,27 @@ class Border:
             answer = Response(status_code=204)
         else:
             answer = None if self.may_read(request) else PlainTextResponse('Not found', 404)
-        await (answer or self.app)(scope, receive, send)
+        await (answer or self.passed_on)(scope, receive, send)
+
+    async def passed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let gradio answer; where it fails, at a request that the page does not make, this is one line."""
+        started = failed = False
+
+        async def send_unless_failed(message: Message) -> None:
+            nonlocal started, failed
+            if message['type'] == 'http.response.start':
+                started, failed = True, message['status'] >= 500
+            if not failed:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, send_unless_failed)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            logger.warning(shortened(f'{scope["method"]} {scope["path"]!r} failed: {error!r}', MAX_LINE))
+        if failed or not started:
+            await PlainTextResponse('This request cannot be answered', 400)(scope, receive, send)
 
     def refused(self, request: Request) -> Response | None:
         """An answer unless the browser was sent here by a name of ours, from a page of ours or by hand."""

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection
 from io import BytesIO
+from socket import create_connection
 from tempfile import SpooledTemporaryFile
 from threading import Event
 
@@ -194,6 +195,37 @@ def test_an_upload_may_be_named(opened):
     (path,) = upload(opened, ('a.png', noise(0))).json()
     file = dict(path=path, orig_name='evil.png', meta=dict(_type='gradio.FileData'))
     assert 'event_id' in join(opened, 0, 'small.pth', None, file).json()
+
+
+ODD = {
+    'an unknown function': ('POST', 'queue/join', dict(fn_index=10**9, data=[], session_hash='x')),
+    'a negative one': ('POST', 'queue/join', dict(fn_index=-1, data=[], session_hash='x')),
+    'no function': ('POST', 'queue/join', [1, 2]),
+    'a long name': ('GET', '../assets/' + 'a' * 3000, None),
+    'a long name of another kind': ('GET', '../static/' + 'a' * 3000, None),
+}
+
+
+@pytest.mark.parametrize('kind', ODD)
+def test_what_gradio_fails_at_is_refused_in_a_line(kind, opened, capfd, caplog):
+    method, path, content = ODD[kind]
+    answer = CLIENT.request(method, f'{opened.url}/gradio_api/{path}', json=content)
+    assert 400 <= answer.status_code < 500
+    assert len(caplog.text) < 500 and 'Traceback' not in caplog.text + capfd.readouterr().err
+    assert CLIENT.get(f'{opened.url}/config').status_code == 200
+
+
+def test_an_unknown_session_gets_no_events_and_no_traceback(opened, capfd, caplog):
+    with suppress(httpx.TransportError):
+        CLIENT.get(f'{opened.url}/gradio_api/queue/data', params=dict(session_hash='unknown'))
+    assert 'Traceback' not in caplog.text + capfd.readouterr().err
+
+
+@pytest.mark.parametrize('host', [b'Host: \r\n', b'Host: :80\r\n', b'Host: @\r\n', b''])
+def test_a_request_without_a_host_is_refused(host, opened):
+    with create_connection(('127.0.0.1', int(opened.url.rpartition(':')[2])), timeout=60) as connection:
+        connection.sendall(b'GET /config HTTP/1.0\r\n' + host + b'\r\n')
+        assert connection.recv(100).split()[1] == b'403'
 
 
 def test_long_and_garbled_requests_are_refused(opened):
