@@ -1,4 +1,4 @@
-"""What tools/browse_dataset.py does: a look at the data as the model will get it."""
+"""Show the data as the model will get it."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What tools/test.py does."""
+"""Evaluate a checkpoint on the test set of a config."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What tools/explain.py does."""
+"""Draw what the predictions of a classifier rest on."""
 
 from collections.abc import Callable, Sequence
 from math import isfinite

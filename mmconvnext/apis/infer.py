@@ -1,4 +1,4 @@
-"""What tools/infer.py does."""
+"""Predict for images and write the results."""
 
 import glob
 from contextlib import nullcontext

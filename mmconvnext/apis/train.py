@@ -1,4 +1,4 @@
-"""What tools/train.py does."""
+"""Train a model from a config."""
 
 import logging
 from contextlib import nullcontext

@@ -100,7 +100,7 @@ def read_weights(
 
 
 def described_by_meta(loaded: Weights, checkpoint: dict) -> Weights:
-    """With what our checkpoints say of their network and its images, see ``training_description``."""
+    """Add what our checkpoints say of their network and its images, see ``training_description``."""
     classes = read_classes(checkpoint, loaded.source)
     description = read_description(checkpoint, loaded.source)
     if description is None:
@@ -126,7 +126,7 @@ def described_by_meta(loaded: Weights, checkpoint: dict) -> Weights:
 
 
 def weight_file(directory: Path) -> Path:
-    """Of a directory that transformers saved."""
+    """Return the file of weights in a directory that transformers saved."""
     for name in WEIGHT_FILES:
         if (directory / name).is_file():
             return directory / name
@@ -218,7 +218,7 @@ def read_as(tensors: dict[str, Tensor], candidates: dict, source: str, prefix: s
 
 
 def described_by_config(loaded: Weights, source: str | Path) -> Weights:
-    """With what config.json and preprocessor_config.json beside the weights say."""
+    """Add what config.json and preprocessor_config.json beside the weights say."""
     config, preprocessor = (beside(source, name) for name in ('config.json', 'preprocessor_config.json'))
     if config is None:
         return loaded

@@ -142,7 +142,7 @@ def is_linear(name: str, weight: Tensor) -> bool:
 def save_directory(
     directory: Path, tensors: dict[str, Tensor], network: Network, loaded: Weights, target_format: str
 ) -> None:
-    """As transformers' ``save_pretrained`` of a model and its image processor."""
+    """Write what transformers' ``save_pretrained`` writes for a model and its image processor."""
     preprocessing = loaded.preprocessing or Preprocessing()
     dinov3 = target_format == 'transformers-dinov3'
     config = config_of_network(network, preprocessing, loaded.classes, dinov3=dinov3)

@@ -141,7 +141,7 @@ def slid(image: np.ndarray, offsets: np.ndarray, fill: Color) -> np.ndarray:
 
 
 def cubic_weights(past: np.ndarray) -> np.ndarray:
-    """Of the pixels at -1, 0, 1 and 2 for places in 0 to 1, (H,) -> (H, 4).
+    """Return the weights of the pixels at -1, 0, 1 and 2 for places in 0 to 1, (H,) -> (H, 4).
 
     Keys 1981, "Cubic convolution interpolation for digital image processing", with OpenCV's a = -0.75.
     """

@@ -27,7 +27,7 @@ GREEN = 1  # the channel that is kept of a gray image, which is repeated for the
 
 @dataclass(frozen=True)
 class Operation:
-    """Of timm's ``_RAND_INCREASING_TRANSFORMS``.
+    """One of timm's ``_RAND_INCREASING_TRANSFORMS``.
 
     Attributes:
         apply: of ``image_operations``.
@@ -43,7 +43,7 @@ class Operation:
 
     @property
     def apply_to_batch(self) -> Callable[..., Tensor]:
-        """Of ``batch_operations``, by the same name."""
+        """The function of ``batch_operations`` with the same name."""
         return getattr(on_batch, self.apply.__name__)
 
     def settings(self, argument: float | Tensor | None) -> list:

@@ -1,4 +1,4 @@
-"""What tools/make_shards.py does: tar shards out of a folder of images."""
+"""Write a folder of images into tar shards."""
 
 import hashlib
 import re

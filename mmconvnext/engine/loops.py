@@ -92,7 +92,7 @@ class EpochLoop(Replayable, EpochBasedTrainLoop):
 
     @property
     def batches_done(self) -> int:
-        """Of the present epoch."""
+        """The number of batches done in this epoch."""
         return self._iter - self._epoch * len(self.dataloader)
 
     def run(self) -> torch.nn.Module:
@@ -164,7 +164,7 @@ def batches_from(dataloader: DataLoader, epoch: int, done: int) -> Iterator[dict
 
 
 def random_state() -> dict:
-    """Of the generators of this process, as plain values and tensors."""
+    """Return the states of the random generators of this process as plain values and tensors."""
     kind, numbers, *rest = np.random.get_state()
     return dict(
         python=random.getstate(),

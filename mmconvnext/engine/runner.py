@@ -27,7 +27,7 @@ class WholeCheckpoints:
     saved = frozenset()  # paths of the checkpoints so far
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs) -> None:
-        """As mmengine's, with what the weights do not show; every process has to call it."""
+        """Write a checkpoint that also describes the network and its images; every process calls this."""
         description = describe_training(self.cfg)
         if description is not None:
             meta = (meta or {}) | dict(mmconvnext=description.to_meta())

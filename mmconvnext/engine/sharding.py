@@ -49,7 +49,7 @@ class Sharded(mmengine.runner.Runner):
         return built
 
     def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
-        """As mmengine's; every process has to call it, and the first one writes."""
+        """Write a checkpoint from the first process; every process has to call this method."""
         if is_main_process():
             super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
             return
@@ -67,7 +67,7 @@ class Sharded(mmengine.runner.Runner):
                 checkpoint[field] = apply_to(checkpoint[field], lambda x: isinstance(x, DTensor), whole)
 
     def resume(self, filename: str, *args, map_location: str = 'cpu', **kwargs) -> None:
-        """As mmengine's, but a checkpoint, which is whole, is not read into the memory of a GPU."""
+        """Resume from a checkpoint, which is read into main memory since it holds the whole model."""
         super().resume(filename, *args, map_location=map_location, **kwargs)
 
 

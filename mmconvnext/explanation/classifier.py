@@ -41,7 +41,7 @@ class Classifier(NamedTuple):
 
 
 def classifier_of(model: BaseModel) -> Classifier:
-    """Of a model, which is left as it is: in training, copies in evaluation share its weights.
+    """Take a model apart without changing it: while it trains, copies in evaluation share its weights.
 
     Switching the model itself would disturb whoever uses it in another thread.
 

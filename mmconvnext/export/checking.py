@@ -25,7 +25,7 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 class Accuracy(NamedTuple):
-    """Of a file against PyTorch.
+    """The accuracy of an exported file beside that of PyTorch.
 
     Attributes:
         images: how many.
@@ -100,7 +100,7 @@ def resized(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def check_accuracy(form: Format, file: Path, graph: Graph, model: nn.Module, images: Images) -> str:
-    """The same for int8, by the classes that the runtime gives by default.
+    """Compare the classes of an int8 file, run with default settings, with those of PyTorch.
 
     Raises:
         UserError: they are others for more than a few images.
@@ -116,7 +116,7 @@ def check_accuracy(form: Format, file: Path, graph: Graph, model: nn.Module, ima
 
 
 def accuracy(run: Run, graph: Graph, model: nn.Module, images: Images) -> Accuracy:
-    """Of all images."""
+    """Return the accuracy over all images."""
     pairs, labels = [], []
     for start in range(0, len(images), AT_ONCE):
         pixels, these = images.batch(start, start + AT_ONCE)
@@ -133,7 +133,7 @@ def accuracy(run: Run, graph: Graph, model: nn.Module, images: Images) -> Accura
 
 @torch.inference_mode()
 def reference(model: nn.Module, graph: Graph, pixels: Tensor) -> np.ndarray:
-    """The same outputs by PyTorch, by the model's own preprocessing and weights as they are."""
+    """Compute the outputs with PyTorch, the model's own preprocessing and its unchanged weights."""
     outputs = model(model.data_preprocessor(dict(inputs=pixels))['inputs'], mode='tensor')
     if graph.output == 'features':
         outputs = outputs[-1]

@@ -1,4 +1,4 @@
-"""What tools/export.py does."""
+"""Export a classifier to another runtime and compare the results."""
 
 import warnings
 from pathlib import Path

@@ -161,7 +161,7 @@ def build(model: nn.Module, settings: dict) -> Images:
 
 
 def carried_photographs() -> list[str]:
-    """Of scikit-learn and matplotlib."""
+    """Return the photographs that scikit-learn and matplotlib carry."""
     import matplotlib
     import sklearn.datasets
 

@@ -125,7 +125,7 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
                         remove(file)
 
     def _best_paths(self) -> dict[str, str | None]:
-        """Of each metric; mmengine keeps a single one in another place."""
+        """Return the best checkpoint of each metric; mmengine keeps a single one in another place."""
         if not self.save_best:
             return {}
         return {'': self.best_ckpt_path} if len(self.key_indicators) == 1 else dict(self.best_ckpt_path_dict)

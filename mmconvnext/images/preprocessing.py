@@ -55,7 +55,7 @@ class Preprocessing:
         return len(self.mean)
 
     def for_channels(self, channels: int) -> 'Preprocessing':
-        """The same for images of another number of channels, where that of RGB images was meant.
+        """Return this preprocessing for images of another number of channels, made from the one for RGB.
 
         One channel gets the average mean and deviation, more get those of RGB in turn.
         """

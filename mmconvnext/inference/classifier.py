@@ -111,7 +111,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         topk: int = 5,
         show_dir: str | Path | None = None,
     ) -> Iterator[dict]:
-        """The same, one result after the other, for more images than memory has room for their scores.
+        """Yield results one after the other, for more images than memory has room for their scores.
 
         Args:
             images: of ``find_images``.

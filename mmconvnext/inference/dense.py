@@ -106,7 +106,7 @@ class DenseInferencer:
         return list(self.stream(find_images(inputs), show_dir=show_dir))
 
     def stream(self, images: Iterable[Given], *, show_dir: str | Path | None = None) -> Iterator[dict]:
-        """The same, one result after the other.
+        """Yield results one after the other.
 
         Args:
             images: of ``find_images``.

@@ -92,7 +92,7 @@ class JSONWriter:
 
 
 class Layout(NamedTuple):
-    """Of a CSV file.
+    """The columns of a CSV file and how a result fills them.
 
     Attributes:
         header: names of the columns.
@@ -284,7 +284,7 @@ def annotate(image: Image.Image, topk: list[dict], *, percent: bool = True) -> I
 
 
 def elide(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
-    """As much of a text as there is room for."""
+    """Return as much of a text as there is room for."""
     if font.getlength(text) <= room:
         return text
     while text and font.getlength(f'{text}…') > room:

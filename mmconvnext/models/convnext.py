@@ -262,7 +262,7 @@ class ConvNeXt(BaseModule):
         self.register_load_state_dict_pre_hook(check_loaded)
 
     def init_weights(self) -> None:
-        """As ``init_cfg`` says.
+        """Initialise the weights as ``init_cfg`` says.
 
         Raises:
             UserError: pre-trained weights of another architecture.

@@ -55,7 +55,7 @@ class InferenceConvNeXt(nn.Module):
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """As of ``ConvNeXt``."""
+        """Compute the same outputs as ``ConvNeXt.forward``."""
         outputs = self.network(x.to(dtype=self.dtype, memory_format=torch.channels_last))
         return tuple(output.to(x.dtype) for output in outputs)
 

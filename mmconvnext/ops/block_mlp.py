@@ -23,7 +23,7 @@ ROWS = 2048
 
 
 class Weights(NamedTuple):
-    """Of the norm, the two linear layers, GRN (or None) and layer scale (or None).
+    """Tensors of the norm, the two linear layers, GRN (or None) and layer scale (or None).
 
     Shapes: ``w1`` (hidden, C), ``w2`` (C, hidden); ``b1``, ``grn_gamma``, ``grn_beta`` (hidden,); the
     others (C,).
@@ -41,7 +41,7 @@ class Weights(NamedTuple):
 
 
 class Constants(NamedTuple):
-    """Of the function.
+    """Constants that the fused MLP needs besides its tensors.
 
     Attributes:
         norm_eps: of LayerNorm.

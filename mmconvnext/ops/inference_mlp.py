@@ -69,7 +69,7 @@ class InferenceMLP(nn.Module):
 
 
 class Linear:
-    """As ``PackedLinear``, by torch.
+    """Compute what ``PackedLinear`` computes with torch's own operators.
 
     Args:
         weight: (out, in).

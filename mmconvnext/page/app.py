@@ -1,4 +1,4 @@
-"""What tools/app.py does."""
+"""Serve the demo page: a model, an image, its classes, Grad-CAM and latency."""
 
 import math
 import os

@@ -240,7 +240,7 @@ async def drain(stream: AsyncIterator[bytes]) -> None:
 
 
 def paths_in(content: object) -> list[object]:
-    """Of all files that a request to gradio names."""
+    """Return the paths of all files that a request to gradio names."""
     if isinstance(content, list):
         return [path for value in content for path in paths_in(value)]
     if isinstance(content, dict):

@@ -104,7 +104,7 @@ class Events:
         return table(name, facts_of_entry(entry)) if entry and checkpoint is None else ''
 
     def model(self, name: str, checkpoint: dict | None) -> Model:
-        """That of the checkpoint, if one was uploaded, else of the list."""
+        """Return the model of an uploaded checkpoint if there is one, else the one chosen from the list."""
         if checkpoint is not None and self.uploads.checkpoints:
             upload = self.upload(checkpoint)
             check_checkpoint(upload)
@@ -121,7 +121,7 @@ class Events:
 
 
 def row(result: dict) -> list[str]:
-    """Of the table that is shown."""
+    """Return the cells of a result in the table on the page."""
     if 'error' in result:
         return [result['path'], '', '', '', result['error']]
     best, *others = [(one['class'], f'{one["score"]:.1%}') for one in result['topk']]

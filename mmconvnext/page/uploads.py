@@ -62,7 +62,7 @@ class Uploads:
 
     @property
     def most_bytes(self) -> int:
-        """Of one upload, whatever it is."""
+        """The largest size of an upload of any kind, in bytes."""
         most = max(self.most_megabytes, MOST_CHECKPOINT_MEGABYTES if self.checkpoints else 0)
         return int(most * 1e6)
 

@@ -19,7 +19,7 @@ def distinct_names(classes: Sequence[str] | None, count: int) -> tuple[str, ...]
 
 
 class ClassResult(NamedTuple):
-    """Of one class: its images, those told right, and what most of the others were taken for.
+    """Results of one class: its images, those classified correctly, and what most others were taken for.
 
     ``predicted`` counts the images of any class that were taken for it.
     """
@@ -44,7 +44,7 @@ class ClassResult(NamedTuple):
 
 
 def class_results(matrix: Tensor, names: tuple[str, ...]) -> list[ClassResult]:
-    """Of every class in its order.
+    """Return the results of every class, in the order of the labels.
 
     Args:
         matrix: (classes, classes), images by true and predicted class.

@@ -72,7 +72,7 @@ class Predictions(BaseMetric):
         self.keep_picture(inputs)
 
     def keep_picture(self, inputs) -> None:
-        """Of the newest prediction, if it is among those most worth a look; then one leaves."""
+        """Keep the picture of the newest prediction if it is worth a look more than another, which goes."""
         place = len(self.results) - 1
         newest = self.results[place]
         heap, most = self.kept[newest.right], MOST_DOUBTS if newest.right else MOST_MISTAKES

@@ -70,7 +70,7 @@ def use_own_hooks(cfg: Config) -> None:
 
 
 def bare_name(configured: str | type | None) -> str | None:
-    """Of a type in a config: a name, a name with its library in front, or a class."""
+    """Return the name of a type in a config without its library; the type may be a class."""
     if isinstance(configured, type):
         return configured.__name__
     return configured.removeprefix('mmengine.') if configured else None

@@ -17,7 +17,7 @@ def config_of(entry: Entry) -> Config:
 
 
 def config_of_network(network: Network, preprocessing: Preprocessing) -> Config:
-    """The same for any network; the batch size and the metric are those of our ImageNet configs."""
+    """Make a config that tests a network with the batch size and the metric of our ImageNet configs."""
     cfg = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
     imagenet = Config.fromfile(CONFIGS / '_base_/datasets/imagenet_224.py')
     cfg.model = ConfigDict(network.config())

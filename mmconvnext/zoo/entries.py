@@ -138,7 +138,7 @@ class Entry:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Of the outputs, where they are ImageNet's."""
+        """The names of the outputs where these are ImageNet's classes, else None."""
         if self.task != 'Image Classification' or not str(self.training_data).startswith('ImageNet-'):
             return None
         return imagenet_names(self.training_data)

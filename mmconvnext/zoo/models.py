@@ -144,7 +144,7 @@ def configure(named: Named, loaded: Weights | None) -> tuple[Config, Preprocessi
 
 
 def usual_preprocessing(network: Network) -> Preprocessing:
-    """That of ImageNet, with as many channels as the network takes."""
+    """Return ImageNet's preprocessing with as many channels as the network takes."""
     return Preprocessing().for_channels(network.backbone.get('in_channels', 3))
 
 
@@ -161,7 +161,7 @@ def override(cfg: Config, overrides: dict) -> None:
 
 
 def set_class_count(cfg: Config, loaded: Weights | None) -> None:
-    """As many classes as the weights have, where the config leaves that to the data."""
+    """Take the weights' number of classes where the config leaves it to the data."""
     head = cfg.model.get('head') or {}
     if head.get('num_classes', 0) is None:
         arguments = head_arguments(loaded.tensors) if loaded else None

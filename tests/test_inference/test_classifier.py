@@ -596,7 +596,7 @@ def test_tool_writes_all_and_lists_what_is_broken(files, tmp_path):
     assert result.stderr == (
         'Error: 1 of 4 images could not be read; the others are done:\n'
         '  photos/notes.jpg: its 5 bytes are no image of a known format (JPEG, PNG, BMP, GIF, TIFF, WEBP, '
-        'PPM, JPEG2000, AVIF)\n'
+        'PPM, JPEG2000, AVIF, NPY)\n'
     )
     lines = [line for line in result.stdout.splitlines() if line.strip() and 'OneDL' not in line]
     assert sum('photos/' in line for line in lines) == 3

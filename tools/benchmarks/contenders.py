@@ -205,7 +205,7 @@ def runtime(library: str, condition: Condition, images: Tensor) -> Callable[[], 
 
 
 def installed_contenders() -> list[str]:
-    """Those whose library is there."""
+    """Return the contenders whose libraries are installed."""
     return [f'{library} {form}' for library, forms in FORMS.items() if find_spec(library) for form in forms]
 
 

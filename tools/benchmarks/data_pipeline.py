@@ -184,7 +184,7 @@ def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> Non
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """As in a worker of a dataloader."""
+    """Use one thread, as a worker of a data loader does."""
     threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1), cv2.setNumThreads(1)
     try:

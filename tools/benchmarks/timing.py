@@ -80,7 +80,7 @@ def results_file(out: str | Path | None, default: Path) -> Path:
 
 
 def append_rows(rows: list[dict], file: Path) -> None:
-    """As JSON lines."""
+    """Append rows to a file of JSON lines."""
     with file.open('a') as lines:
         lines.writelines(json.dumps(row) + '\n' for row in rows)
 
@@ -93,7 +93,7 @@ def cpu_name() -> str:
 
 
 def commit() -> str | None:
-    """Of this checkout, marked where files differ from it; None outside of one."""
+    """Return the commit of this checkout, marked if files differ from it; None outside of a checkout."""
     command = ['git', 'describe', '--always', '--dirty', '--exclude=*']
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)

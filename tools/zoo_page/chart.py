@@ -53,7 +53,7 @@ def drawn(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def fingerprint(entries: Iterable[Entry], measured: dict[tuple[str, int], dict]) -> str:
-    """Of all that the picture shows."""
+    """Return a hash of all that the picture shows."""
     points = sorted((label_of(e), e.architecture, e.resolution, e.macs, e.top1) for e in entries)
     return sha256(json.dumps([points, list(measured.values())]).encode()).hexdigest()
 
@@ -116,7 +116,7 @@ def plot(axes: Axes, entries: list[Entry], cost: Callable[[Entry], float]) -> No
 
 
 def front(entries: Iterable[Entry], cost: Callable[[Entry], float]) -> list[Entry]:
-    """Those more accurate than all that cost less, cheap to costly."""
+    """Return the entries that are more accurate than all cheaper ones, sorted by cost."""
     found = []
     for entry in sorted(entries, key=lambda entry: (cost(entry), -entry.top1)):
         if not found or entry.top1 > found[-1].top1:

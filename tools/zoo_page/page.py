@@ -200,7 +200,7 @@ def by_size(classifiers: Iterable[Entry]) -> dict[str, list[Entry]]:
 
 
 class Column(NamedTuple):
-    """Of a table.
+    """A column of a table.
 
     Attributes:
         title: heading.
@@ -322,7 +322,7 @@ def accuracy(percent: float | None) -> str:
 
 
 def top1(entry: Entry) -> str:
-    """As published; what the source has besides stands below with its resolution."""
+    """Return the accuracy as published; other figures of the source stand below with their resolution."""
     others = [
         (accuracy(o['Top 1 Accuracy']), o['Resolution']) for o in entry.details.get('Other Results', [])
     ]

@@ -77,7 +77,7 @@ def _(dy: Tensor, x: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor) -> tupl
 
 
 def blocks(channels: int) -> dict[str, int]:
-    """Of a program, with the warps that get 16 values a thread."""
+    """Return the block size of a program and the number of warps that gives each thread 16 values."""
     block_c = triton.next_power_of_2(channels)
     return dict(BLOCK_ROWS=max(1, TILE // block_c), BLOCK_C=block_c, num_warps=max(4, 4 * block_c // TILE))
 
