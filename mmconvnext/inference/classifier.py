@@ -11,12 +11,14 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 from mmpretrain.apis import ImageClassificationInferencer as MMPretrainInferencer
+from mmpretrain.structures import DataSample
 from PIL import Image
 
 from ..checkpoints.descriptions import Unexpected, class_names, shown
 from ..errors import UserError
 from ..images.pixel_budget import budget
 from ..memory import enough_memory
+from ..models.convnext import SmallImageError
 from ..zoo.entries import list_models
 from ..zoo.models import get_model
 from ..zoo.names import Named, find
@@ -165,13 +167,21 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         with enough_memory(
             f'{len(samples)} images at once do not fit into memory; choose a smaller batch size'
         ):
-            predictions = iter([best for part in parts for best in self.forward(default_collate(part))])
+            found = iter([best for part in parts for best in self._predict(part)])
+        errors_or_scores = [sample if isinstance(sample, str) else next(found) for _, sample, _ in batch]
         return [
-            dict(path=given.path, error=sample)
-            if isinstance(sample, str)
-            else self._result(given.path, next(predictions).pred_score.float().cpu(), topk)
-            for given, sample, _ in batch
+            dict(path=given.path, error=one)
+            if isinstance(one, str)
+            else self._result(given.path, one.pred_score.float().cpu(), topk)
+            for (given, *_), one in zip(batch, errors_or_scores, strict=True)
         ]
+
+    def _predict(self, samples: list[dict]) -> list[DataSample] | list[str]:
+        """Predictions of images of one size, or for each why there is none."""
+        try:
+            return self.forward(default_collate(samples))
+        except SmallImageError as error:
+            return [str(error)] * len(samples)
 
     def _result(self, path: str | None, scores: torch.Tensor, topk: int) -> dict:
         if not scores.isfinite().all():

@@ -31,6 +31,10 @@ INIT_CFG = [
 ]
 
 
+class SmallImageError(UserError):
+    """An image has fewer pixels than the network divides its sides by."""
+
+
 class ConvNeXtBlock(BaseModule):
     """Depthwise convolution, norm, and an MLP over channels, added to the input.
 
@@ -300,7 +304,7 @@ class ConvNeXt(BaseModule):
     def _maps(self, x: Tensor, wanted: set[int]) -> dict[int, Tensor]:
         """The wanted maps: 0 is the stem's, i + 1 that of stage i. The others are freed on the way."""
         if min(x.shape[2:]) < self.min_input_size:
-            raise UserError(
+            raise SmallImageError(
                 f'the image is {x.shape[2]} x {x.shape[3]} pixels; this ConvNeXt needs at least '
                 f'{self.min_input_size} in both directions: resize the image or lower stem_patch_size'
             )

@@ -4,6 +4,7 @@ import csv
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -491,6 +492,20 @@ def test_images_of_different_sizes_are_computed_one_by_one(files, tmp_path):
         np.testing.assert_allclose(result['pred_scores'], expected['pred_scores'], atol=1e-6)
 
 
+@pytest.mark.parametrize('batch_size', [1, 2, 32])
+def test_an_image_that_is_too_small_harms_no_other(batch_size, files, tmp_path):
+    config = tmp_path / 'free.py'
+    config.write_text(re.sub(r"dict\(type='(CenterCrop|ResizeEdge)'.*\),\n", '', CONFIG))
+    inferencer = ImageClassificationInferencer(config, files[1])
+    small = [photo(size=size) for size in ((12, 50), (31, 31), (31, 31))]
+    results = inferencer([small[0], photo(), *small[1:], photo(1)], batch_size=batch_size)
+    errors = [result.get('error', '') for result in results]
+    assert [error.partition(';')[0] for error in errors] == [
+        'the image is 50 x 12 pixels', '', *['the image is 31 x 31 pixels'] * 2, ''
+    ]  # fmt: skip
+    assert_same([results[1], results[4]], inferencer([photo(), photo(1)]))
+
+
 def test_what_the_network_cannot_do_is_told(files, inferencer, monkeypatch):
     model = get_model(*files)
     torch.nn.init.constant_(model.head.fc.weight, float('nan'))
@@ -511,8 +526,8 @@ def test_images_and_networks_that_are_too_small_for_each_other_are_a_message(tmp
     torch.save(dict(state_dict=model.state_dict()), file)
     with pytest.warns(UserWarning, match='does not tell how'):
         inferencer = ImageClassificationInferencer(file)
-    with pytest.raises(UserError, match='this ConvNeXt needs at least 1600'):
-        inferencer(photo())
+    [result] = inferencer(photo())
+    assert '224 x 224 pixels; this ConvNeXt needs at least 1600' in result['error']
 
 
 def test_an_address_that_is_none_is_named():
