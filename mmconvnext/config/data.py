@@ -9,6 +9,7 @@ import yaml
 
 from ..errors import UserError
 from ..files import open_regular
+from ..text import shortened
 from .data_names import check_entry
 from .yaml_values import MAX_DEPTH, MAX_TEXT, MAX_VALUES, read_yaml
 
@@ -108,7 +109,8 @@ def check_values(value: Any, file: Path, path: tuple[str, ...]) -> None:
             raise ValueError(f'is a number beyond {MAX_NUMBER:,}')
         check_entry(path, value)
     except ValueError as error:
-        raise UserError(f'{file}: {".".join(path) or "the config"} {error}') from error
+        place = shortened('.'.join(path), 200) or 'the config'
+        raise UserError(f'{file}: {place} {error}') from error
     if isinstance(value, dict):
         for key, each in value.items():
             check_values(each, file, (*path, key))

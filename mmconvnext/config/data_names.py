@@ -134,7 +134,7 @@ def check_entry(path: tuple[str, ...], value: Any) -> None:
     Raises:
         ValueError: what is wrong, the end of a sentence that begins with the place.
     """
-    if path and not re.fullmatch(r'\w+' if len(path) == 1 else r'[\w.-]+', path[-1]):
+    if path and not re.fullmatch(r'\w{1,200}' if len(path) == 1 else r'[\w.-]{1,200}', path[-1]):
         raise ValueError('has a key that is no word; expected letters, digits and underscores')
     key = next((part for part in reversed(path) if not part.isdigit()), '')
     if key in REFUSED and value:

@@ -145,6 +145,8 @@ def test_no_content_leads_to_code(content, suffix, tmp_path, monkeypatch):
         ('date.yaml', 'x: 2020-01-01', "text '2020-01-01'"),
         ('bytes.yaml', 'x: !!binary aGVsbG8=', 'without tags'),
         ('key.yaml', '1.5: x', 'key that is no word'),
+        ('key.json', f'{{"{"k" * 1000}": 1}}', 'key that is no word'),
+        ('surrogate.json', '{"\\ud800": 1}', r'json: \\ud800 has a key that is no word'),
         ('dots.json', '{"model.type": 3}', 'key that is no word'),
         ('code.json', '{"a": {"b\': print(1), \'c": 1}}', 'key that is no word'),
         ('template.yaml', 'data_root: "{{ fileDirname }}"', 'expected the path'),
