@@ -1,4 +1,4 @@
-"""Tables of README.md and docs/ that follow from code, metafiles and measured rows.
+"""Tables of docs/ that follow from code, metafiles and measured rows.
 
 ``python -m tests.tables`` writes them anew.
 """
@@ -169,7 +169,7 @@ def rate(row: dict) -> float:
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     'memory': (REPO / 'docs/training.md', memory),
     'sizes': (REPO / 'docs/models.md', sizes),
-    'speed': (REPO / 'README.md', speed),
+    'speed': (REPO / 'docs/speed.md', speed),
     'int8': (REPO / 'docs/deploy.md', int8),
 }
 

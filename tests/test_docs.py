@@ -1,4 +1,4 @@
-"""docs/ says what the tools take, what the networks need and what the errors tell."""
+"""Facts in README.md and docs/ are those of the code; tests/test_commands.py runs their commands."""
 
 import ast
 import re
@@ -8,16 +8,19 @@ import sys
 
 import pytest
 import torch
+from mmengine.registry import MODELS
 from mmpretrain.models import build_classifier
 
 from mmconvnext.config.distributed import ENGINES
+from mmconvnext.models import ARCHS
 from mmconvnext.zoo import load_config
-from tests.commands import PAGES, blocks, commands
+from tests.commands import PAGES, README, blocks, commands
 from tests.conftest import REPO
 from tests.tables import TABLES, between_marks
 
 DOCS = REPO / 'docs'
 TRAINING = DOCS / 'training.md'
+DETECTION = DOCS / 'detection.md'
 # Part of a message's letters that has to be always the same, to tell it from others.
 ENOUGH = 0.125
 
@@ -58,6 +61,29 @@ def test_the_page_and_the_fragments_know_the_same_engines():
     assert {file.stem for file in files} == set(ENGINES)
     for engine in ENGINES:
         assert f'`{engine}` |' in TRAINING.read_text()
+
+
+def test_channels_of_every_architecture_are_those_of_the_table():
+    rows = re.findall(r'^\| ((?:`[a-z]+`(?:, )?)+) \| ([\d, ]+) \|$', DETECTION.read_text(), re.MULTILINE)
+    assert len(rows) == 9
+    for names, channels in rows:
+        for name in re.findall('[a-z]+', names):
+            assert list(ARCHS[name]['channels']) == [int(width) for width in channels.split(',')]
+
+
+def test_backbone_of_the_detection_example_gives_the_channels_of_its_neck():
+    block = next(block for block in blocks(DETECTION, 'python') if 'FPN' in block)
+    config = {}
+    exec(block, config)
+    with torch.device('meta'):
+        features = MODELS.build(config['backbone']).eval()(torch.empty(1, 3, 64, 64))
+    assert [f.shape[1] for f in features] == config['neck']['in_channels']
+
+
+@pytest.mark.parametrize('page', [README, *PAGES], ids=lambda page: page.stem)
+def test_files_that_a_page_links_to_exist(page):
+    for link in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', page.read_text()):
+        assert link.startswith('http') or (page.parent / link).exists(), link
 
 
 def test_errors_are_quoted_as_the_package_says_them():
@@ -126,4 +152,4 @@ def test_site_is_built_without_a_warning_and_asks_no_other_server(tmp_path):
         assert not [link for link in loaded if link.startswith(('http:', 'https:', '//'))], page.name
     for style in (tmp_path / 'site/_static').rglob('*.css'):
         assert not re.search(r'(@import|url\()\s*["\']?(https?:)?//', style.read_text()), style.name
-    assert 'Measured on' in (tmp_path / 'site/speed.html').read_text()  # a part of the README
+    assert 'onedl-mmengine' in (tmp_path / 'site/start.html').read_text()  # a part of the README
