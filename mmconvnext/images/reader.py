@@ -27,6 +27,7 @@ TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 SAMPLES_PER_PIXEL = 277  # TIFF tag
 JPEG_END, PNG_END = b'\xff\xd9', b'IEND\xaeB`\x82'
 ORIENTATION = 0x0112  # EXIF tag
+WEBP_ANIMATION = 2  # bit of the flags
 COLORS = ('color', 'grayscale', 'unchanged')
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION  # versions of OpenCV differ in which files they turn
@@ -204,6 +205,13 @@ class ImageReader:
             if image.mode == 'RGBA' and self.channels == 'unchanged':
                 flag = cv2.IMREAD_UNCHANGED
             image.verify()  # checksums
+        elif image.format == 'WEBP':  # Pillow needs 16 bytes a pixel
+            whole = len(content) >= 8 + int.from_bytes(content[4:8], 'little')
+            if not whole or (content[12:16] == b'VP8X' and content[20] & WEBP_ANIMATION):
+                return None
+            if image.mode == 'RGBA' and self.channels == 'unchanged':
+                flag = cv2.IMREAD_UNCHANGED
+            orientation = orientation_of(image) if self.turns else 1
         else:
             return None
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flag | AS_STORED)

@@ -2,20 +2,23 @@
 
 import io
 import struct
+import subprocess
+import sys
 import threading
 from contextlib import nullcontext
 
+import cv2
 import numpy as np
 import pytest
 from mmengine.registry import TRANSFORMS, DefaultScope
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mmconvnext.datasets import LoadImage
 from mmconvnext.errors import UserError
 from mmconvnext.images import reader as reading_images
 from mmconvnext.images.pixel_budget import PixelBudget
 from mmconvnext.images.preprocessing import Preprocessing
-from mmconvnext.images.reader import ImageError, ImageReader
+from mmconvnext.images.reader import MAX_PIXELS, ImageError, ImageReader
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 RGB = Image.fromarray(PIXELS)
@@ -194,3 +197,54 @@ def test_a_picture_above_the_budget_is_decoded_alone_and_errors_give_it_back(mon
     with shared.kept(), pytest.raises(ImageError):
         ImageReader().from_bytes(encoded(RGB)[:-20])
     assert shared.free == shared.pixels == 5
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA'])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        *(dict(quality=1), dict(quality=90), dict(lossless=True), dict(lossless=True, exact=True)),
+        *(dict(quality=60, alpha_quality=10), dict(save_all=True), dict(save_all=True, minimize_size=True)),
+    ],
+)
+def test_webp_has_the_pixels_that_pillow_reads(mode, settings):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 13, len(mode)), dtype=np.uint8)
+    pixels = cv2.resize(pixels, (53, 47), interpolation=cv2.INTER_CUBIC)
+    if mode == 'RGBA':
+        pixels[:20, :20, 3] = 0
+    for orientation, frames in ((1, 0), (6, 0), (1, 2)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        more = [Image.fromarray(pixels[::-1].copy())] * frames
+        options = settings | (dict(save_all=True, append_images=more) if more else {})
+        content = encoded(Image.fromarray(pixels), 'WEBP', exif=exif, **options)
+        with Image.open(io.BytesIO(content)) as image:
+            expected = np.asarray(ImageOps.exif_transpose(image))
+        found = ImageReader('unchanged').from_bytes(content)
+        assert np.array_equal(found, expected[..., [2, 1, 0, 3][: expected.shape[2]]])
+        found = ImageReader().from_bytes(content)
+        assert np.array_equal(found, expected[..., 2::-1])
+        with pytest.raises(ImageError):
+            ImageReader().from_bytes(content[:-20])
+
+
+PEAK = """
+import sys
+from mmconvnext.images.reader import ImageReader
+
+def peak():
+    lines = open('/proc/self/status').read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith('VmHWM')) * 1024
+
+before = peak()
+ImageReader().from_bytes(open(sys.argv[1], 'rb').read())
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='reads /proc')
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA'])
+def test_the_largest_webp_needs_less_than_a_gigabyte(mode, tmp_path):
+    Image.new(mode, (3000, 3000), 77).save(tmp_path / 'a.webp', quality=1, method=0)
+    found = subprocess.run([sys.executable, '-c', PEAK, tmp_path / 'a.webp'], capture_output=True, check=True)
+    assert int(found.stdout) * MAX_PIXELS / 9e6 < 1e9
