@@ -59,7 +59,7 @@ def infer(
     else:
         inferencer = ImageClassificationInferencer(network, weights, **loading)
         outputs = None if inferencer.regression else getattr(inferencer.model.head, 'num_classes', None)
-        layout = class_layout(min(topk, outputs or topk))
+        layout = class_layout(min(topk, outputs or topk), multi_label=inferencer.multi_label)
         summary = Summary('topk', percent=not inferencer.regression)
         results = inferencer.stream(images, batch_size=batch_size, topk=topk, show_dir=out_dir)
     form = nullcontext() if optimize is None else optimized(inferencer.model, optimize)

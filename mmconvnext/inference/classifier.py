@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 from mmpretrain.apis import ImageClassificationInferencer as MMPretrainInferencer
+from mmpretrain.models.heads import MultiLabelClsHead
 from mmpretrain.structures import DataSample
 from PIL import Image
 
@@ -77,6 +79,11 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         """Whether the score is a value of its own unit, and no probability."""
         return getattr(self.model.head, 'regression', False)
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether each class is there or not, whatever the others are."""
+        return isinstance(self.model.head, MultiLabelClsHead)
+
     def __call__(
         self,
         inputs: ImageLike | Iterable[ImageLike],
@@ -97,7 +104,9 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         Returns:
             A dict for each image, in their order: ``path``, ``pred_label``, ``pred_score``,
             ``pred_class`` (None without class names), ``topk`` (dicts of label, score and class, best
-            first), ``pred_scores`` (array of all). Of an image that cannot be read: ``path`` and ``error``.
+            first), ``pred_scores`` (array of all); of a head for several labels per image also
+            ``pred_labels`` (those that reach its threshold, perhaps none). Of an image that cannot be read:
+            ``path`` and ``error``.
 
         Raises:
             UserError: there is no image, or one of these arguments is wrong.
@@ -168,12 +177,10 @@ class ImageClassificationInferencer(MMPretrainInferencer):
             f'{len(samples)} images at once do not fit into memory; choose a smaller batch size'
         ):
             found = iter([best for part in parts for best in self._predict(part)])
-        errors_or_scores = [sample if isinstance(sample, str) else next(found) for _, sample, _ in batch]
+        errors_or_predictions = [sample if isinstance(sample, str) else next(found) for _, sample, _ in batch]
         return [
-            dict(path=given.path, error=one)
-            if isinstance(one, str)
-            else self._result(given.path, one.pred_score.float().cpu(), topk)
-            for (given, *_), one in zip(batch, errors_or_scores, strict=True)
+            dict(path=given.path, error=one) if isinstance(one, str) else self._result(given.path, one, topk)
+            for (given, *_), one in zip(batch, errors_or_predictions, strict=True)
         ]
 
     def _predict(self, samples: list[dict]) -> list[DataSample] | list[str]:
@@ -183,7 +190,8 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         except SmallImageError as error:
             return [str(error)] * len(samples)
 
-    def _result(self, path: str | None, scores: torch.Tensor, topk: int) -> dict:
+    def _result(self, path: str | None, prediction: DataSample, topk: int) -> dict:
+        scores = prediction.pred_score.float().cpu()
         if not scores.isfinite().all():
             return dict(path=path, error='the network gave scores that are not finite; check its weights')
         best = scores.topk(min(topk, len(scores)))
@@ -191,6 +199,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
             {'label': label, 'score': score, 'class': self.classes[label] if self.classes else None}
             for label, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
+        several = dict(pred_labels=prediction.pred_label.tolist()) if self.multi_label else {}
         return dict(
             path=path,
             pred_label=ranked[0]['label'],
@@ -198,6 +207,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
             pred_class=ranked[0]['class'],
             topk=ranked,
             pred_scores=scores.numpy(),
+            **several,
         )
 
     def _init_pipeline(self, cfg: Config) -> TestPipeline:
@@ -229,6 +239,8 @@ def load_classifier(
 
 def check_counts(**counts: int) -> None:
     for name, count in counts.items():
+        if not isinstance(count, Integral) or isinstance(count, bool):
+            raise UserError(f'{name} is {count!r} of type {type(count).__name__}; expected a whole number')
         if count < 1:
             raise UserError(f'{name} is {count}; it should be at least 1')
 

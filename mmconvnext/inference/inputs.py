@@ -47,7 +47,8 @@ def find_images(inputs: ImageLike | Iterable[ImageLike], channels: int | None = 
     Raises:
         UserError: a folder or pattern without images, something that is no image, or nothing at all.
     """
-    inputs = [inputs] if isinstance(inputs, ImageLike) else list(inputs)
+    if isinstance(inputs, ImageLike | bytes | bytearray) or not isinstance(inputs, Iterable):
+        inputs = [inputs]
     found = [given for number, one in enumerate(inputs) for given in expand(one, number, channels)]
     if not found:
         raise UserError('there is nothing to classify; name an image, a folder, a pattern or a URL')
@@ -61,6 +62,11 @@ def expand(one: ImageLike, number: int, channels: int | None) -> list[Given]:
         return [Given(one, None, f'image-{number}')]
     if isinstance(one, Image.Image):
         return [Given(one, str(getattr(one, 'filename', '')) or None, f'image-{number}')]
+    if isinstance(one, bytes | bytearray):
+        raise UserError(
+            f'input {number} is the content of a file; give its path, or open it: '
+            'PIL.Image.open(io.BytesIO(content))'
+        )
     if not isinstance(one, str | Path):
         raise UserError(
             f'input {number} is of type {type(one).__name__}; expected a path, URL, PIL image or RGB array'

@@ -103,17 +103,19 @@ class Layout(NamedTuple):
     rows: Callable[[dict], Iterable[list]]
 
 
-def class_layout(topk: int) -> Layout:
-    """A line for each image: its best classes from left to right."""
+def class_layout(topk: int, *, multi_label: bool = False) -> Layout:
+    """A line for each image: its best classes from left to right, and which of them reach the threshold."""
     fields = ('label', 'class', 'score')
     ranks = [f'{field}_{k}' for k in range(1, topk + 1) for field in fields]
+    several = ['pred_labels'] if multi_label else []
 
     def rows(result: dict) -> list[list]:
         ranked = [best[field] for best in result.get('topk', ()) for field in fields]
         ranked += [None] * (3 * topk - len(ranked))
-        return [[result['path'], *ranked, result.get('error')]]
+        predicted = [' '.join(map(str, result.get(key, ()))) for key in several]
+        return [[result['path'], *ranked, *predicted, result.get('error')]]
 
-    return Layout(['path', *ranks, 'error'], rows)
+    return Layout(['path', *ranks, *several, 'error'], rows)
 
 
 def dense_layout(finds: str) -> Layout:
@@ -173,8 +175,14 @@ class Summary:
                 (name_of(one), written(one[self.measure], self.percent))
                 for one in result[self.finds][:MOST_CLASSES]
             ]
-            best, *others = found or [('nothing', '')]
-            self.rows.append((path, *best, '; '.join(map(' '.join, others))))
+            count = 1
+            if 'pred_labels' in result:  # ranked by score, so those that reach the threshold come first
+                count = len(result['pred_labels'])
+            elif not found:
+                found = [('nothing', '')]
+            names, scores = zip(*found[:count], strict=True) if count else (['none'], [''])
+            others = '; '.join(map(' '.join, found[count:]))
+            self.rows.append((path, '; '.join(names), '; '.join(scores), others))
 
     def show(self, out: str | None, out_dir: str | None) -> None:
         """Print it.

@@ -26,6 +26,10 @@ def next_steps(runner: Runner) -> str:
         return 'No checkpoint was saved.'
     if best:
         lines = [f'Best checkpoint: {checkpoint} ({best.metric or "score"} {best.score:.4g})']
+        if best.metric.startswith('multi-label') and runner.cfg.default_hooks.checkpoint.save_best == 'auto':
+            lines[0] += (
+                ', by the first metric of the validation; default_hooks.checkpoint.save_best takes another'
+            )
         lines += [f'Last checkpoint: {last}'] if last else []
     else:
         lines = [f'Last checkpoint: {checkpoint}']

@@ -310,6 +310,8 @@ def test_folders_and_patterns_are_searched_in_order(tmp_path, monkeypatch):
         ([], 'nothing to classify'),
         ('.', r'holds no images, nor what is below; expected \.avif'),
         ('*.jpg', r'\*\.jpg matches no file'),
+        (b'no path', 'input 0 is the content of a file; give its path, or open it'),
+        (3, 'input 0 is of type int; expected'),
         ([3], 'input 0 is of type int; expected a path, URL, PIL image or RGB array'),
         (np.zeros((3, 8, 8), np.uint8), r'array of uint8 and shape \(3, 8, 8\)'),
         (np.zeros((8, 8, 3), bool), 'array of bool'),
@@ -326,6 +328,9 @@ def test_wrong_inputs_are_told_at_once(inputs, message, tmp_path, monkeypatch):
 def test_counts_are_at_least_one(option, inferencer):
     with pytest.raises(UserError, match=f'{option} is 0; it should be at least 1'):
         inferencer(np.zeros((8, 8, 3), np.uint8), **{option: 0})
+    for other in ('3', 2.0, None, True):
+        with pytest.raises(UserError, match=f'{option} is {other!r} of type .*expected a whole number'):
+            inferencer(np.zeros((8, 8, 3), np.uint8), **{option: other})
 
 
 def test_images_are_decoded_ahead_but_not_all_of_them():
@@ -649,6 +654,29 @@ def test_csv_has_a_line_for_each_image(files, tmp_path, capsys):
     assert scores == sorted(scores, reverse=True)
     assert rows[0]['class_1'] == CLASSES[int(rows[0]['label_1'])]
     assert 'label_5' not in rows[0] and rows[0]['error'] == ''  # the network has four classes
+
+
+@pytest.mark.parametrize(('bias', 'count'), [((3.0, -3.0, 2.0, -3.0), 2), ((-3.0,) * 4, 0)])
+def test_several_labels_are_those_above_the_threshold_or_none(
+    files, bias, count, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / 'several.py'
+    config.write_text(CONFIG + "model['head']['type'] = 'MultiLabelLinearClsHead'\n")
+    weights = torch.load(files[1])
+    weights['state_dict']['head.fc.weight'].zero_()
+    weights['state_dict']['head.fc.bias'] = torch.tensor(bias)
+    checkpoint, image, out = 'several.pth', 'a.png', 'r.csv'
+    torch.save(weights, checkpoint)
+    photo().save(image)
+    (result,) = ImageClassificationInferencer(config, checkpoint)(image)
+    assert result['pred_labels'] == [0, 2][:count]
+    infer([image], model=str(config), checkpoint=checkpoint, out=out)
+    row = next(line for line in capsys.readouterr().out.splitlines() if 'a.png' in line)
+    names = f'{CLASSES[0]}; {CLASSES[2]}' if count else 'none'
+    assert re.split(r' {2,}', row.strip())[1] == names
+    with Path(out).open(encoding='utf-8', newline='') as file:
+        assert next(csv.DictReader(file))['pred_labels'] == ('0 2' if count else '')
 
 
 def test_tool_takes_weights_alone(files, tmp_path, capsys):
