@@ -160,7 +160,7 @@ def resizing_of(pipeline: list[Mapping]) -> dict:
     Raises:
         Inexpressible: other steps than its own.
     """
-    steps = [step for step in pipeline if kind(step) not in (*LOADERS, 'PackInputs')]
+    steps = [step for step in pipeline if kind(step) not in (*LOADERS, 'PackInputs') and not only_flips(step)]
     kinds = [kind(step) for step in steps]
     resize = steps[0] if steps else {}
     how = dict(  # mmcv's defaults
@@ -176,6 +176,15 @@ def resizing_of(pipeline: list[Mapping]) -> dict:
             size = side_of(crop['crop_size'])
             return dict(size=size, resize=resize['scale'], crop=CROPS[kinds[1]], **how)
     raise Inexpressible(f'the steps {", ".join(kinds) or "none"}')
+
+
+def only_flips(step: Mapping) -> bool:
+    """Return whether a step is test-time augmentation that leaves the size and the content."""
+    if kind(step) != 'TestTimeAug':
+        return False
+    branches = [branch for choices in step['transforms'] for branch in choices]
+    inner = [each for branch in branches for each in (branch if isinstance(branch, list) else [branch])]
+    return {kind(each) for each in inner} <= {'RandomFlip', 'PackInputs'}
 
 
 def side_of(size: int | tuple[int, int]) -> int | tuple[int, int]:

@@ -21,7 +21,10 @@ def other_preparation(cfg: Mapping, loaded: Weights) -> str | None:
     Returns:
         A sentence; None if both are the same or one of them is not known.
     """
-    description = describe_training(cfg)
+    model = cfg['model']
+    description = describe_training(
+        dict(cfg, model=model.get('module', model))
+    )  # inside of test-time augmentation
     ours = description and description.preprocessing
     if ours is None or loaded.preprocessing is None:
         return None

@@ -112,4 +112,6 @@ def facts_of_network(network: BaseModel) -> dict[str, str]:
     found = {'Parameters': f'{parameters:,}', 'Classes': f'{network.head.num_classes:,}'}
     if not network.preprocessing_told:
         found['Note'] = 'the file does not tell how its images were prepared; taken for ImageNet’s'
+    if network.other_preparation:
+        found['Note'] = network.other_preparation
     return found

@@ -49,7 +49,8 @@ def get_model(
     Returns:
         mmpretrain's ``ImageClassifier``, in training mode, with ``preprocessing`` attached (None if the
         config's pipeline says it in another way), with ``preprocessing_told`` (False: the weights do not
-        tell it, and it is taken for ImageNet's), and the config and class names where mmpretrain's
+        tell it, and it is taken for ImageNet's), with ``other_preparation`` (how the config prepares images
+        differently from what the weights say, or None), and the config and class names where mmpretrain's
         inferencers look for them. Of the configs of detectors and segmenters: theirs, whose backbone,
         without weights for the whole, starts from the checkpoint that the config names.
 
@@ -81,7 +82,7 @@ def get_model(
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     model = MODELS.build(cfg.model)
-    new_head = loaded is None
+    new_head, difference = loaded is None, None
     if loaded is None:
         initialise(model)
     else:
@@ -99,6 +100,7 @@ def get_model(
     model._dataset_meta = {} if new_head or not loaded.classes else {'classes': loaded.classes}
     model.preprocessing = preprocessing
     model.preprocessing_told = described is None or described.preprocessing is not None
+    model.other_preparation = difference
     return model
 
 

@@ -5,12 +5,16 @@ import warnings
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from mmconvnext.apis import evaluate, load_config, train
+from mmconvnext.apis.explain import explain
 from mmconvnext.checkpoints.reading import Weights
 from mmconvnext.config.preparation import other_preparation
+from mmconvnext.export.exporting import load_classifier as load_exported
 from mmconvnext.images.preprocessing import Preprocessing
 from mmconvnext.inference.classifier import ImageClassificationInferencer
+from mmconvnext.page.models import Model, Source
 from mmconvnext.zoo.entries import zoo
 from mmconvnext.zoo.models import get_model
 from tests.conftest import write_tiny_config
@@ -68,6 +72,25 @@ def test_test_at_another_size_says_so(trained, tmp_path, size, is_other):
     (log,) = tmp_path.glob('*/*.log')
     assert (f'size {size or 32} instead of 64' in log.read_text()) == is_other
     assert ('does not prepare images as' in log.read_text()) == is_other
+
+
+def test_test_time_augmentation_says_so_too(trained, tmp_path):
+    evaluate(*trained, work_dir=str(tmp_path), tta=True)
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'size 32 instead of 64' in log.read_text()
+
+
+def test_explanations_exports_and_the_page_say_so(trained, tmp_path):
+    config, checkpoint = map(str, trained)
+    image, picture = str(tmp_path / 'a.png'), str(tmp_path / 'b.png')
+    Image.new('L', (32, 32)).save(image)
+    with pytest.warns(UserWarning, match='size 32 instead of 64'):
+        explain([image], model=config, checkpoint=checkpoint, out=picture)
+    with pytest.warns(UserWarning, match='size 32 instead of 64'):
+        load_exported(config, checkpoint, trust=False)
+    with pytest.warns(UserWarning, match='size 32 instead of 64'):
+        model = Model(Source('mine', config, checkpoint), 'cpu')
+    assert 'size 32 instead of 64' in model.facts['Note']
 
 
 def test_classifying_with_a_config_of_another_size_says_so(trained):
