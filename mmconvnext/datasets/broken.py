@@ -93,7 +93,7 @@ def check_whole(path: str, size: int) -> None:
 
 def check_encoded(file: BinaryIO, size: int) -> None:
     with Image.open(file) as image:
-        ImageReader().check_size(*image.size)
+        ImageReader().check_size(*image.size, image.format)
         end = END_MARKS.get(image.format)
         if end is not None:
             if image.info.get('progressive'):

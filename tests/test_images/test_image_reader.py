@@ -248,3 +248,12 @@ def test_the_largest_webp_needs_less_than_a_gigabyte(mode, tmp_path):
     Image.new(mode, (3000, 3000), 77).save(tmp_path / 'a.webp', quality=1, method=0)
     found = subprocess.run([sys.executable, '-c', PEAK, tmp_path / 'a.webp'], capture_output=True, check=True)
     assert int(found.stdout) * MAX_PIXELS / 9e6 < 1e9
+
+
+def test_jpeg_2000_has_half_the_limit():
+    image = RGB.resize((80, 80))
+    for kind in ('PNG', 'JPEG2000'):
+        assert ImageReader(max_pixels=12_800).from_bytes(encoded(image, kind)).shape == (80, 80, 3)
+    assert ImageReader(max_pixels=12_799).from_bytes(encoded(image)).shape == (80, 80, 3)
+    with pytest.raises(ImageError, match='80 x 80 pixels; at most 6,399 are read'):
+        ImageReader(max_pixels=12_799).from_bytes(encoded(image, 'JPEG2000'))
