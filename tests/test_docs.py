@@ -56,6 +56,17 @@ def test_the_summary_on_the_page_counts_the_parameters_of_its_network():
     assert f'{count / 1e6:,.2f} M parameters' in sample
 
 
+def test_config_for_several_labels_has_the_pipelines_of_the_one_it_builds_on(tmp_path):
+    (text,) = blocks(DOCS / 'finetune.md', 'py')
+    file = tmp_path / 'mine.py'
+    file.write_text(text.replace("'configs/", f"'{REPO}/configs/"))
+    mine, base = load_config(file), load_config('convnext-tiny_ft_folder')
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert mine[loader].dataset.type == 'MultiLabelDataset'
+        assert mine[loader].dataset.pipeline == base[loader].dataset.pipeline
+    assert build_classifier(mine.model).head.fc.out_features == 3
+
+
 def test_the_page_and_the_fragments_know_the_same_engines():
     files = (REPO / 'configs/_base_/distributed').glob('*.py')
     assert {file.stem for file in files} == set(ENGINES)
