@@ -227,7 +227,7 @@ RUNS = {
         f'{{}} --work-dir work_dirs/unrehearsed --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=1'
     ),
     f'tools/train.py {BASE} --resume': f'{{}} --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=2',
-    f'PET_SHUTDOWN_TIMEOUT=300 PET_MAX_RESTARTS=3 tools/dist_train.sh {BASE} 8 --resume auto': Run(
+    f'PET_SHUTDOWN_TIMEOUT=300 PET_MAX_RESTARTS=3 tools/dist_train.sh {BASE} 8 --resume': Run(
         f'{{}} --work-dir work_dirs/auto --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=1', processes=2
     ),
     'tools/benchmarks/data_pipeline.py': '{} --rounds 2 --out work_dirs/pipeline.jsonl',
