@@ -1,9 +1,10 @@
-# make install | demo | test | test-fast | test-downstream | lint | docs
+# make install | demo | test | test-fast | test-downstream | lint | docs | constraints
 #
 #   make test PYTHON=python3.12                       the Python of the environment
 #   make test PIP_OPTIONS="--index-url https://..."   a mirror; --extra-index-url for CPU-only builds
 #   make test STACK=original                          OpenMMLab's own releases, in .venv-original
 #   make test TESTS=tests/test_models                 a part of the tests
+#   make install CONSTRAINTS=                         the newest versions instead of those that were tested
 
 PYTHON ?= python3
 PIP_OPTIONS ?=
@@ -11,6 +12,11 @@ STACK ?= maintained
 TESTS ?= tests
 # The stacks overwrite each other's files, so each has its environment.
 VENV ?= .venv$(if $(filter maintained,$(STACK)),,-$(STACK))
+# The versions that the tests passed with, for the Python versions they ran on.
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+known_good = $(wildcard .ci/constraints/$(1)-$(PYTHON_VERSION).txt)
+CONSTRAINTS ?= $(call known_good,$(STACK))
+PIP_INSTALL = -m pip install $(PIP_OPTIONS) $(addprefix --constraint ,$(CONSTRAINTS))
 override DEMO = work_dirs/demo
 
 INSTALLED = $(VENV)/installed-$(STACK)
@@ -20,18 +26,18 @@ EXTRAS = $(STACK),dev$(if $(filter maintained,$(STACK)),$(FOR_MAINTAINED))
 FOR_MAINTAINED = ,app,docs,export
 RUN = $(VENV)/bin/python
 
-.PHONY: install demo test test-fast test-downstream lint docs
+.PHONY: install demo test test-fast test-downstream lint docs constraints
 
 install: $(INSTALLED)
 
 $(INSTALLED): setup.py pyproject.toml mmconvnext/version.py
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install $(PIP_OPTIONS) --upgrade pip
-	$(RUN) -m pip install $(PIP_OPTIONS) --editable '.[$(STACK)]'
+	$(RUN) $(PIP_INSTALL) --editable '.[$(STACK)]'
 	touch $@
 
 $(TESTABLE): $(INSTALLED)
-	$(RUN) -m pip install $(PIP_OPTIONS) --editable '.[$(EXTRAS)]'
+	$(RUN) $(PIP_INSTALL) --editable '.[$(EXTRAS)]'
 	touch $@
 
 demo: install
@@ -53,10 +59,11 @@ DOWNSTREAM = .venv-downstream
 test-downstream: $(DOWNSTREAM)/installed
 	$(DOWNSTREAM)/bin/python -m pytest -n auto --dist worksteal tests/test_downstream
 
+$(DOWNSTREAM)/installed: STACK = downstream
 $(DOWNSTREAM)/installed: setup.py tools/compile_mmcv.sh mmconvnext/version.py
 	test -x $(DOWNSTREAM)/bin/python || $(PYTHON) -m venv $(DOWNSTREAM)
 	$(DOWNSTREAM)/bin/python -m pip install $(PIP_OPTIONS) --upgrade pip
-	$(DOWNSTREAM)/bin/python -m pip install $(PIP_OPTIONS) --editable '.[detection,segmentation,test]'
+	$(DOWNSTREAM)/bin/python $(PIP_INSTALL) --editable '.[detection,segmentation,test]'
 	PIP_OPTIONS="$(PIP_OPTIONS)" tools/compile_mmcv.sh $(DOWNSTREAM)/bin/python
 	touch $@
 
@@ -68,3 +75,11 @@ lint: $(TESTABLE)
 # The site: docs/_build/html/index.html.
 docs: $(TESTABLE)
 	$(RUN) -m sphinx --fail-on-warning --keep-going docs docs/_build/html
+
+# Record the versions in the environments for the next installations.
+FREEZE = -m pip list --format=freeze --exclude-editable
+constraints: $(TESTABLE) $(DOWNSTREAM)/installed
+	for name in $(STACK):$(VENV) downstream:$(DOWNSTREAM); do \
+	    { echo '# Written by make constraints.'; $${name#*:}/bin/python $(FREEZE) \
+	    | grep -vE '^(pip|setuptools|wheel|nvidia-.*|cuda-.*|triton)==' | sed 's/+[a-z0-9.]*$$//'; } \
+	    > .ci/constraints/$${name%:*}-$(PYTHON_VERSION).txt; done

@@ -1,5 +1,6 @@
 """The package as a user gets it: from a wheel, beside missing libraries, under other scopes."""
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, Registry, init_default_scope
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from mmconvnext import _stack
 from tests.conftest import REPO
@@ -182,3 +185,25 @@ def test_config_of_mmpretrain_switches_over_by_the_prefix(file, monkeypatch):
         with torch.device('meta'):
             shapes.append({name: weight.shape for name, weight in MODELS.build(model).state_dict().items()})
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize('stack', ['maintained', 'original', 'downstream'])
+def test_known_good_versions_meet_the_requirements(stack):
+    files = sorted((REPO / '.ci/constraints').glob(f'{stack}-*.txt'))
+    assert files, 'run make constraints'
+    extras = dict(
+        maintained=['maintained', 'dev', 'app', 'docs', 'export'],
+        original=['original', 'dev'],
+        downstream=['detection', 'segmentation', 'test'],
+    )[stack]
+    needed = [
+        found
+        for found in map(Requirement, importlib.metadata.requires('mmconvnext'))
+        if found.marker is None or any(found.marker.evaluate(dict(extra=extra)) for extra in extras)
+    ]
+    for file in files:
+        lines = [line for line in file.read_text().splitlines() if not line.startswith('#')]
+        known = {canonicalize_name(name): version for name, version in (line.split('==') for line in lines)}
+        for requirement in needed:
+            if requirement.name != 'setuptools':  # an older one is wanted by some, and pip brings its own
+                assert known[canonicalize_name(requirement.name)] in requirement.specifier, requirement
