@@ -47,6 +47,7 @@ def test_train_test_and_resume(tiny_config, tmp_path):
 
     runner = train(tiny_config, work_dir=str(work_dir), resume='latest')
     assert (runner.epoch, runner.iter) == (2, 8)
+    assert runner.optim_wrapper.optimizer.defaults['fused']  # one pass over the parameters instead of ten
     assert (work_dir / 'epoch_2.pth').is_file()
     history = torch.load(work_dir / 'epoch_2.pth', weights_only=False)['message_hub']['log_scalars']
     assert len(history['train/loss'].data[0]) == 8  # four iterations before, four after

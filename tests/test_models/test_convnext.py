@@ -99,6 +99,13 @@ def test_train_and_eval_return_the_model_and_frozen_stages_stay_frozen():
     assert model.eval() is model
 
 
+def test_images_on_a_cpu_enter_the_network_with_their_channels_last_in_memory():
+    backbone, seen = ConvNeXt(TINY_ARCH), []
+    backbone.downsample_layers[0][0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    backbone(torch.randn(2, 3, 64, 64))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_drop_path_rises_linearly_over_the_blocks():
     model = ConvNeXt(TINY_ARCH, drop_path_rate=0.4)
     rates = [getattr(block.drop_path, 'drop_prob', 0.0) for stage in model.stages for block in stage]

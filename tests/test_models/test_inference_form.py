@@ -6,6 +6,7 @@ import torch
 from mmconvnext.models import ConvNeXt
 from mmconvnext.models.inference import optimized
 from mmconvnext.ops import inference_mlp as mlp
+from mmconvnext.ops.onednn import PackedLinear, onednn_computes
 from tests.conftest import TINY_ARCH
 from tests.peers import randomize
 
@@ -42,6 +43,17 @@ def test_outputs_are_those_of_the_backbone(settings, memory_format):
     for output, expected in zip(fast(images), backbone(images), strict=True):
         assert output.shape == expected.shape
         assert (output - expected).abs().max() <= 2e-6 * expected.abs().max()
+
+
+@pytest.mark.skipif(not onednn_computes(torch.float32), reason='this torch was built without oneDNN')
+def test_weights_are_packed_for_onednn():
+    layers = [
+        module
+        for module in build().optimize_for_inference().modules()
+        if isinstance(module, mlp.InferenceMLP)
+    ]
+    assert len(layers) == 5
+    assert all(isinstance(layer.linear2, PackedLinear) for layer in layers)
 
 
 def test_backbone_is_left_as_it_is():
