@@ -6,6 +6,7 @@ Parameter names are those of mmpretrain's ConvNeXt, so its checkpoints load unch
 import inspect
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -204,13 +205,19 @@ class ConvNeXt(BaseModule):
         norm_cfg = arch['norm_cfg'] if norm_cfg is None else norm_cfg
         out_norm_cfg = norm_cfg if out_norm_cfg is None else out_norm_cfg
         kernel_sizes = resolve_kernel_sizes(kernel_size, len(self.depths))
-        drop_path_rates = torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist()
-        if not 0 <= drop_path_rate < 1:
-            raise ValueError(f'drop_path_rate is {drop_path_rate}; a probability from 0 to below 1 is needed')
-        if mlp_ratio <= 0:
-            raise ValueError(f'mlp_ratio is {mlp_ratio}; a number above 0 is needed')
-        if not -1 <= frozen_stages <= len(self.depths):
-            raise ValueError(f'frozen_stages is {frozen_stages}; the network has {len(self.depths)} stages')
+        check_ranges(drop_path_rate, mlp_ratio, frozen_stages, len(self.depths))
+        drop_path_rates = iter(torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist())
+        block = partial(
+            ConvNeXtBlock,
+            mlp_ratio=mlp_ratio,
+            conv_bias=conv_bias,
+            norm_cfg=norm_cfg,
+            act_cfg=act_cfg,
+            linear_pw_conv=linear_pw_conv,
+            use_grn=use_grn,
+            layer_scale_init_value=layer_scale_init_value,
+            with_cp=with_cp,
+        )
 
         # Stage i is downsample_layers[i], whose first is the stem, and stages[i].
         stem = build_stem(stem_type, in_channels, self.channels[0], patch_size, conv_bias, act_cfg)
@@ -219,44 +226,17 @@ class ConvNeXt(BaseModule):
         self.downsample_layers = nn.ModuleList([stem])
         self.stages = nn.ModuleList()
         strides = StridePlan(patch_size if stem_type == 'patch' else 4, output_stride)
-        for i, (depth, channels) in enumerate(zip(self.depths, self.channels, strict=True)):
+        stages = zip(self.depths, self.channels, kernel_sizes, strict=True)
+        for i, (depth, channels, size) in enumerate(stages):
             if i > 0:
                 stride, dilation = strides.downsample()
                 self.downsample_layers.append(
-                    nn.Sequential(
-                        build_norm(norm_cfg, self.channels[i - 1]),
-                        nn.Conv2d(
-                            self.channels[i - 1],
-                            channels,
-                            kernel_size=2,
-                            stride=stride,
-                            padding='same' if stride == 1 else 0,
-                            dilation=dilation,
-                            bias=conv_bias,
-                        ),
-                    )
+                    build_downsampling(self.channels[i - 1], channels, stride, dilation, norm_cfg, conv_bias)
                 )
-            first_block = sum(self.depths[:i])
+            rates = islice(drop_path_rates, depth)
+            settings = dict(kernel_size=size, dilation=strides.dilation)
             self.stages.append(
-                nn.Sequential(
-                    *(
-                        ConvNeXtBlock(
-                            channels,
-                            kernel_size=kernel_sizes[i],
-                            dilation=strides.dilation,
-                            mlp_ratio=mlp_ratio,
-                            conv_bias=conv_bias,
-                            norm_cfg=norm_cfg,
-                            act_cfg=act_cfg,
-                            linear_pw_conv=linear_pw_conv,
-                            use_grn=use_grn,
-                            drop_path_rate=rate,
-                            layer_scale_init_value=layer_scale_init_value,
-                            with_cp=with_cp,
-                        )
-                        for rate in drop_path_rates[first_block : first_block + depth]
-                    )
-                )
+                nn.Sequential(*(block(channels, drop_path_rate=rate, **settings) for rate in rates))
             )
             if i in self.out_indices:
                 self.add_module(f'norm{i}', build_norm(out_norm_cfg, channels))
@@ -398,6 +378,26 @@ def resolve_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tu
     if not all(-num_stages <= index < num_stages for index in indices):
         raise ValueError(f'out_indices is {out_indices}; the network has {num_stages} stages, counted from 0')
     return tuple(index % num_stages for index in indices)
+
+
+def check_ranges(drop_path_rate: float, mlp_ratio: float, frozen_stages: int, num_stages: int) -> None:
+    if not 0 <= drop_path_rate < 1:
+        raise ValueError(f'drop_path_rate is {drop_path_rate}; a probability from 0 to below 1 is needed')
+    if mlp_ratio <= 0:
+        raise ValueError(f'mlp_ratio is {mlp_ratio}; a number above 0 is needed')
+    if not -1 <= frozen_stages <= num_stages:
+        raise ValueError(f'frozen_stages is {frozen_stages}; the network has {num_stages} stages')
+
+
+def build_downsampling(
+    in_channels: int, out_channels: int, stride: int, dilation: int, norm_cfg: dict, bias: bool
+) -> nn.Sequential:
+    """Norm and 2x2 convolution between two stages."""
+    padding = 'same' if stride == 1 else 0
+    return nn.Sequential(
+        build_norm(norm_cfg, in_channels),
+        nn.Conv2d(in_channels, out_channels, 2, stride, padding, dilation, bias=bias),
+    )
 
 
 def resolve_kernel_sizes(kernel_size: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
