@@ -151,7 +151,7 @@ def test_scripts_without_arguments_say_how_to_use_them(script):
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the message is for machines without a GPU')
 def test_two_processes_that_cannot_start_say_why(tmp_path):
     port = dict(PORT=str(30500 + os.getpid() % 1000))
-    result = call('tools/dist_train.sh', DIGITS, 2, '--work-dir', tmp_path, '--resume', **port)
+    result = call('tools/dist_train.sh', DIGITS, 2, '--work-dir', tmp_path, '--resume', 'latest', **port)
     assert result.returncode != 0
     assert result.stderr.count('Error: --resume') == 1
     assert 'holds no checkpoint to go on from' in result.stderr

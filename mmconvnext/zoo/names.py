@@ -88,7 +88,7 @@ def find(name: 'str | Path | Named', what: str = 'model') -> Named:
         )
     # Path's methods raise for text that no file can have.
     folder = os.path.isdir(path)  # noqa: PTH112
-    if os.path.exists(path) and not folder:  # noqa: PTH110
+    if os.path.exists(path) and (not folder or path.suffix in CONFIG_SUFFIXES):  # noqa: PTH110
         check_regular(path)
         return Named(text, file=path) if path.suffix in CONFIG_SUFFIXES else Named(text, weights=str(path))
     entry, stem = zoo().get(text), path.name.removesuffix('.py')
