@@ -36,6 +36,12 @@ def keep_freed_memory() -> bool:
     )
 
 
+def give_back_freed_memory() -> None:
+    """Give the memory that glibc keeps for each thread back to the system; elsewhere do nothing."""
+    if sys.platform.startswith('linux') and (trim := getattr(ctypes.CDLL(None), 'malloc_trim', None)):
+        trim(0)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether a GPU, PyTorch's allocator for CPUs or Python had no memory left."""
     # By name, since PyTorch takes seconds to import and tools answer --help without it.

@@ -209,7 +209,7 @@ RUNS = {
         f'{BASE} work_dirs/base --smoke --launcher pytorch --cfg-options {SMALL_NET}',
         processes=2,
     ),
-    # Compiling takes minutes; tests/test_apis/test_compiling.py does it.
+    # Compiling takes minutes; tests/test_training/test_compiling.py does it.
     f'tools/train.py {BASE} --amp --compile': (
         f'TORCH_COMPILE_DISABLE=1 tools/train.py {BASE} --compile --smoke --cfg-options {SMALL_NET}'
     ),

@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition, local
 
+from ..memory import give_back_freed_memory
+
 MAX_PIXELS = 64_000_000  # of one picture, and of all that are decoded at the same time
+# Behind a larger picture its memory goes back to the system: glibc would keep as much for every thread.
+MAX_PIXELS_KEPT = 16_000_000
 
 
 class PixelBudget:
@@ -42,6 +46,8 @@ class PixelBudget:
             self.release(pixels)
 
     def release(self, pixels: int) -> None:
+        if pixels > MAX_PIXELS_KEPT:
+            give_back_freed_memory()
         with self.changed:
             self.free += pixels
             self.changed.notify_all()

@@ -128,7 +128,9 @@ def test_a_signal_saves_at_the_next_step_and_asks_for_a_requeue(
 def test_a_signal_to_one_of_two_ranks_stops_both_at_one_iteration(tiny_config, tmp_path):
     options = {'train_dataloader.batch_size': 8}
     options |= {'custom_hooks': [dict(type='mmconvnext.SignalOnRankOne')]}
-    codes = run(tiny_config, tmp_path / 'w', options, ranks=2, preload='tests.test_apis.test_interruption')
+    codes = run(
+        tiny_config, tmp_path / 'w', options, ranks=2, preload='tests.test_training.test_interruption'
+    )
     assert codes == [REQUEUE, REQUEUE]
     assert re.match(r'iter_\d+.pth', next((tmp_path / 'w').glob('*.pth')).name)
 
@@ -318,7 +320,7 @@ def test_the_tool_ends_though_its_workers_leave_signals_to_it(tiny_config, tmp_p
     options = {'train_dataloader.num_workers': 2, 'val_dataloader.num_workers': 1, **extra}
     script = (
         'import sys; from mmconvnext.apis import train; from mmconvnext.command_line import run_tool\n'
-        'import tests.test_apis.test_interruption\n'
+        'import tests.test_training.test_interruption\n'
         'from argparse import Namespace\n'
         f'run_tool(train, Namespace(config={str(tiny_config)!r}, work_dir={str(tmp_path / "w")!r}, '
         f'cfg_options={options!r}))\n'
@@ -359,7 +361,7 @@ def test_two_ranks_with_half_the_batch_have_the_losses_of_one(tiny_config, tmp_p
     options = {'train_dataloader.drop_last': True, 'train_dataloader.dataset.indices': 70}
     options |= {'train_cfg.max_epochs': 3, 'custom_hooks': [dict(type='mmconvnext.LossesHook')]}
     half = options | {'train_dataloader.batch_size': 8}
-    hooks = dict(preload='tests.test_apis.test_interruption')
+    hooks = dict(preload='tests.test_training.test_interruption')
     assert run(tiny_config, tmp_path / 'one', options, **hooks) == [0]
     assert run(tiny_config, tmp_path / 'two', half, ranks=2, **hooks) == [0, 0]
     whole = torch.tensor(torch.load(tmp_path / 'one/losses_0'))
