@@ -70,8 +70,10 @@ MAKE_SMALL_DIGITS = (
 )
 # What mim 0.3.9 starts: the script in .mim, with the one file of that name below the package.
 MIM = 'python mmconvnext/.mim/tools/{0}.py "$(find -L mmconvnext -name {1})"{2} --launcher none {3}'
+# What an earlier page has written there is no answer of this one.
 UNTIL_IT_ANSWERS = (
-    '{} --port 0 > page.log & until grep -q Open page.log; do kill -0 $! || exit 1; sleep 0.2; done; '
+    'rm -f page.log; {} --port 0 > page.log & '
+    'until grep -qs Open page.log; do kill -0 $! || exit 1; sleep 0.2; done; '
     'kill $!; wait $!'
 )
 PORT = f'PORT={29600 + os.getpid() % 1000}'
