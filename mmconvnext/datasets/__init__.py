@@ -1,4 +1,5 @@
 from .. import _quiet  # noqa: F401, before all that imports mmpretrain
+from ..images.preprocessing import Preprocessing
 from .augmentation import PackInputs, RandomErasing, RandomFlip, RandomResizedCrop
 from .batches import ReplayableBatches
 from .digits import Digits
@@ -17,6 +18,7 @@ __all__ = [
     'LoadImage',
     'LoadImageForCrop',
     'PackInputs',
+    'Preprocessing',
     'RandAugment',
     'RandomErasing',
     'RandomFlip',

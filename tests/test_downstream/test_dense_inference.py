@@ -75,7 +75,7 @@ def test_areas_are_those_that_mmsegmentation_finds(segmenter):
 
 def test_results_of_a_detector_are_written(detector, tmp_path, capsys):
     config, weights, images = detector
-    options = dict(config=str(config), checkpoint=str(weights), device='cpu')
+    options = dict(model=str(config), checkpoint=str(weights), device='cpu')
     infer([str(images)], **options, min_score=0.2, out=str(tmp_path / 'r.json'), out_dir=str(tmp_path / 'd'))
     results = json.loads((tmp_path / 'r.json').read_text())
     assert [one['mask']['size'] for one in results[0]['objects'][:1]] == [[SIZE, SIZE]]
@@ -96,7 +96,7 @@ def test_results_of_a_segmenter_are_written(segmenter, tmp_path):
     config, weights, images = segmenter
     (tmp_path / 'broken.jpg').write_bytes(b'\xff\xd8')
     inputs = [str(images), str(tmp_path / 'broken.jpg')]
-    options = dict(config=str(config), checkpoint=str(weights), device='cpu')
+    options = dict(model=str(config), checkpoint=str(weights), device='cpu')
     with pytest.raises(UserError, match='1 of 3 images could not be read'):
         infer(inputs, **options, out=str(tmp_path / 'r.json'), out_dir=str(tmp_path / 'd'))
     *found, broken = json.loads((tmp_path / 'r.json').read_text())
