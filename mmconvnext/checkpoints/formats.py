@@ -51,7 +51,7 @@ class Format(NamedTuple):
     export: bool = True
 
     def read(self, weights: dict[str, Tensor]) -> Renamed:
-        """Their weights under our names, by the table that knows most of them."""
+        """Return weights of this format under our names, by the table that knows most of them."""
         read = min((to_ours(weights, table) for table in self.tables), key=lambda r: len(r.unknown))
         for layer in self.biasless:
             if f'{layer}.weight' in read.weights:

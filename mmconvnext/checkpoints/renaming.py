@@ -62,7 +62,7 @@ NUMBERS = ('i', 'j', 'last')
 
 
 def to_ours(weights: dict[str, Tensor], rules: Iterable[Rule]) -> Renamed:
-    """Their weights under our names."""
+    """Return the weights of another format under our names."""
     return _rename(weights, [(rule.theirs, rule.ours, rule.layout.to_ours) for rule in rules])
 
 

@@ -129,7 +129,7 @@ def config_of_network(
     *,
     dinov3: bool = False,
 ) -> dict:
-    """Their config.json for our network.
+    """Return transformers' config.json for our network.
 
     Args:
         network: backbone and head, without deviations that theirs cannot have.
@@ -248,7 +248,7 @@ def preprocessing_of_size(config: dict, place: str) -> Preprocessing:
 
 
 def config_of_preprocessing(preprocessing: Preprocessing) -> dict:
-    """Their preprocessor_config.json, for the processor of theirs that does the same."""
+    """Return transformers' preprocessor_config.json, for the image processor that does the same."""
     size, resize = preprocessing.size, preprocessing.resize
     height, width = (size, size) if isinstance(size, int) else size
     common = dict(
