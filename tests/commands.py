@@ -188,9 +188,11 @@ RUNS = {
     '--cfg-options train_cfg.max_epochs=60 param_scheduler.epochs=60': (
         f'{{}} {FEW_PETS} train_cfg.max_epochs=1 param_scheduler.epochs=3'
     ),
-    f'tools/train.py {PETS_CONFIG} --data-root data/pets --resume': (
+    'tools/plot_run.py work_dirs/convnext-tiny_ft_folder --out work_dirs/pets_curves.png': (
         f'tools/train.py {PETS_CONFIG} --data-root data/pets --cfg-options {FEW_PETS} '
-        'train_cfg.max_epochs=1\n'
+        'train_cfg.max_epochs=1\n{}'
+    ),
+    f'tools/train.py {PETS_CONFIG} --data-root data/pets --resume': (
         f'{{}} --cfg-options {FEW_PETS} train_cfg.max_epochs=2'
     ),
     f'tools/publish_model.py {PETS_BEST}_30.pth work_dirs/pets.pth': (
@@ -222,21 +224,20 @@ RUNS = {
     f'tools/dist_train.sh {BASE} 8 --auto-scale-lr': Run(
         f'{{}} --smoke --work-dir work_dirs/scaled --cfg-options {SMALL_NET}', processes=2
     ),
-    f'tools/train.py {BASE} --cfg-options default_hooks.checkpoint.every_iters=500': (
-        f'{{}} {FEW_IMAGENET} train_cfg.max_epochs=1'
+    f'tools/train.py {PETS_CONFIG} --data-root data/pets --work-dir work_dirs/often '
+    '--cfg-options default_hooks.checkpoint.every_iters=100': f'{{}} {FEW_PETS} train_cfg.max_epochs=1',
+    f'tools/train.py {PETS_CONFIG} --data-root data/pets --work-dir work_dirs/unrehearsed --no-rehearsal': (
+        f'{{}} --cfg-options {FEW_PETS} train_cfg.max_epochs=1'
     ),
-    f'tools/train.py {BASE} --no-rehearsal': (
-        f'{{}} --work-dir work_dirs/unrehearsed --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=1'
-    ),
-    f'tools/train.py {BASE} --resume': f'{{}} --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=2',
     f'PET_SHUTDOWN_TIMEOUT=300 PET_MAX_RESTARTS=3 tools/dist_train.sh {BASE} 8 --resume': Run(
         f'{{}} --work-dir work_dirs/auto --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=1', processes=2
     ),
     'tools/benchmarks/data_pipeline.py': '{} --rounds 2 --out work_dirs/pipeline.jsonl',
     # Weights & Biases wants an account.
-    f'tools/train.py {BASE} --log tensorboard wandb': (
-        f'tools/train.py {BASE} --log tensorboard --work-dir work_dirs/convnext-tiny_32xb128_in1k '
-        f'--cfg-options {FEW_IMAGENET} train_cfg.max_epochs=1'
+    f'tools/train.py {PETS_CONFIG} --data-root data/pets --work-dir work_dirs/recorded '
+    '--log tensorboard wandb': (
+        f'tools/train.py {PETS_CONFIG} --data-root data/pets --work-dir work_dirs/recorded '
+        f'--log tensorboard --cfg-options {FEW_PETS} train_cfg.max_epochs=1'
     ),
     'tools/dist_train.sh configs/convnext/convnext-large_64xb64_in1k.py 8 --distributed deepspeed '
     '--cfg-options custom_hooks=[] strategy.zero_optimization.stage=2 strategy.bf16.enabled=True': Run(
