@@ -1,6 +1,5 @@
 """The commands of README.md and docs/, and how each is run small enough for a test."""
 
-import os
 import re
 from typing import NamedTuple
 
@@ -76,7 +75,8 @@ UNTIL_IT_ANSWERS = (
     'until grep -qs Open page.log; do kill -0 $! || exit 1; sleep 0.2; done; '
     'kill $!; wait $!'
 )
-PORT = f'PORT={29600 + os.getpid() % 1000}'
+# A free port, filled in when the command is run.
+PORT = 'PORT={free_port}'
 
 TESTS = ('tools/test.py', 'tools/dist_test.sh', 'tools/plot_predictions.py')
 AS_PRINTED = (

@@ -62,9 +62,7 @@ def run(config, work_dir, options, *, ranks=1, kill=None, preload=None, **kwargs
             the count-th time.
         preload: a module that registers what the config names.
     """
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
+    port = free_port()
     processes = [
         CONTEXT.Process(
             target=_train, args=(config, work_dir, options, rank, ranks, port, kill, preload, kwargs)
@@ -76,6 +74,13 @@ def run(config, work_dir, options, *, ranks=1, kill=None, preload=None, **kwargs
     for process in processes:
         process.join()
     return [process.exitcode for process in processes]
+
+
+def free_port() -> int:
+    """Return a port that no process listens on."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return free.getsockname()[1]
 
 
 def _train(config, work_dir, options, rank, ranks, port, kill, preload, kwargs):

@@ -26,7 +26,7 @@ for count in itertools.count():
 
 # Signals whole process groups, as Slurm does, and kills all after one bad exit if asked to.
 SRUN = """
-import os, signal, subprocess, sys, time
+import os, pathlib, signal, subprocess, sys, time
 first = next(i for i, word in enumerate(sys.argv) if i and not word.startswith('-'))
 count = int(os.environ['SLURM_NTASKS'])
 tasks = [
@@ -36,8 +36,9 @@ tasks = [
     )
     for rank in range(count)
 ]
-if 'USR1_AFTER' in os.environ and 'SLURM_RESTART_COUNT' not in os.environ:
-    time.sleep(float(os.environ['USR1_AFTER']))
+if 'ENDS' in os.environ and 'SLURM_RESTART_COUNT' not in os.environ:  # once all tasks wait for it
+    while len(list(pathlib.Path(__file__).parent.glob('waiting*'))) < count:
+        time.sleep(0.05)
     for task in tasks:
         os.killpg(task.pid, signal.SIGUSR1)
 while any(task.poll() is None for task in tasks):

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from tests.commands import PAGES, README, RUNS, Run, blocks, commands, small
 from tests.conftest import REPO
-from tests.processes import call
+from tests.processes import call, free_port
 from tests.servers import serve
 
 # Stands for any published name in the README's example: 0.3 million parameters.
@@ -99,7 +99,7 @@ def run_all(given: list[str], checkout: Path, hub: dict) -> None:
     env = dict(PYTHONPATH=str(checkout), **hub)
     for command in given:
         run = small(command)
-        for line in run.lines.splitlines():
+        for line in run.lines.replace('{free_port}', str(free_port())).splitlines():
             results = start(line, run, checkout, env)
             said = '\n'.join(f'{result.stdout[-1500:]}\n{result.stderr[-1500:]}' for result in results)
             told = f'{command}\nas {line}\n{said}'
@@ -115,7 +115,7 @@ def start(line: str, run: Run, checkout: Path, env: dict) -> list[subprocess.Com
         return [call(*words, cwd=checkout, **env)]
     words = words_of(line, checkout)
     spread = dict(WORLD_SIZE=str(run.processes), MASTER_ADDR='127.0.0.1')
-    spread['MASTER_PORT'] = str(30600 + os.getpid() % 1000)
+    spread['MASTER_PORT'] = str(free_port())
 
     def process(rank: int) -> subprocess.CompletedProcess:
         return call(*words, cwd=checkout, **env, **spread, RANK=str(rank), LOCAL_RANK=str(rank))

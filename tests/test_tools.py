@@ -16,7 +16,7 @@ import torch
 from mmconvnext.apis import train
 from mmconvnext.command_line import run_tool
 from tests.conftest import REPO
-from tests.processes import call
+from tests.processes import call, free_port
 
 TOOLS = sorted((REPO / 'tools').glob('*.py'))
 DIGITS = 'configs/digits/convnext-atto_1xb48_digits.py'
@@ -71,7 +71,7 @@ def test_digits_reach_98_percent_in_two_processes_that_stop_and_resume(tmp_path)
     """The whole way of the README: train in two processes, stop, resume, test, draw."""
     work_dir = tmp_path / 'two'
     options = ['--cfg-options', 'train_dataloader.batch_size=24']
-    port = dict(PORT=str(29500 + os.getpid() % 1000))
+    port = dict(PORT=str(free_port()))
     command = ['tools/dist_train.sh', DIGITS, 2, '--work-dir', work_dir]
     first = call(*command, *options, 'train_cfg.max_epochs=6', **port)
     assert first.returncode == 0, first.stderr[-2000:]
@@ -112,7 +112,7 @@ def test_two_processes_download_a_checkpoint_once(tiny_config, tmp_path):
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Slow) as server:
         threading.Thread(target=server.serve_forever).start()
         url = f'http://127.0.0.1:{server.server_port}/epoch_1.pth'
-        env = dict(MMCONVNEXT_HOME=str(tmp_path / 'cache'), PORT=str(31500 + os.getpid() % 1000))
+        env = dict(MMCONVNEXT_HOME=str(tmp_path / 'cache'), PORT=str(free_port()))
         result = call('tools/dist_test.sh', tiny_config, url, 2, '--work-dir', tmp_path / 'test', **env)
         server.shutdown()
     assert 'accuracy/top1' in result.stdout, result.stderr[-2000:]
@@ -150,7 +150,7 @@ def test_scripts_without_arguments_say_how_to_use_them(script):
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='the message is for machines without a GPU')
 def test_two_processes_that_cannot_start_say_why(tmp_path):
-    port = dict(PORT=str(30500 + os.getpid() % 1000))
+    port = dict(PORT=str(free_port()))
     result = call('tools/dist_train.sh', DIGITS, 2, '--work-dir', tmp_path, '--resume', 'latest', **port)
     assert result.returncode != 0
     assert result.stderr.count('Error: --resume') == 1

@@ -2,13 +2,13 @@ import json
 import os
 import subprocess
 import sys
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mmconvnext.apis import train
-from mmconvnext.hooks import ThroughputHook
+from mmconvnext.hooks import ThroughputHook, throughput
 from mmconvnext.hooks.throughput import count_images
 from tests.conftest import REPO
 
@@ -22,7 +22,20 @@ class World:
         data = torch.utils.data.TensorDataset(torch.zeros(batches * batch_size))
         self.train_dataloader = torch.utils.data.DataLoader(data, batch_size=batch_size)
         self.hooks = []
-        self.message_hub = MessageHub(f'{time.time()}')
+        self.message_hub = MessageHub(f'throughput {id(self)}')
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The hook's clock, which stands still; it counts how often it is read."""
+    clock = SimpleNamespace(now=0.0, read=0)
+
+    def perf_counter():
+        clock.read += 1
+        return clock.now
+
+    monkeypatch.setattr(throughput, 'time', SimpleNamespace(perf_counter=perf_counter))
+    return clock
 
 
 def rows_of(work_dir):
@@ -37,30 +50,27 @@ def test_images_per_second_are_in_the_log_and_in_the_scalars(tiny_config, tmp_pa
     assert [row['iter'] for row in training] == [2, 4]
     for row in training:
         assert row['images_per_s'] > 0
-    # mmengine's own clock: the mean time of the iterations so far.
-    both = 64 / sum(32 / row['images_per_s'] for row in training)
-    assert both == pytest.approx(16 / training[-1]['time'], rel=0.1)
     assert next((tmp_path / 'work').glob('*/*.log')).read_text().count('images_per_s: ') == 2
 
 
-def test_time_between_epochs_and_in_validation_is_left_out():
+def test_time_between_epochs_and_in_validation_is_left_out(clock):
     runner, hook = World(batches=4, batch_size=8), ThroughputHook()
     hook.before_train(runner)
-    time.sleep(0.3)
+    clock.now += 300
     hook.before_train_epoch(runner)
     for i in range(4):
-        time.sleep(0.02)
+        clock.now += 2
         hook.after_train_iter(runner, i, dict(inputs=torch.zeros(8)))
         if i == 1:
-            time.sleep(0.3)
+            clock.now += 300
             hook.after_val(runner)
     rate = runner.message_hub.get_scalar('train/images_per_s').current()
-    assert 8 / 0.04 < rate <= 8 / 0.02
+    assert rate == 8 / 2
 
 
 @pytest.mark.slow
 def test_images_of_all_processes_count(tiny_config, tmp_path):
-    """Two real processes: images per second times seconds is the batch of both."""
+    """Two real processes: images per second times mmengine's seconds is the batch of both."""
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
     tool = [str(REPO / 'tools/train.py'), str(tiny_config), '--launcher', 'pytorch', '--no-validate']
     options = ['--cfg-options', 'train_cfg.max_epochs=1', 'default_hooks.logger.interval=2']
@@ -71,7 +81,7 @@ def test_images_of_all_processes_count(tiny_config, tmp_path):
         capture_output=True,
     )
     first = rows_of(tmp_path / 'work')[0]
-    assert first['images_per_s'] * first['time'] == pytest.approx(2 * 16, rel=0.1)
+    assert first['images_per_s'] * first['time'] == pytest.approx(2 * 16, rel=0.4)  # not the 16 of one
     assert '2 processes x 16 images' in next((tmp_path / 'work').glob('*/*.log')).read_text()
 
 
@@ -89,13 +99,16 @@ def test_images_are_counted_in_batches_of_any_library(batch, count):
     assert count_images(batch, 7) == count
 
 
-def test_a_hundred_thousand_iterations_cost_less_than_a_tenth_of_a_millisecond_each():
+def test_scalars_are_written_only_where_they_are_read(clock, monkeypatch):
+    """mmengine copies the history of a scalar at every update, which costs the more the longer a run is."""
     runner, hook = World(batches=1, batch_size=8), ThroughputHook()
     runner.train_dataloader = [None] * 100_000
     hook.interval, hook.batch_size, hook.world_size = 100, 8, 1
     hook._start_window()
-    batch = dict(inputs=torch.zeros(8))
-    start = time.process_time()
-    for i in range(20_000):
-        hook.after_train_iter(runner, i, batch)
-    assert (time.process_time() - start) / 20_000 < 1e-4
+    updates = []
+    monkeypatch.setattr(runner.message_hub, 'update_scalar', lambda *scalar: updates.append(scalar))
+    for i in range(2_000):
+        clock.now += 1
+        hook.after_train_iter(runner, i, dict(inputs=torch.zeros(8)))
+    assert updates == [('train/images_per_s', 8.0)] * 20
+    assert clock.read <= 2_100

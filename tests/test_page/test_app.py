@@ -95,8 +95,6 @@ def test_the_page_ends_soon_whatever_is_uploaded(checkpoint, tmp_path):
             slow.sendall(f'{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n'.encode())
             time.sleep(0.5)
             getattr(process, end)()
-            started = time.monotonic()
-            process.wait()
-            assert time.monotonic() - started < 10  # 1 s, and an upload may stand still for 30
+            process.wait(timeout=25)  # a second is enough; the upload may stand still for 30
         # Killed, the first page leaves its folder; the second deletes it, and its own at its end.
         assert len(list(tmp_path.glob('mmconvnext-*'))) == (end == 'kill')

@@ -177,8 +177,6 @@ def test_all_that_is_old_goes_though_nobody_uploads(tmp_path, monkeypatch):
         time.sleep(0.2)
         assert path.exists()
         monkeypatch.setattr(module, 'time', SimpleNamespace(time=lambda: time.time() + 8000))
-        until = time.monotonic() + 10
-        while list(tmp_path.iterdir()) and time.monotonic() < until:
+        while list(tmp_path.iterdir()):
             time.sleep(0.01)
-    assert not list(tmp_path.iterdir())
     assert str(path) not in uploads
