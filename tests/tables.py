@@ -15,7 +15,7 @@ from page import accuracy, grid, short
 from mmconvnext.apis import load_config
 from mmconvnext.models.archs import ARCHS
 from mmconvnext.models.convnext import ConvNeXtBlock
-from mmconvnext.training.runner import build_on_meta
+from mmconvnext.training.model import build_on_meta
 from mmconvnext.zoo.entries import imagenet_classifiers, zoo
 from mmconvnext.zoo.licenses import commercial_use, license_of
 from tests.conftest import REPO

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmconvnext.apis import load_config
 from mmconvnext.paths import CONFIGS
-from mmconvnext.training.runner import build_on_meta
+from mmconvnext.training.model import build_on_meta
 from tests.recipes import RECIPES, Recipe
 
 CLASSIFICATION = sorted(file.stem for file in CONFIGS.glob('convnext*/*.py'))

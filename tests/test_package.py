@@ -69,7 +69,7 @@ def test_wheel_works_without_the_checkout(wheel_contents, tmp_path):
         'from pathlib import Path\n'
         'import mmconvnext\n'
         'from mmconvnext.apis import load_config\n'
-        'from mmconvnext.training.runner import build_on_meta\n'
+        'from mmconvnext.training.model import build_on_meta\n'
         "build_on_meta(load_config('convnext-v2-atto_32xb32_in1k'))\n"
         "mmconvnext.get_model('convnext_atto_ols.a2_in1k')\n"
         'from mmconvnext.reports.page import write_page\n'

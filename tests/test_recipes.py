@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 
 from mmconvnext.apis import load_config
-from mmconvnext.training.runner import build_on_meta
+from mmconvnext.training.model import build_on_meta
 from tests.recipes import RECIPES
 
 # Of the 22 commands in the two TRAINING.md one, FCMAE pre-training, has no config.

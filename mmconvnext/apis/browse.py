@@ -23,7 +23,7 @@ from ..reports.browser import Mix, Sample, save_browser
 from ..reports.pictures import displayed, rgb_of
 from ..training.augmenting import keep_augmentation
 from ..training.classes import SHARDS
-from ..training.runner import check_data_roots, open_dataset
+from ..training.data import check_data_roots, open_dataset
 from ..zoo.names import load_config
 
 EPOCHS = 5  # of which the draws of a training image are shown

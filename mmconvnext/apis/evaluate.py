@@ -17,7 +17,8 @@ from ..inference.pipeline import channels_of
 from ..inference.results import check_folder, check_new_file
 from ..text import finite
 from ..training.explaining import naming_broken_images
-from ..training.runner import build_runner, init_distributed
+from ..training.processes import init_distributed
+from ..training.runner import build_runner
 from ..training.workers import fit_workers
 from ..zoo.names import find, load_config
 

@@ -16,7 +16,8 @@ from ..errors import UserError, did_you_mean
 from ..files import check_writable, written_whole
 from ..text import json_text
 from ..training.explaining import naming_broken_images
-from ..training.runner import build_runner, init_distributed
+from ..training.processes import init_distributed
+from ..training.runner import build_runner
 from ..version import __version__
 from ..zoo.configs import config_of, config_of_network
 from ..zoo.entries import MODEL_INDEX, Entry, read_model_index

@@ -20,9 +20,10 @@ from ..training.augmenting import augment_batches
 from ..training.explaining import explained, naming_broken_images
 from ..training.locking import only_run_in
 from ..training.next_steps import next_steps
+from ..training.processes import init_distributed
 from ..training.recording import add_loggers
 from ..training.resuming import checkpoint_folder, choose_start
-from ..training.runner import build_runner, init_distributed
+from ..training.runner import build_runner
 from ..training.smoke import make_smoke_test
 from ..training.workers import fit_workers
 from ..zoo.names import load_config

@@ -21,8 +21,8 @@ from ..errors import UserError
 from ..inference.inputs import find_images
 from ..inference.pipeline import TestPipeline
 from ..text import listed
+from ..training.data import build_dataset
 from ..training.explaining import naming_broken_images
-from ..training.runner import build_dataset
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,8 @@ from collections.abc import Sequence
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
-from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
-from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset
-from torch import Tensor
 
 from ..checkpoints.reading import Weights
 from ..config.inner_datasets import inner_settings
@@ -16,6 +13,7 @@ from ..datasets.annotations import check_folders, normal, numbers_folders
 from ..datasets.shard_index import read_index
 from ..errors import UserError
 from ..text import listed
+from .datasets import naming
 from .explaining import find
 
 SHARDS = 'mmconvnext.Shards'
@@ -69,6 +67,13 @@ def take_classes_from_data(cfg: Config, loaders: tuple[str, ...], weights: Weigh
                 changed = sorted({*found} ^ {*classes})
                 raise UserError(f'{field}.dataset has other classes: they differ in {listed(changed)}')
     return weights is not None and training and not cfg.get('resume') and known != classes
+
+
+def set_class_count(cfg: Config) -> None:
+    """Let mixup know the number of classes that the head has."""
+    outputs = cfg.model.get('head', {}).get('num_classes')
+    if outputs is not None and 'num_classes' in cfg.get('data_preprocessor', {}):
+        cfg.data_preprocessor.num_classes = outputs
 
 
 def give_names(settings: ConfigDict, classes: Sequence[str], field: str) -> None:
@@ -129,32 +134,8 @@ def classes_of_one(settings: ConfigDict, field: str) -> tuple[str, ...]:
 
 def built_lazily(settings: ConfigDict, field: str, *, names: bool = False) -> BaseDataset:
     """A dataset that has read no annotations, or only if there are no names of classes without."""
-    try:
+    with naming(settings, field):
         dataset = DATASETS.build({**settings, 'lazy_init': True})
         if names and not dataset.metainfo.get('classes'):
             dataset.full_init()
         return dataset
-    except UserError:
-        raise
-    except (AssertionError, OSError, RuntimeError, TypeError, ValueError) as error:
-        root = f', data_root {settings.data_root}' if settings.get('data_root') else ''
-        raise UserError(
-            f'{field}.dataset ({settings.type}{root}) cannot be read: {error}. Put one folder a class with '
-            'images there'
-        ) from error
-
-
-class StartingWeights(Hook):
-    """Lets a run start from the weights that were checked against its model.
-
-    Args:
-        tensors: name under ours to tensor, without those of a head for other classes.
-    """
-
-    priority = 'VERY_HIGH'  # an average of the weights starts from them, too
-
-    def __init__(self, tensors: dict[str, Tensor]):
-        self.tensors = tensors
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint['state_dict'], self.tensors = dict(self.tensors), {}

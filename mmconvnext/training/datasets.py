@@ -1,6 +1,7 @@
 """Build the datasets of a run, wrapped or not, once their annotations make sense."""
 
 import warnings
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -22,10 +23,27 @@ from ..datasets.annotations import (
 from ..datasets.broken import find_broken
 from ..errors import UserError
 from ..text import listed, shortened
-from .explaining import find
+from .explaining import BUILD_ERRORS, find
 
 MAX_NAMED = 10  # broken images
 MAX_LETTERS = 200
+
+
+@contextmanager
+def naming(settings: ConfigDict, field: str, cure: str = 'Put one folder a class with images there'):
+    """Turn what building a dataset raises into a message that names its dataloader and folder."""
+    try:
+        yield
+    except UserError:
+        raise
+    except BUILD_ERRORS as error:
+        raise UserError(f'{title(settings, field)} cannot be read: {error}. {cure}') from error
+
+
+def title(settings: ConfigDict, field: str) -> str:
+    """What messages call the dataset of a dataloader."""
+    root = f', data_root {settings.data_root}' if settings.get('data_root') else ''
+    return f'{field}.dataset ({settings.type}{root})'
 
 
 def build(settings: ConfigDict, num_classes: int | None):

@@ -23,6 +23,9 @@ from ..errors import RunError, UserError
 from ..memory import is_out_of_memory
 from .metrics import places_of_metrics
 
+# What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
+BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+
 # The option that each of these methods of a Runner reads.
 OPTIONS = dict(
     setup_env='env_cfg',

@@ -17,12 +17,12 @@ def places_of_metrics(cfg: Config, field: str) -> list[tuple[str, dict]]:
     return [(field, evaluator)] if evaluator else []
 
 
-def fit_topk(cfg: Config, evaluators: Iterable[str], num_classes: int | None) -> list[str]:
+def fit_topk(cfg: Config, loaders: Iterable[str], num_classes: int | None) -> list[str]:
     """Leave out top-k accuracies beyond the number of classes, as top-5 among three.
 
     Args:
         cfg: of a run.
-        evaluators: which ones it uses.
+        loaders: the dataloaders it will use.
         num_classes: of the model; None if it does not say.
 
     Returns:
@@ -32,6 +32,9 @@ def fit_topk(cfg: Config, evaluators: Iterable[str], num_classes: int | None) ->
         UserError: a metric has no other.
     """
     sentences = []
+    evaluators = [
+        field.replace('dataloader', 'evaluator') for field in loaders if field != 'train_dataloader'
+    ]
     for place, metric in [each for field in evaluators for each in places_of_metrics(cfg, field)]:
         topk = metric.get('topk') if isinstance(metric, dict) else None
         topk = (topk,) if isinstance(topk, int) else topk

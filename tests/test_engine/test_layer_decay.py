@@ -5,7 +5,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 
 from mmconvnext.apis import load_config
-from mmconvnext.training.runner import build_on_meta
+from mmconvnext.training.model import build_on_meta
 
 
 def test_frozen_stages_get_no_group():

@@ -9,7 +9,7 @@ from mmconvnext import ImageClassificationInferencer, get_model
 from mmconvnext.apis import evaluate, load_config, train
 from mmconvnext.errors import UserError
 from mmconvnext.paths import CONFIGS as FOLDER
-from mmconvnext.training.runner import build_on_meta
+from mmconvnext.training.model import build_on_meta
 from mmconvnext.zoo.entries import zoo
 
 CONFIG = 'convnext-v2-atto_ft_folder'

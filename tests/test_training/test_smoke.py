@@ -7,7 +7,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmconvnext.apis import load_config, train
 from mmconvnext.errors import UserError
-from mmconvnext.training.runner import build_on_meta
+from mmconvnext.training.model import build_on_meta
 
 COSINE = "dict(type='CosineAnnealingLR', begin=20, convert_to_iter_based=True)"
 LINEAR = "dict(type='LinearLR', start_factor=0.1, begin=0, end=20, convert_to_iter_based=True)"

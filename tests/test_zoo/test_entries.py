@@ -14,7 +14,7 @@ from mmconvnext.apis import load_config
 from mmconvnext.checkpoints import FORMATS
 from mmconvnext.errors import UserError
 from mmconvnext.paths import CONFIGS, MIM
-from mmconvnext.training.runner import build_on_meta
+from mmconvnext.training.model import build_on_meta
 from mmconvnext.zoo import get_entry, list_models
 from mmconvnext.zoo.architectures import ARCHITECTURES
 from mmconvnext.zoo.entries import DENSE_TASKS, read_model_index, zoo
