@@ -6,6 +6,7 @@ import mmengine
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.registry import METRICS
+from mmengine.runner import Runner
 
 from ..config.data_root import use_data_root
 from ..config.image_size import set_image_size
@@ -70,50 +71,42 @@ def evaluate(
     Raises:
         UserError: what was found, what was expected and what to do.
     """
-    check_out(out, out_item)
-    if show_dir is not None:
-        check_folder(show_dir)
+    check_places(out, out_item, show_dir, report)
     if amp and optimize is not None:
         raise UserError('--optimize bf16 is in lower precision already, and fp32 is not; leave --amp out')
-    if report is not None:
-        check_new_file(report, '.html')
     named = find(config, 'config')
     if checkpoint is None and named.entry is None:
         raise UserError(f'{config} is tested with which weights? Name a checkpoint behind it')
-    checkpoint = named.name if checkpoint is None else checkpoint
+    checkpoint = str(named.name if checkpoint is None else checkpoint)
     stem = named.name if named.entry else Path(config).stem
+
     cfg = load_config(named, cfg_options)
-    fit_workers(cfg, cfg_options)
     if cfg.get('test_dataloader') is None:
         raise UserError(f'{config} has no test_dataloader, so there is nothing to test on')
+    cfg.load_from, cfg.resume = checkpoint, False
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', stem))
+    # The Runner writes the config into the work dir, where that of the training may lie.
+    vars(cfg)['_filename'] = f'{stem}.test.py'
+    fit_workers(cfg, cfg_options)
     if data_root is not None:
         use_data_root(cfg, data_root)
     if image_size is not None:
         set_image_size(cfg, image_size)
-    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', stem))
-    # The Runner writes the config into the work dir, where that of the training may lie.
-    vars(cfg)['_filename'] = f'{stem}.test.py'
-    cfg.load_from, cfg.resume = str(checkpoint), False
     if amp:
         cfg.test_cfg.fp16 = True
     if show_dir is not None:
         draw_into(cfg, show_dir)
-    if tta:
+    if tta:  # after the size is set, which the views of an image take over
         use_tta(cfg)
     if report is not None:
-        if cfg.get('default_scope') in LIBRARIES:
-            raise UserError('--report is for classifiers; leave it out, or draw with --show-dir')
-        about = dict(title=stem, checkpoint=str(checkpoint))
-        add_hook(cfg, dict(type='mmconvnext.ReportHook', file=str(report), **about))
+        add_report(cfg, file=str(report), title=stem, checkpoint=checkpoint)
     if optimize is not None:
         add_hook(cfg, dict(type='mmconvnext.InferenceHook', dtype=optimize))
-    init_distributed(cfg, launcher)
 
+    init_distributed(cfg, launcher)  # before the Runner, which spreads the data over the processes
     runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint, weights=weights)
     if out is not None and out_item != 'metrics':
-        # That of MMDetection encodes masks, of which there are hundreds of thousands.
-        kind = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
-        runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=out)))
+        dump_predictions(runner, out)
     with naming_broken_images():
         metrics = runner.test()
     if out is not None and out_item == 'metrics' and is_main_process():
@@ -122,8 +115,12 @@ def evaluate(
     return metrics
 
 
-def check_out(out: str | None, out_item: str | None) -> None:
+def check_places(out: str | None, out_item: str | None, show_dir: str | None, report: str | None) -> None:
     """Raise before a long test whose results could not be written."""
+    if show_dir is not None:
+        check_folder(show_dir)
+    if report is not None:
+        check_new_file(report, '.html')
     if out is None:
         if out_item is not None:
             raise UserError('--out-item chooses what goes into a file; name the file with --out')
@@ -139,6 +136,19 @@ def check_out(out: str | None, out_item: str | None) -> None:
 
 def add_hook(cfg: Config, hook: dict) -> None:
     cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
+
+
+def dump_predictions(runner: Runner, file: str) -> None:
+    # That of MMDetection encodes masks, of which there are hundreds of thousands.
+    kind = 'mmdet.DumpDetResults' if runner.cfg.get('default_scope') == 'mmdet' else 'DumpResults'
+    runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=file)))
+
+
+def add_report(cfg: Config, **arguments: str) -> None:
+    """Let a test write its page, see ``ReportHook``."""
+    if cfg.get('default_scope') in LIBRARIES:
+        raise UserError('--report is for classifiers; leave it out, or draw with --show-dir')
+    add_hook(cfg, dict(type='mmconvnext.ReportHook', **arguments))
 
 
 def draw_into(cfg: Config, folder: str) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import IterableDataset
 
@@ -134,3 +135,12 @@ def check_evaluated_images(datasets: dict[str, BaseDataset]) -> None:
     for field, dataset in datasets.items():
         if field != 'train_dataloader':
             check_images(dataset, field)
+
+
+def give_datasets(runner: Runner, datasets: dict[str, BaseDataset]) -> None:
+    """Let a Runner use datasets that are open already.
+
+    It gets functions: it copies the settings of a dataloader, and would copy the data with them.
+    """
+    for field, dataset in datasets.items():
+        getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from ..engine.rehearsal import Rehearsal, can_rehearse, nothing_kept, with_own_pipeline
 from ..errors import UserError, did_you_mean
+from .data import give_datasets
 from .explaining import explained, find, naming_broken_images, places_of_hooks, reason
 from .metrics import places_of_metrics
 
@@ -77,9 +78,7 @@ def rehearse(cfg: Config, datasets: dict[str, BaseDataset], runner_class: type[R
     cls = type('RehearsalRunner', (Rehearsal, runner_class), attributes)
     with tempfile.TemporaryDirectory() as folder, nothing_kept(), explained(cfg, HINT):
         runner = cls.from_cfg(rehearsal_config(cfg, folder))
-        for field, dataset in datasets.items():
-            dataset = with_own_pipeline(dataset)
-            getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)
+        give_datasets(runner, {field: with_own_pipeline(dataset) for field, dataset in datasets.items()})
         with naming_broken_images():
             runner.train()
         del runner

@@ -5,14 +5,19 @@ import logging
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS, init_default_scope
-from torch.utils.data import Dataset
 
 from ..config.libraries import class_count
 from ..engine.runner import Runner
 from ..zoo.mmengine_loader import use_safe_loading
 from ..zoo.weights import load_weights
 from .classes import set_class_count, take_classes_from_data
-from .data import build_dataset, check_data_roots, check_evaluated_images, set_dataloader_defaults
+from .data import (
+    build_dataset,
+    check_data_roots,
+    check_evaluated_images,
+    give_datasets,
+    set_dataloader_defaults,
+)
 from .metrics import fit_topk
 from .model import build_on_meta, check_optimizer, check_schedule
 from .protection import protect, replayed
@@ -101,12 +106,3 @@ def build_runner(
 def runner_class(cfg: Config) -> type[Runner]:
     """Ours, or the one that the config of a distributed engine names."""
     return RUNNERS.get(cfg.get('runner_type', 'mmconvnext.Runner'))
-
-
-def give_datasets(runner: Runner, datasets: dict[str, Dataset]) -> None:
-    """Let a Runner use datasets that are open already.
-
-    It gets functions: it copies the settings of a dataloader, and would copy the data with them.
-    """
-    for field, dataset in datasets.items():
-        getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)
