@@ -14,6 +14,7 @@ from ..config.inner_datasets import inner_settings, pipeline_of
 from ..config.libraries import LIBRARIES
 from ..errors import UserError
 from ..files import check_place, written_whole
+from ..hooks.class_report import Page, add_page
 from ..inference.pipeline import channels_of
 from ..inference.results import check_folder, check_new_file
 from ..text import finite
@@ -98,15 +99,18 @@ def evaluate(
         draw_into(cfg, show_dir)
     if tta:  # after the size is set, which the views of an image take over
         use_tta(cfg)
-    if report is not None:
-        add_report(cfg, file=str(report), title=stem, checkpoint=checkpoint)
+    if report is not None and cfg.get('default_scope') in LIBRARIES:
+        raise UserError('--report is for classifiers; leave it out, or draw with --show-dir')
     if optimize is not None:
-        add_hook(cfg, dict(type='mmconvnext.InferenceHook', dtype=optimize))
+        hook = dict(type='mmconvnext.InferenceHook', dtype=optimize)
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
     init_distributed(cfg, launcher)  # before the Runner, which spreads the data over the processes
     runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint, weights=weights)
     if out is not None and out_item != 'metrics':
         dump_predictions(runner, out)
+    if report is not None:
+        add_page(runner, Page(Path(report), stem, checkpoint))
     with naming_broken_images():
         metrics = runner.test()
     if out is not None and out_item == 'metrics' and is_main_process():
@@ -134,21 +138,10 @@ def check_places(out: str | None, out_item: str | None, show_dir: str | None, re
         )
 
 
-def add_hook(cfg: Config, hook: dict) -> None:
-    cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
-
-
 def dump_predictions(runner: Runner, file: str) -> None:
     # That of MMDetection encodes masks, of which there are hundreds of thousands.
     kind = 'mmdet.DumpDetResults' if runner.cfg.get('default_scope') == 'mmdet' else 'DumpResults'
     runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=file)))
-
-
-def add_report(cfg: Config, **arguments: str) -> None:
-    """Let a test write its page, see ``ReportHook``."""
-    if cfg.get('default_scope') in LIBRARIES:
-        raise UserError('--report is for classifiers; leave it out, or draw with --show-dir')
-    add_hook(cfg, dict(type='mmconvnext.ReportHook', **arguments))
 
 
 def draw_into(cfg: Config, folder: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import did_you_mean
 
 # Registered types of ours, named as mmconvnext.ConvNeXt. Left out is what takes the name of a file to write:
-# the backends of --log and the hook of --report, which the tools add themselves.
+# the backends of --log, which the tools add themselves.
 OWN = {
     'models': 'AugmentingDataPreprocessor ConvNeXt LinearClsHead',
     'data': 'Digits ImageFolder Shards Synthetic ReplayableBatches leave_signals_to_parent',

@@ -6,7 +6,6 @@ from .inference import InferenceHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .replay import ReplayHook
-from .report import ReportHook
 from .throughput import ThroughputHook
 
 __all__ = [
@@ -19,6 +18,5 @@ __all__ = [
     'PreemptionHook',
     'ProgressHook',
     'ReplayHook',
-    'ReportHook',
     'ThroughputHook',
 ]

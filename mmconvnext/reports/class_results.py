@@ -1,10 +1,20 @@
 """How well is each class told, and what is it taken for?"""
 
+import csv
 from collections import Counter
 from collections.abc import Sequence
+from io import StringIO
 from typing import NamedTuple
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 from torch import Tensor
+
+from ..text import csv_cell, printable
+
+MOST_ROWS = 20  # of the table in the log; the file has all
 
 
 def distinct_names(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
@@ -59,3 +69,43 @@ def class_results(matrix: Tensor, names: tuple[str, ...]) -> list[ClassResult]:
             zip(names, *(column.tolist() for column in columns), taken_for, most, strict=True)
         )
     ]
+
+
+def worst_first(results: list[ClassResult]) -> list[ClassResult]:
+    """Sort by accuracy, then by images; those without images come last."""
+    return sorted(results, key=lambda r: (r.accuracy is None, r.accuracy, -r.images))
+
+
+def csv_of(results: list[ClassResult], source: str) -> str:
+    text = StringIO()
+    rows = csv.writer(text, lineterminator='\n')
+    columns = ['label', 'class', 'images', 'correct', 'accuracy', 'confused_with', 'confused_images']
+    rows.writerow([*columns, 'checkpoint'])
+    for r in results:
+        accuracy = '' if r.accuracy is None else f'{r.accuracy:.2f}'
+        row = r.label, r.name, r.images, r.correct, accuracy, r.confused_with, r.confused_images or ''
+        rows.writerow(map(csv_cell, (*row, source)))
+    return text.getvalue()
+
+
+def table_of(results: list[ClassResult]) -> str:
+    """The worst first, those without images left out, cut to what a log bears."""
+    ranked = worst_first([r for r in results if r.images])
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column('Class', overflow='fold', max_width=40)
+    for column in ('Images', 'Accuracy'):
+        table.add_column(column, justify='right')
+    table.add_column('Most often taken for', overflow='fold', max_width=48)
+    for r in ranked[:MOST_ROWS]:
+        taken = f'{printable(r.confused_with)} ({r.confused_images})' if r.confused_images else ''
+        # As Text, brackets in names are not taken for styles.
+        table.add_row(Text(printable(r.name)), f'{r.images}', f'{r.accuracy:.1f} %', Text(taken))
+    text = StringIO()
+    Console(file=text, width=120).print(table)
+    lines = text.getvalue()
+    if len(ranked) > MOST_ROWS:
+        lines += f'These are the {MOST_ROWS} worst of {len(ranked)} classes.\n'
+    if len(ranked) < len(results):
+        missing = len(results) - len(ranked)
+        lines += f'{missing} class{"es" * (missing > 1)} had no images here.\n'
+    return lines

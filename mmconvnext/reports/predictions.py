@@ -1,11 +1,14 @@
-"""What every test image was taken for, with the pictures that are worth a look."""
+"""What was every image taken for, and which pictures are worth a look?"""
 
 from collections.abc import Sequence
 from heapq import heappush, heappushpop
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
+from mmpretrain.evaluation import ConfusionMatrix
+from torch import Tensor
 
 from ..errors import UserError
 from .pictures import rgb_of
@@ -37,43 +40,44 @@ class Prediction(NamedTuple):
 
 
 class Predictions(BaseMetric):
-    """Keeps every prediction of a test; it has no value to log.
+    """Keeps every prediction of a validation or test; it has no value to log.
 
     Pictures are kept of the most confident mistakes and of the least certain right ones, each process
     its own: so nothing is read twice, whatever the dataset, and memory does not grow with it.
+
+    Args:
+        pictures: whether they are kept.
     """
 
     default_prefix = 'predictions'
-    predictions: list[Prediction] | None = None
-    num_classes = 0
 
-    def __init__(self):
+    def __init__(self, *, pictures: bool = False):
         super().__init__()
-        self.kept = {False: [], True: []}  # right or not -> a heap of how much worth a look, and where
+        self.pictures = pictures
+        self.predictions: list[Prediction] | None = None  # all of them, in the first process
+        self.num_classes = 0
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        for inputs, sample in zip(inputs_of(data_batch), data_samples, strict=True):
-            self.add(inputs, sample)
-
-    def add(self, inputs, sample: dict) -> None:
-        scores, truth = sample.get('pred_score'), sample.get('gt_label')
-        if scores is None or scores.numel() < 2 or truth is None or truth.numel() != 1:
-            raise UserError(
-                '--report is for classifiers with one label an image, and this test has other predictions '
-                'or labels; leave it out'
-            )
-        self.num_classes, truth, label = len(scores), int(truth), int(scores.argmax())
-        self.results.append(
-            Prediction(
-                *(truth, label, float(scores[label]), int((scores > scores[truth]).sum())),
-                path=sample.get('img_path'),
-            )
+        begin = len(self.results)
+        if begin == 0:
+            self.kept = {False: [], True: []}  # right or not -> a heap of how much worth a look, and where
+        for sample in data_samples:
+            check_kind(sample)
+        scores = torch.stack([sample['pred_score'] for sample in data_samples]).cpu()
+        truths = torch.cat([sample['gt_label'].flatten() for sample in data_samples]).cpu()
+        self.num_classes, labels = scores.shape[1], scores.argmax(1)
+        columns = (
+            *(truths, labels, scores.gather(1, labels[:, None])[:, 0]),
+            (scores > scores.gather(1, truths[:, None])).sum(1),
         )
-        self.keep_picture(inputs)
+        paths = [sample.get('img_path') for sample in data_samples]
+        self.results += map(Prediction, *(column.tolist() for column in columns), paths)
+        if self.pictures:
+            for place, inputs in enumerate(inputs_of(data_batch), begin):
+                self.keep_picture(place, inputs)
 
-    def keep_picture(self, inputs) -> None:
-        """Keep the picture of the newest prediction if it is worth a look more than another, which goes."""
-        place = len(self.results) - 1
+    def keep_picture(self, place: int, inputs: Tensor) -> None:
+        """Keep the picture of a new prediction if it is worth a look more than another, which goes."""
         newest = self.results[place]
         heap, most = self.kept[newest.right], MOST_DOUBTS if newest.right else MOST_MISTAKES
         worth = (-newest.score if newest.right else newest.score, place)
@@ -90,6 +94,21 @@ class Predictions(BaseMetric):
         # On the way between processes they become plain tuples.
         self.predictions = [Prediction(*each) for each in results]
         return {}
+
+
+def check_kind(sample: dict) -> None:
+    scores, truth = sample.get('pred_score'), sample.get('gt_label')
+    if scores is None or scores.numel() < 2 or truth is None or truth.numel() != 1:
+        raise UserError(
+            'a report on classes is for classifiers with one label an image, and this network or its data is '
+            'of another kind; leave out --report, and take ClassReportHook out of custom_hooks'
+        )
+
+
+def confusion_matrix(predictions: Sequence[Prediction], num_classes: int) -> Tensor:
+    """Count images by true and predicted class: (classes, classes)."""
+    labels, truths = (torch.tensor([getattr(p, field) for p in predictions]) for field in ('label', 'truth'))
+    return ConfusionMatrix.calculate(labels, truths, num_classes=num_classes)
 
 
 def inputs_of(batch: dict) -> Sequence:

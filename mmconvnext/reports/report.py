@@ -6,12 +6,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from mmpretrain.evaluation import ConfusionMatrix
 
-from .class_results import ClassResult, class_results
+from .class_results import ClassResult, class_results, worst_first
 from .confusion import MOST_NAMES, save_confusion
 from .page import data_url, escaped, figure, percent, section, write_page
-from .predictions import MOST_DOUBTS, MOST_MISTAKES, Prediction
+from .predictions import MOST_DOUBTS, MOST_MISTAKES, Prediction, confusion_matrix
 
 MOST_CONFUSIONS = 15
 
@@ -28,8 +27,7 @@ def save_report(
         title: what was tested.
         detail: with what.
     """
-    labels, truths = (torch.tensor([getattr(p, field) for p in predictions]) for field in ('label', 'truth'))
-    matrix = ConfusionMatrix.calculate(labels, truths, num_classes=len(names))
+    matrix = confusion_matrix(predictions, len(names))
     classes = class_results(matrix, tuple(names))
     sections = [
         f'<h1>{escaped(title)}</h1>\n<p class="faint">{escaped(detail)}</p>',
@@ -125,7 +123,6 @@ def confusions(matrix: torch.Tensor, names: Sequence[str]) -> str:
 
 def class_table(classes: list[ClassResult]) -> str:
     """All classes, those of the lowest accuracy first."""
-    ranked = sorted(classes, key=lambda each: (each.accuracy is None, each.accuracy, -each.images))
     rows = [
         [
             escaped(each.name),
@@ -134,7 +131,7 @@ def class_table(classes: list[ClassResult]) -> str:
             share(None if each.precision is None else each.precision / 100),
             escaped(f'{each.confused_with} ({each.confused_images:,})' if each.confused_images else ''),
         ]
-        for each in ranked
+        for each in worst_first(classes)
     ]
     return section(
         'Classes',

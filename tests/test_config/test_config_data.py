@@ -192,7 +192,7 @@ def test_types_that_may_be_named_are_registered():
             # Other tests register types of their own.
             types = registry.module_dict.items()
             registered |= {name for name, each in types if each.__module__.startswith('mmconvnext.')}
-    assert registered - OWN_TYPES == {'InferenceHook', 'ReportHook', 'TensorboardBackend', 'WandbBackend'}
+    assert registered - OWN_TYPES == {'InferenceHook', 'TensorboardBackend', 'WandbBackend'}
     assert registered >= OWN_TYPES
     load_config(DIGITS)
     installed = (f'{LIBRARIES[role]} ' for role in LIBRARIES if role not in ('detection', 'segmentation'))

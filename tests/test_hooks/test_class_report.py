@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from mmconvnext.apis import evaluate, train
-from mmconvnext.hooks.class_report import class_results, csv_of, table_of
+from mmconvnext.reports.class_results import class_results, csv_of, table_of
 from mmconvnext.reports.confusion import save_confusion
 
 REPORT = {'custom_hooks': [dict(type='mmconvnext.ClassReportHook')]}

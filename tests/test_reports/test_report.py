@@ -62,7 +62,7 @@ def random_predictions(names, count=200):
 
 
 def collected(truths, scores, **settings):
-    metric = Predictions()
+    metric = Predictions(pictures=True)
     for number, (truth, row) in enumerate(zip(truths, scores, strict=True)):
         image = torch.full((3, 8, 9), number % 256, dtype=torch.uint8)
         sample = dict(pred_score=torch.tensor(row), gt_label=torch.tensor([truth]), **settings)
@@ -142,7 +142,7 @@ def test_many_classes_and_no_mistakes(tmp_path):
 @pytest.mark.parametrize('truth', [torch.tensor([1, 2]), None])
 def test_other_labels_than_one_are_refused(truth):
     sample = dict(pred_score=torch.rand(3), gt_label=truth)
-    with pytest.raises(UserError, match='--report is for classifiers with one label an image'):
+    with pytest.raises(UserError, match='for classifiers with one label an image.*leave out --report'):
         Predictions().process(dict(inputs=[None], data_samples=[object()]), [sample])
 
 
@@ -167,6 +167,7 @@ def test_mirror_images_count_as_one_and_the_upright_one_is_shown(tiny_config, we
     measured = evaluate(tiny_config, weights, **options)['accuracy/top1']
     page = Page(tmp_path / 'page.html')
     assert f'{measured:.1f} %accuracy' in page.text
+    assert len(list(tmp_path.glob('w/*/classes.csv'))) == 1  # the page is a part of the report on classes
     shown = [np.asarray(Image.open(BytesIO(base64.b64decode(data)))) for kind, data in page.pictures()[:3]]
     dataset = DATASETS.build(load_config(tiny_config).test_dataloader.dataset)
     upright = [rgb_of(dataset[i]['inputs']) for i in range(32)]
