@@ -14,6 +14,17 @@ def blocks(page, language: str) -> list[str]:
     return re.findall(rf'^```{language}\n(.*?)^```', page.read_text(), re.DOTALL | re.MULTILINE)
 
 
+def files(page) -> dict[str, str]:
+    """The Python files that a page shows: blocks whose first line is a comment with a path."""
+    named = [(re.match(r'# ([\w/]+\.py)\n', block), block) for block in blocks(page, 'python')]
+    return {name[1]: block for name, block in named if name}
+
+
+def examples(page) -> str:
+    """All other Python of a page, as one script."""
+    return '\n'.join(block for block in blocks(page, 'python') if block not in files(page).values())
+
+
 def commands(*pages) -> list[str]:
     """Each once, in their order."""
     lines = [line for page in pages for block in blocks(page, 'bash') for line in block.splitlines()]
@@ -66,6 +77,14 @@ SMALL_DIGITS_AND_WEIGHTS = f'work_dirs/small.py {DIGITS_WEIGHTS}'
 MAKE_SMALL_DIGITS = (
     f"echo \"_base_ = '../{DIGITS_CONFIG}'; "
     "model = dict(backbone=dict(arch='zepto'), head=dict(in_channels=256))\" > work_dirs/small.py"
+)
+# Added to a config of docs/extend.md.
+SHRINK_MY_DIGITS = (
+    r"""printf "train_dataloader['dataset']['indices'] = 96\n"""
+    r"""val_dataloader = dict(dataset=dict(indices=48))\n"""
+    r"""test_dataloader = val_dataloader\ntrain_cfg, param_scheduler = dict(max_epochs=2), dict(epochs=2)\n"""
+    r"""model['backbone']['arch'], model['head']['in_channels'] = 'zepto', 128 + 256\n" """
+    '>> my_project/digits.py'
 )
 # What mim 0.3.9 starts: the script in .mim, with the one file of that name below the package.
 MIM = 'python mmconvnext/.mim/tools/{0}.py "$(find -L mmconvnext -name {1})"{2} --launcher none {3}'
@@ -198,6 +217,18 @@ RUNS = {
     f'tools/publish_model.py {PETS_BEST}_30.pth work_dirs/pets.pth': (
         f'cp work_dirs/convnext-tiny_ft_folder/epoch_2.pth {PETS_BEST}_30.pth\n{{}}'
     ),
+    'PYTHONPATH=. tools/train.py my_project/digits.py': f'{SHRINK_MY_DIGITS}\n{{}}',
+    # The tests set PYTHONPATH, and tools start faster without a shell.
+    'PYTHONPATH=. tools/test.py my_project/digits.py work_dirs/digits/epoch_12.pth': (
+        'tools/test.py my_project/digits.py work_dirs/digits/epoch_2.pth'
+    ),
+    'PYTHONPATH=. tools/infer.py photos --model my_project/digits.py '
+    '--checkpoint work_dirs/digits/epoch_12.pth': (
+        'tools/infer.py photos --model my_project/digits.py --checkpoint work_dirs/digits/epoch_2.pth'
+    ),
+    'PYTHONPATH=. tools/train.py my_project/small.py': 'tools/train.py my_project/small.py',
+    'PYTHONPATH=. python my_project/train.py': '{}',
+    'PYTHONPATH=. python my_project/plain.py': '{}',
     'tools/dist_train.sh configs/convnext_v2/convnext-v2-huge_32xb32_in1k.py 8 --distributed fsdp': Run(
         f'{{}} --smoke --cfg-options {SMALL_NET}', processes=2
     ),

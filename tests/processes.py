@@ -49,6 +49,7 @@ def _run_tool(tool, arguments, cwd, env, fds):
         os.dup2(fd.detach(), stream)
     os.chdir(cwd)
     os.environ.update(env)
+    sys.path[:0] = env['PYTHONPATH'].split(os.pathsep)
     torch.set_num_threads(1)
     sys.argv = [tool, *arguments]
     runpy.run_path(tool, run_name='__main__')

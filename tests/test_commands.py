@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
-from tests.commands import PAGES, README, RUNS, Run, blocks, commands, small
+from tests.commands import PAGES, README, RUNS, Run, blocks, commands, examples, files, small
 from tests.conftest import REPO
 from tests.processes import call, free_port
 from tests.servers import serve
@@ -86,10 +86,13 @@ def test_commands_and_examples_of_the_pages_run_in_their_order(checkout, hub, tm
     shutil.copy(weights, checkout / 'my_timm.safetensors')
     of_readme = commands(README)
     for page in PAGES:
+        for name, text in files(page).items():
+            (checkout / name).parent.mkdir(exist_ok=True)
+            (checkout / name).write_text(text)
         run_all([command for command in commands(page) if command not in of_readme], checkout, hub)
-        examples = checkout / f'tools/examples_of_{page.stem}.py'
-        examples.write_text('\n'.join(blocks(page, 'python')).replace(*HUB_DIRECTORY))
-        result = call(examples, cwd=checkout, PYTHONPATH=str(checkout), **hub)
+        script = checkout / f'tools/examples_of_{page.stem}.py'
+        script.write_text(examples(page).replace(*HUB_DIRECTORY))
+        result = call(script, cwd=checkout, PYTHONPATH=str(checkout), **hub)
         assert result.returncode == 0, f'{page}\n{result.stderr[-1500:]}'
     for name in ('work_dirs/predictions.png', 'work_dirs/curves.png', 'work_dirs/annotated/dog.jpg'):
         assert Image.open(checkout / name).size[0] > 100

@@ -14,7 +14,7 @@ from mmpretrain.models import build_classifier
 from mmconvnext.config.distributed import ENGINES
 from mmconvnext.models import ARCHS
 from mmconvnext.zoo import load_config
-from tests.commands import PAGES, README, blocks, commands
+from tests.commands import PAGES, README, blocks, commands, files
 from tests.conftest import REPO
 from tests.tables import TABLES, between_marks
 
@@ -57,8 +57,8 @@ def test_the_summary_on_the_page_counts_the_parameters_of_its_network():
 
 
 def test_config_for_several_labels_has_the_pipelines_of_the_one_it_builds_on(tmp_path):
-    (text,) = blocks(DOCS / 'finetune.md', 'py')
-    file = tmp_path / 'mine.py'
+    ((name, text),) = files(DOCS / 'finetune.md').items()
+    file = tmp_path / name
     file.write_text(text.replace("'configs/", f"'{REPO}/configs/"))
     mine, base = load_config(file), load_config('convnext-tiny_ft_folder')
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
