@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tests.conftest import REPO
 
 README = REPO / 'README.md'
-# Start first: other pages use the weights that it trains.
+# Start comes first: other pages use the weights that it trains.
 PAGES = sorted((REPO / 'docs').glob('*.md'), key=lambda page: (page.stem != 'start', page))
 
 
@@ -15,18 +15,18 @@ def blocks(page, language: str) -> list[str]:
 
 
 def files(page) -> dict[str, str]:
-    """The Python files that a page shows: blocks whose first line is a comment with a path."""
+    """Return the Python files of a page: path to text of each block that starts with a path in a comment."""
     named = [(re.match(r'# ([\w/]+\.py)\n', block), block) for block in blocks(page, 'python')]
     return {name[1]: block for name, block in named if name}
 
 
 def examples(page) -> str:
-    """All other Python of a page, as one script."""
+    """Return all other Python of a page as one script."""
     return '\n'.join(block for block in blocks(page, 'python') if block not in files(page).values())
 
 
 def commands(*pages) -> list[str]:
-    """Each once, in their order."""
+    """Return the commands of pages in order, each once."""
     lines = [line for page in pages for block in blocks(page, 'bash') for line in block.splitlines()]
     found = [line.split('   #')[0].strip() for line in lines if line.strip() and not line.startswith('#')]
     return list(dict.fromkeys(found))
@@ -35,10 +35,10 @@ def commands(*pages) -> list[str]:
 class Run(NamedTuple):
     """How a command is run.
 
-    Attributes:
-        lines: what is run, one line after the other, {} for the command as printed.
-        processes: that do what a launcher would start on every GPU; None: the launcher itself starts.
-        refused: words of the message that it has to end with.
+        Attributes:
+    lines: shell lines to run one after the other; ``{}`` stands for the command as printed.
+            processes: number of processes that stand in for those of a launcher; None: the launcher runs.
+            refused: part of the error message that is expected.
     """
 
     lines: str = '{}'
@@ -68,9 +68,9 @@ DETECTION = 'configs/detection/mask-rcnn_convnext-tiny_fpn_8xb2-amp-ms-3x_coco.p
 MASK_RCNN = f'tools/test.py {DETECTION} mask_rcnn_convnext_tiny_1k_3x'
 SEGMENTATION = 'configs/segmentation/upernet_convnext-tiny_8xb2-amp-160k_ade20k-512px.py'
 UPERNET = f'tools/test.py {SEGMENTATION} upernet_convnext_tiny_1k_512x512'
-# Where MMDetection and MMSegmentation are missing, which is here; they have tests of their own.
+# MMDetection and MMSegmentation are not installed here; tests/test_downstream runs with them.
 SAYS_WHAT_TO_INSTALL = Run(refused='pip install "mmconvnext[')
-# The commands of docs/start.md train a smaller network here than the config says.
+# The tests run the commands of docs/start.md with a smaller network than that of the config.
 DIGITS_WEIGHTS = 'work_dirs/convnext-atto_1xb48_digits/epoch_12.pth'
 DIGITS_AND_WEIGHTS = f'{DIGITS_CONFIG} {DIGITS_WEIGHTS}'
 SMALL_DIGITS_AND_WEIGHTS = f'work_dirs/small.py {DIGITS_WEIGHTS}'
@@ -88,7 +88,7 @@ SHRINK_MY_DIGITS = (
 )
 # What mim 0.3.9 starts: the script in .mim, with the one file of that name below the package.
 MIM = 'python mmconvnext/.mim/tools/{0}.py "$(find -L mmconvnext -name {1})"{2} --launcher none {3}'
-# What an earlier page has written there is no answer of this one.
+# Delete the log of an earlier page first, which would look like an answer of this one.
 UNTIL_IT_ANSWERS = (
     'rm -f page.log; {} --port 0 > page.log & '
     'until grep -qs Open page.log; do kill -0 $! || exit 1; sleep 0.2; done; '
@@ -108,8 +108,8 @@ AS_PRINTED = (
     'tools/publish_model.py',
 )
 
-# Command -> how it is run here, {} for as it is printed; several lines run one after the other. The set-up
-# commands run before any test, in CI or by hand.
+# Command -> how the tests run it; ``{}`` stands for the command as printed, and several lines run one after
+# the other. The installation commands are run by CI, or by hand.
 RUNS = {
     'make demo': 'make -n demo',
     'mim train mmconvnext convnext-atto_1xb48_digits.py --work-dir work_dirs/mim': MIM.format(
@@ -153,7 +153,7 @@ RUNS = {
         'configs/convnext/convnext-tiny_32xb128_in1k.py 1 --smoke --work-dir work_dirs/nodes"; '
         'NODE_RANK=1 $run & NODE_RANK=0 $run && wait $!'
     ),
-    # An sbatch that checks what it is asked for: there is no cluster here.
+    # Without a cluster, a stand-in for sbatch checks its arguments.
     'GPUS=32 tools/slurm_train.sh my_partition my_job configs/convnext/convnext-tiny_32xb128_in1k.py': (
         'printf \'#!/bin/sh\\n[ "$1 $3" = "--partition=my_partition --ntasks=32" ]\' > sbatch; '
         'chmod +x sbatch; PATH=.:$PATH {}'
@@ -232,19 +232,19 @@ RUNS = {
     'tools/dist_train.sh configs/convnext_v2/convnext-v2-huge_32xb32_in1k.py 8 --distributed fsdp': Run(
         f'{{}} --smoke --cfg-options {SMALL_NET}', processes=2
     ),
-    # The command with NODE_RANK=0 runs the two machines.
+    # The command with NODE_RANK=0 runs both machines.
     'NNODES=2 NODE_RANK=1 MASTER_ADDR=10.0.0.1 tools/dist_train.sh '
     'configs/convnext/convnext-tiny_32xb128_in1k.py 8 --accumulate': Run(
         f'{{}} --smoke --work-dir work_dirs/rank1 --cfg-options {SMALL_NET}', processes=2
     ),
-    # No mixed precision without a GPU.
+    # Mixed precision needs a GPU.
     "GPUS=32 SBATCH_ARGS='--time=24:00:00 --mem=0' tools/slurm_train.sh my_partition my_job "
     f'{BASE} work_dirs/base --amp': Run(
         "GPUS=32 SBATCH_ARGS='--time=24:00:00 --mem=0' tools/slurm_train.sh my_partition my_job "
         f'{BASE} work_dirs/base --smoke --launcher pytorch --cfg-options {SMALL_NET}',
         processes=2,
     ),
-    # Compiling takes minutes; tests/test_training/test_compiling.py does it.
+    # Compilation takes minutes and is tested in tests/test_training/test_compiling.py.
     f'tools/train.py {BASE} --amp --compile': (
         f'TORCH_COMPILE_DISABLE=1 tools/train.py {BASE} --compile --smoke --cfg-options {SMALL_NET}'
     ),
@@ -264,7 +264,7 @@ RUNS = {
         f'{{}} --work-dir work_dirs/auto --cfg-options {FEW_IMAGENET} train_cfg.max_epochs=1', processes=2
     ),
     'tools/benchmarks/data_pipeline.py': '{} --rounds 2 --out work_dirs/pipeline.jsonl',
-    # Weights & Biases wants an account.
+    # Weights & Biases needs an account.
     f'tools/train.py {PETS_CONFIG} --data-root data/pets --work-dir work_dirs/recorded '
     '--log tensorboard wandb': (
         f'tools/train.py {PETS_CONFIG} --data-root data/pets --work-dir work_dirs/recorded '

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 REPO = Path(__file__).parents[1]
-# Tests run side by side, one process a core.
+# Tests run in parallel, one process per core.
 torch.set_num_threads(1)
 
 TINY_ARCH = dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))

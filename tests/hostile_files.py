@@ -1,4 +1,4 @@
-"""Files that are not what they seem, from an honest checkpoint and a seed."""
+"""Make malicious and damaged files from a valid checkpoint and a seed."""
 
 import copy
 import json
@@ -54,13 +54,13 @@ def view(shape: tuple, stride: tuple, *, numel: int = 1, offset: int = 0, key: s
 
 
 def copies(value: bytes, function: str, *arguments: bytes, times: int = 20_000) -> bytes:
-    """Calls that copy the same value again and again."""
+    """Return pickle code whose calls copy the same value repeatedly."""
     again = call(function, b'j' + struct.pack('<I', 9000), *arguments)
     return b'(' + value + b'r' + struct.pack('<I', 9000) + times * again + b't'
 
 
 def snippets(canary: Path) -> list[bytes]:
-    """What can stand for a value in a pickle and asks for more than a value."""
+    """Return pickle code that stands in place of a value but does more than return one."""
     latin = text('latin1')
     one_byte = call('_codecs.encode', text('b'), latin)
     dtype = call('numpy.dtype', text('f8'), b'\x89', b'\x88')
@@ -243,7 +243,7 @@ def odd_values(canary: Path) -> list:
 
 
 def paths_in(value, path: tuple = ()) -> Iterator[tuple]:
-    """The place of every part of nested dicts and lists."""
+    """Return the path of every item in nested dicts and lists."""
     if path:
         yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -252,13 +252,13 @@ def paths_in(value, path: tuple = ()) -> Iterator[tuple]:
 
 
 def replaced(rng: random.Random, content: dict, odd: list) -> dict:
-    """The content with a value or three changed, missing, or under another name."""
+    """Return the content with one to three values changed, removed or renamed."""
     content = copy.deepcopy(content)
     for _ in range(rng.choice((1, 1, 3))):
         places = list(paths_in(content))
         if not places:
             break
-        # Every depth is as likely as another: the many tensors must not hide what is said of them.
+        # Draw the depth first, so that the many tensors do not crowd out the few values that describe them.
         depth = rng.choice(sorted({len(path) for path in places}))
         *path, key = rng.choice([path for path in places if len(path) == depth])
         parent = content
@@ -266,7 +266,7 @@ def replaced(rng: random.Random, content: dict, odd: list) -> dict:
             parent = parent[step]
         kind = rng.choice(('odd', 'odd', 'odd', 'gone', 'renamed'))
         if kind == 'odd':
-            parent[key] = copy.deepcopy(rng.choice(odd))  # a later change must not reach other files
+            parent[key] = copy.deepcopy(rng.choice(odd))  # later changes must not affect other files
         elif kind == 'gone':
             del parent[key]
         elif isinstance(parent, dict):
@@ -383,13 +383,13 @@ def no_files(folder: Path) -> Iterator[Path]:
 def hostile_files(
     folder: Path, honest: Path, directory: Path, canary: Path, *, seed: int, count: int
 ) -> Iterator[Path]:
-    """Write about ``count`` files.
+    """Write about ``count`` malicious files.
 
     Args:
-        folder: where to; it must be empty.
-        honest: a .pth of a training.
-        directory: the same network as transformers saves it.
-        canary: the file that exists if code was run.
+        folder: an empty folder to write to.
+        honest: a valid training checkpoint (.pth).
+        directory: the same network in the format of transformers.
+        canary: a file that is created if code in a checkpoint runs.
     """
     rng = random.Random(seed)
     extra, odd = snippets(canary), odd_values(canary)

@@ -1,6 +1,6 @@
-"""Give hostile files to everything that reads checkpoints, in a process of its own, which may die of them.
+"""Pass malicious files to everything that reads checkpoints, in a separate process that may crash.
 
-Prints a line of JSON before and after every try.
+Prints a line of JSON before and after every attempt.
 """
 
 import json
@@ -27,14 +27,14 @@ from mmconvnext.export.exporting import load_classifier
 from mmconvnext.inference.classifier import ImageClassificationInferencer
 from mmconvnext.page.models import Models, Source
 
-MAX_SECONDS = 10  # of the processor, so that a busy machine fails nobody
+MAX_SECONDS = 10  # processor time, so that a busy machine fails no test
 MAX_WAIT = 60
-MAX_MEMORY = 10**9  # bytes above an honest file's
+MAX_MEMORY = 10**9  # bytes more than for a valid file
 PIXELS = np.zeros((32, 32, 3), np.uint8)
 
 
 class TooLongError(BaseException):
-    """No Exception, so that nothing takes it for a broken file."""
+    """Not an ``Exception``, so that no reader treats it as a broken file."""
 
 
 def too_long(*_) -> None:
@@ -43,7 +43,7 @@ def too_long(*_) -> None:
 
 def scores(source: Path, out: Path) -> list[float]:
     result = ImageClassificationInferencer(str(source), device='cpu')(PIXELS)[0]
-    if 'error' in result:  # as of weights that give no finite scores
+    if 'error' in result:  # as from weights whose scores are not finite
         raise UserError(result['error'])
     return result['pred_scores'].tolist()
 
@@ -56,7 +56,7 @@ def resume(source: Path, work_dir: Path) -> None:
     )  # fmt: skip
 
 
-# What is done with a network once it is loaded depends on the file no more.
+# What follows the loading does not depend on the file.
 READERS: dict[str, Callable[[Path, Path], object]] = {
     'convert': lambda source, out: convert(source, out / 'converted.pth'),
     'infer': scores,
@@ -67,7 +67,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
 
 
 def out_of_memory(error: BaseException | None) -> bool:
-    """Whether the memory ran out behind a message, which is no refusal."""
+    """Return whether an error was caused by missing memory, which does not count as a refusal."""
     while error is not None:
         if isinstance(error, MemoryError) or 'DefaultCPUAllocator' in str(error):
             return True
@@ -76,7 +76,7 @@ def out_of_memory(error: BaseException | None) -> bool:
 
 
 def outcome(read: Callable, source: Path, out: Path) -> tuple[str, object]:
-    """What came of it, and the scores if there are some."""
+    """Return the outcome, and the scores if there are any."""
     signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
     signal.setitimer(signal.ITIMER_REAL, MAX_WAIT)
     try:
@@ -98,12 +98,12 @@ def main() -> None:
     warnings.simplefilter('ignore')
     logging.disable(logging.CRITICAL)
     report = os.fdopen(os.dup(1), 'w')
-    os.dup2(2, 1)  # what readers print is no line of the report
+    os.dup2(2, 1)  # the output of readers is not part of the report
     tries = json.loads(Path(sys.argv[1]).read_text())
     for name in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(name, too_long)
     for i, (source, reader) in enumerate(tries):
-        if i == len(READERS):  # honest files first
+        if i == len(READERS):  # valid files first
             pages = int(Path('/proc/self/statm').read_text().split()[0])
             limit = pages * os.sysconf('SC_PAGE_SIZE') + MAX_MEMORY
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

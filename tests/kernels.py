@@ -1,13 +1,13 @@
-"""What every Triton kernel is held to."""
+"""Checks that every Triton kernel has to pass."""
 
 import torch
 
-# Of the largest value. The interpreter cuts numbers off to bfloat16 where a GPU rounds them.
+# Relative to the largest value. Where a GPU rounds to bfloat16, the interpreter truncates.
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-7}
 
 
 def check_kernel(op, reference, *inputs):
-    """Output and gradients of an operator are those of its reference in fp64."""
+    """Check that output and gradients of an operator match its reference in fp64."""
     found, wanted = results(op, inputs), results(reference, [widened(x) for x in inputs])
     for value, truth, name in zip(found, wanted, ('output', *range(len(inputs))), strict=True):
         if truth is None:
@@ -18,12 +18,12 @@ def check_kernel(op, reference, *inputs):
 
 
 def check_repeats(op, *inputs):
-    """Output and gradients are the same bits in every run."""
+    """Check that output and gradients are bitwise equal in every run."""
     assert all(map(torch.equal, results(op, inputs), results(op, inputs)))
 
 
 def results(op, inputs):
-    """The output, and a gradient or None for each input."""
+    """Return the output, and a gradient or None for each input."""
     torch.manual_seed(1)
     inputs = [x if x is None else x.detach().requires_grad_(x.requires_grad) for x in inputs]
     out = op(*inputs)

@@ -1,4 +1,4 @@
-"""Draw docs/page.png: the page, in a browser, with a digit that the network has not learnt from.
+"""Write docs/page.png: a screenshot of the page with a digit that was not in the training data.
 
 tools/train.py configs/digits/convnext-atto_1xb48_digits.py
 python -m tests.page_picture work_dirs/convnext-atto_1xb48_digits/epoch_12.pth
@@ -19,11 +19,11 @@ from mmconvnext.page.models import Models, Source
 from tests.conftest import REPO
 
 CONFIG = str(REPO / 'configs/digits/convnext-atto_1xb48_digits.py')
-NUMBER = 3  # of the digits for tests
+NUMBER = 3  # index in the test split
 
 
 def digit() -> bytes:
-    """Enlarged, so that there is something to see."""
+    """Return a digit, enlarged for display."""
     pixels = Digits(split='test', pipeline=[])[NUMBER]['img']
     large = Image.fromarray(pixels).resize((256, 256), Image.Resampling.BICUBIC)
     file = BytesIO()
@@ -46,7 +46,7 @@ def draw(checkpoint: Path, out: Path) -> None:
             image = dict(name='digit.png', mimeType='image/png', buffer=digit())
             page.locator('#image input[type=file]').set_input_files(image)
             page.locator('#heat img').wait_for()
-            page.wait_for_timeout(2000)  # bars grow
+            page.wait_for_timeout(2000)  # the bars are animated
             page.screenshot(path=out)
             chromium.close()
         serving.should_exit = True

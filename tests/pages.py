@@ -1,4 +1,4 @@
-"""What the page is shown in tests: images, and a small network that tells them apart."""
+"""Inputs for tests of the page: images, and a small network with clear predictions."""
 
 from dataclasses import asdict
 from io import BytesIO
@@ -12,12 +12,12 @@ from mmconvnext.images.preprocessing import Preprocessing
 from tests.conftest import TINY_ARCH
 
 SIZE = 32
-# What a page must not take for markup, nor a spreadsheet for a formula.
+# Neither a page may treat these as markup, nor a spreadsheet as formulas.
 CLASSES = tuple(f'=<i>kind {i}</i>' for i in range(12))
 
 
 def noise(seed, size=SIZE):
-    """A PNG like no other, as bytes."""
+    """Return the bytes of a PNG that is different for every seed."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (4, 4, 3)) * rng.random(3)
     file = BytesIO()
@@ -26,7 +26,7 @@ def noise(seed, size=SIZE):
 
 
 def save_checkpoint(file, seed=0):
-    """Weights of a network whose answers are random, but clear."""
+    """Save the weights of a network whose predictions are random but confident."""
     init_default_scope('mmpretrain')
     torch.manual_seed(seed)
     head = dict(type='mmconvnext.LinearClsHead', num_classes=len(CLASSES), in_channels=32)

@@ -1,4 +1,4 @@
-"""Independent implementations with random weights, and our names for their parameters."""
+"""Independent implementations with random weights, and the mapping of their parameter names to ours."""
 
 import re
 
@@ -85,14 +85,14 @@ def transformers_peer(depths, channels, v2=False, **kwargs) -> nn.Module:
         depths=list(depths),
         hidden_sizes=list(channels),
         num_labels=10,
-        layer_norm_eps=1e-6,  # of the final norm; the default 1e-12 is not what the weights had
+        layer_norm_eps=1e-6,  # of the final norm; the weights were not trained with the default of 1e-12
         **kwargs,
     )
     return randomize(model_type(config))
 
 
 def randomize(model: nn.Module) -> nn.Module:
-    """Weights that let every parameter matter, layer scale and GRN too."""
+    """Return weights with which every parameter affects the output, including layer scale and GRN."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1 and parameter[0].numel() > 1 and parameter.shape[0] > 1:
@@ -103,7 +103,7 @@ def randomize(model: nn.Module) -> nn.Module:
 
 
 class Ours(nn.Module):
-    """Backbone and head, from image to logits."""
+    """Our backbone and head: images (N, 3, H, W) to logits (N, classes)."""
 
     def __init__(self, **kwargs):
         super().__init__()
@@ -115,7 +115,7 @@ class Ours(nn.Module):
 
 
 def in_our_names(tensors: dict[str, Tensor], rules: list, like: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename each tensor by the rule that matches its start, and reshape it to ours."""
+    """Rename each tensor by the rule that matches its prefix, and reshape it."""
     renamed = {}
     for name, tensor in tensors.items():
         for pattern, replacement in rules:
@@ -129,7 +129,7 @@ def in_our_names(tensors: dict[str, Tensor], rules: list, like: dict[str, Tensor
 
 
 class Official(nn.Module):
-    """The networks of the official repositories under their parameter names (models/convnext*.py)."""
+    """The networks of the official repositories with their parameter names (models/convnext*.py)."""
 
     def __init__(self, depths, channels, v2=False, num_classes=10):
         super().__init__()
@@ -197,7 +197,7 @@ class OfficialGRN(nn.Module):
 
 
 class Norm(nn.LayerNorm):
-    """Over the channels of (N, C, H, W)."""
+    """LayerNorm over the channels of (N, C, H, W)."""
 
     def __init__(self, channels):
         super().__init__(channels, eps=1e-6)
@@ -207,7 +207,7 @@ class Norm(nn.LayerNorm):
 
 
 def sparse_layout(dense: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Official V2 weights as MinkowskiEngine lays them out for FCMAE, place by place."""
+    """Return official V2 weights in the layout of MinkowskiEngine, which FCMAE uses."""
     sparse = {}
     for name, weight in dense.items():
         layer, _, kind = name.rpartition('.')
@@ -216,7 +216,7 @@ def sparse_layout(dense: dict[str, Tensor]) -> dict[str, Tensor]:
         stem = name.startswith('downsample_layers.0')
         if weight.ndim == 4 and kind == 'weight' and not stem:
             rows, columns = weight.shape[2:]
-            # Places are numbered down the columns.
+            # Kernel positions are numbered in column-major order.
             places = [weight[:, :, r, c] for c in range(columns) for r in range(rows)]
             depthwise = 'dwconv' in name
             sparse[f'{layer}.kernel'] = torch.stack([p[:, 0] if depthwise else p.T for p in places])

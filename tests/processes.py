@@ -1,4 +1,4 @@
-"""Tools and trainings in processes of their own, copies of one that has imported the libraries."""
+"""Run tools and trainings in processes forked from one that has imported the libraries."""
 
 import importlib
 import os
@@ -14,12 +14,12 @@ from pathlib import Path
 from tests.conftest import REPO
 
 CONTEXT = get_context('forkserver')
-# The context is one for all tests, and so is what it imports.
+# All tests share this context, so it preloads the imports of all.
 CONTEXT.set_forkserver_preload(['pytest', 'mmconvnext.apis', 'mmpretrain.datasets', 'mmpretrain.models'])
 
 
 def call(*command, cwd=REPO, **env):
-    """Run a command with this Python first on the path and no colours."""
+    """Run a command with this Python first on the PATH and without colors."""
     tool, *arguments = map(str, command)
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     env = {**os.environ, 'PATH': path, 'PYTHONPATH': str(REPO), 'OMP_NUM_THREADS': '1', **env}
@@ -29,7 +29,7 @@ def call(*command, cwd=REPO, **env):
 
 
 def call_tool(tool, arguments, cwd, env):
-    """As a shell would run it, but without the ten seconds that it takes to import the libraries."""
+    """Run a tool as a shell would, but without the ten seconds that importing the libraries takes."""
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         fds = [reduction.DupFd(stream.fileno()) for stream in (stdout, stderr)]
         process = CONTEXT.Process(target=_run_tool, args=(tool, arguments, str(cwd), env, fds))
@@ -56,12 +56,12 @@ def _run_tool(tool, arguments, cwd, env, fds):
 
 
 def run(config, work_dir, options, *, ranks=1, kill=None, preload=None, **kwargs):
-    """Exit codes of ``train`` in one process for each rank.
+    """Run ``train`` in one process per rank and return the exit codes.
 
     Args:
-        kill: ``(place, count)``: SIGKILL, in every process, when ``module:name.of.function`` is called for
-            the count-th time.
-        preload: a module that registers what the config names.
+        kill: ``(place, count)``: kill every process when it calls ``module:name.of.function`` for the
+            ``count``-th time.
+        preload: a module that registers the types in the config.
     """
     port = free_port()
     processes = [
@@ -78,7 +78,7 @@ def run(config, work_dir, options, *, ranks=1, kill=None, preload=None, **kwargs
 
 
 def free_port() -> int:
-    """Return a port that no process listens on."""
+    """Return a free port."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         return free.getsockname()[1]
@@ -108,7 +108,7 @@ class _Arguments:
 
 
 def kill_at(place, count):
-    """Replace a function by one that ends this process at the count-th call."""
+    """Replace a function by one that kills this process at the ``count``-th call."""
     module, _, path = place.partition(':')
     *owners, name = path.split('.')
     owner = importlib.import_module(module)

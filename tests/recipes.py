@@ -1,10 +1,10 @@
-"""What the official commands say, and the configs that we derived from them."""
+"""The values of the official commands, and the configs derived from them."""
 
 from typing import NamedTuple
 
 
 class Recipe(NamedTuple):
-    """From the TRAINING.md of the official repositories unless a config's header says otherwise."""
+    """Values from TRAINING.md of the official repositories, unless a config's header names another source."""
 
     parameters: int  # checkpoints as published, 22k heads with 21841 classes
     size: int

@@ -1,4 +1,4 @@
-"""Servers on this machine: a folder, as a plain server and as the hub, and scripts of odd answers."""
+"""Local servers: a folder as a plain server or as the hub, and scripted unusual responses."""
 
 import hashlib
 import http.server
@@ -11,7 +11,7 @@ from functools import partial
 
 
 class Folder(http.server.SimpleHTTPRequestHandler):
-    """/OWNER/REPO/resolve/main/FILE is answered as huggingface.co does, from the folder OWNER/REPO."""
+    """Serve /OWNER/REPO/resolve/main/FILE like huggingface.co, from the folder OWNER/REPO."""
 
     def translate_path(self, path):
         return super().translate_path(re.sub('/resolve/main/', '/', path))
@@ -29,7 +29,7 @@ class Folder(http.server.SimpleHTTPRequestHandler):
 
 @contextmanager
 def serve(folder, handler=Folder):
-    """The URL of a server for the folder."""
+    """Serve a folder and yield the URL."""
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), partial(handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -39,10 +39,10 @@ def serve(folder, handler=Folder):
 
 
 class Scripted:
-    """A server that sends the bytes of its next script to each connection, the last one again and again.
+    """A server that sends the next of its scripts to each connection, and the last one to all further ones.
 
     Args:
-        reads: what is asked, before.
+        reads: whether to read the request first.
     """
 
     def __init__(self, reads=True):
@@ -70,7 +70,7 @@ class Scripted:
             try:
                 for part in [script] if isinstance(script, bytes) else script:
                     connection.sendall(part)
-            except OSError:  # who asked has gone
+            except OSError:  # the client has disconnected
                 pass
 
 

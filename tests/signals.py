@@ -1,4 +1,4 @@
-"""Trainings that get a signal at a given time."""
+"""A hook that sends a signal to a training."""
 
 import os
 
@@ -9,7 +9,7 @@ from mmconvnext.registry import HOOKS
 
 @HOOKS.register_module()
 class SignalHook(Hook):
-    """Send this process a signal in an iteration."""
+    """Send a signal to this process in a given iteration."""
 
     def __init__(self, number, iteration):
         self.number, self.iteration = number, iteration

@@ -1,4 +1,4 @@
-"""Slurm's commands for a machine without a cluster: they do on this machine what they are asked."""
+"""Stand-ins for Slurm's commands that run jobs on this machine."""
 
 import sys
 from pathlib import Path
@@ -24,7 +24,7 @@ for count in itertools.count():
     (here / 'requeued').unlink()
 """
 
-# Signals whole process groups, as Slurm does, and kills all after one bad exit if asked to.
+# Sends signals to whole process groups, as Slurm does, and on request kills all after one failure.
 SRUN = """
 import os, pathlib, signal, subprocess, sys, time
 first = next(i for i, word in enumerate(sys.argv) if i and not word.startswith('-'))
@@ -62,7 +62,7 @@ else:
 
 
 def install(folder: Path, **others: str) -> Path:
-    """A folder for the PATH with sbatch, srun and scontrol, and other commands from their Python code."""
+    """Create a folder for the PATH with sbatch, srun, scontrol, and other commands given as Python code."""
     folder.mkdir()
     for name, code in dict(sbatch=SBATCH, srun=SRUN, scontrol=SCONTROL, **others).items():
         (folder / name).write_text(f'#!{sys.executable}{code}')

@@ -1,6 +1,6 @@
-"""Tables of docs/ that follow from code, metafiles and measured rows.
+"""Tables in docs/ that are generated from code, metafiles and measurements.
 
-``python -m tests.tables`` writes them anew.
+``python -m tests.tables`` updates them.
 """
 
 import json
@@ -26,7 +26,7 @@ MOST_PIXELS = 256
 
 
 def memory() -> str:
-    """Rows for every arch, see the text below them for the formulas."""
+    """Return a row for every arch; the text below the table in docs/training.md explains the formulas."""
     lines = [
         '| arch | million parameters | none | `ddp` '
         f'| `fsdp`, {GPUS} GPUs | ZeRO 1, {GPUS} GPUs | ZeRO 2, {GPUS} GPUs |',
@@ -57,13 +57,13 @@ def memory() -> str:
 
 
 def sizes() -> str:
-    """Of every arch the most accurate classifier, and the most accurate for commercial use."""
+    """Return the most accurate classifier of every arch, and the most accurate one for commercial use."""
     rows = []
     affordable = [e for e in imagenet_classifiers(zoo().values()) if e.resolution <= MOST_PIXELS and e.top1]
     for arch in ARCHS:
         of_arch = [entry for entry in affordable if entry.network.backbone['arch'] == arch]
         free = [entry for entry in of_arch if commercial_use(entry) == 'yes']
-        # A dict keeps one of two that are the same.
+        # A dict removes duplicates.
         best = {max(some, key=lambda e: e.top1).name: None for some in (of_arch, free) if some}
         for place, entry in enumerate(map(zoo().get, best)):
             rows.append(
@@ -83,7 +83,7 @@ def sizes() -> str:
 
 
 def speed() -> str:
-    """Of the newest rows of each condition and processor, ours to its peers'."""
+    """Compare our latest measurements with those of the peers, per condition and processor."""
     runs = newest(comparison.RESULTS, ('mode', 'arch', 'dtype', 'batch', 'size'), 'contender')
     lines = []
     for (mode, arch, dtype, batch, size, processor), rows in sorted(runs.items(), reverse=True):
@@ -108,17 +108,17 @@ def speed() -> str:
 
 
 def ratio(ours: float, theirs: float) -> str:
-    """Of what should be large, in bold where ours is ahead."""
+    """Format a ratio of which larger is better, in bold where ours is ahead."""
     return f'**{ours / theirs:.2f}**' if ours / theirs >= 1.005 else f'{ours / theirs:.2f}'
 
 
 def share(ours: float, theirs: float) -> str:
-    """Of what should be small, in bold where ours is ahead."""
+    """Format a ratio of which smaller is better, in bold where ours is ahead."""
     return f'**{ours / theirs:.2f}**' if ours / theirs < 0.995 else f'{ours / theirs:.2f}'
 
 
 def int8() -> str:
-    """Of the newest rows of each network, runtime and processor, int8 to fp32."""
+    """Compare int8 with fp32 in the latest measurements per network, runtime and processor."""
     runs = newest(int8_benchmark.RESULTS, ('network', 'runtime'), 'form', 'batch')
     lines = []
     for (network, runtime, processor), rows in runs.items():
@@ -143,7 +143,7 @@ RUNTIMES = {'onnxruntime': 'ONNX Runtime', 'openvino': 'OpenVINO'}
 
 
 def newest(file: Path, condition: tuple[str, ...], *inside: str) -> dict[tuple, dict]:
-    """Condition and processor -> the rows of its last run, by what differs inside of it."""
+    """Group rows by condition and processor, and keep the latest for each value of the other keys."""
     runs = {}
     for row in map(json.loads, file.read_text().splitlines()):
         about = row['conditions']
@@ -165,7 +165,7 @@ def rate(row: dict) -> float:
     return row['images_per_second']
 
 
-# Its mark -> page and maker.
+# Mark of a table -> page, and the function that generates it.
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     'memory': (REPO / 'docs/training.md', memory),
     'sizes': (REPO / 'docs/models.md', sizes),

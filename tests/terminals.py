@@ -1,4 +1,4 @@
-"""Run a command in a pseudo-terminal, and see what stays on its screen."""
+"""Run a command in a pseudo-terminal and read its screen."""
 
 import fcntl
 import os
@@ -14,12 +14,12 @@ CONTROL = re.compile(rb'\x1b\[(\??[\d;]*)([A-Za-z])|\r|\n|[^\x1b\r\n]+')
 
 def take_terminal():
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    # Tests in the background of a script were told to ignore Ctrl-C, and would pass that on.
+    # A test that a script runs in the background ignores Ctrl-C, and its children would inherit that.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_in_terminal(command, *, columns=100, interrupt_at=None, **kwargs):
-    """Exit status and all bytes the terminal got; Ctrl-C is typed once ``interrupt_at`` appears."""
+    """Return the exit status and all output; Ctrl-C is typed once ``interrupt_at`` appears."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', 50, columns, 0, 0))
     process = subprocess.Popen(
@@ -36,7 +36,7 @@ def run_in_terminal(command, *, columns=100, interrupt_at=None, **kwargs):
     while True:
         try:
             received += os.read(ours, 65536)
-        except OSError:  # the last process on the other side is gone
+        except OSError:  # the last process on the other side has ended
             break
         if interrupt_at is not None and interrupt_at in received:
             os.write(ours, b'\x03')
@@ -46,7 +46,7 @@ def run_in_terminal(command, *, columns=100, interrupt_at=None, **kwargs):
 
 
 def screen_of(received):
-    """The lines that are left after all carriage returns, erasures and movements of the cursor."""
+    """Return the lines that remain after all carriage returns, erasures and cursor movements."""
     lines, row, column = [''], 0, 0
     for match in CONTROL.finditer(received):
         text, (argument, command) = match.group(), match.groups()

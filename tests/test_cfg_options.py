@@ -1,4 +1,4 @@
-"""Values of --cfg-options: what people type is what the config gets."""
+"""The config gets the values that people type after --cfg-options."""
 
 import argparse
 import math

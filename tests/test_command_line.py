@@ -1,4 +1,4 @@
-"""What every tool does before its function runs."""
+"""Steps that every tool takes before its function runs."""
 
 import logging
 import warnings

@@ -1,4 +1,4 @@
-"""Every command and every example of README.md and docs/ runs, small: see tests/commands.py."""
+"""Every command and example in README.md and docs/ runs on small networks and data; see tests/commands.py."""
 
 import json
 import os
@@ -19,13 +19,13 @@ from tests.conftest import REPO
 from tests.processes import call, free_port
 from tests.servers import serve
 
-# Stands for any published name in the README's example: 0.3 million parameters.
+# Replaces published names in the README's example: 0.3 million parameters.
 SMALL_NAME = 'test_convnext.r160_in1k'
-# A directory that migrate.md, an earlier page, writes stands for one of the hub.
+# The directory that migrate.md, an earlier page, writes replaces one of the hub.
 HUB_DIRECTORY = 'facebook/convnext-tiny-224', 'work_dirs/huggingface'
-# By the README's commands.
+# Written by the commands of the README.
 WRITTEN = shutil.ignore_patterns('work_dirs')
-# Stands for torchrun and sbatch: it tells what they are asked to start.
+# Replaces torchrun and sbatch, and prints the command that they should start.
 TELL = """
 import json, sys
 print(json.dumps(sys.argv[1:]))
@@ -34,7 +34,7 @@ print(json.dumps(sys.argv[1:]))
 
 @pytest.fixture(scope='module')
 def checkout(tmp_path_factory):
-    """A copy of what the commands need, with the data of the examples."""
+    """Create a folder with everything that the commands need, including the data of the examples."""
     root = tmp_path_factory.mktemp('checkout')
     for name in ('configs', 'tools', 'mmconvnext'):
         shutil.copytree(REPO / name, root / name, symlinks=True)
@@ -61,7 +61,7 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def hub(tmp_path_factory):
-    """A server that has the published names of the pages, with random weights."""
+    """Serve random weights under the published names on the pages."""
     import timm
 
     folder = tmp_path_factory.mktemp('hub')
@@ -80,7 +80,7 @@ def test_commands_of_the_readme_run_in_their_order(checkout, hub):
 
 @pytest.mark.slow
 def test_commands_and_examples_of_the_pages_run_in_their_order(checkout, hub, tmp_path):
-    """All but those that the README has, too. What they write lies apart from what the README's do."""
+    """Skips commands that are also in the README, and writes to another folder than those."""
     checkout = shutil.copytree(checkout, tmp_path / 'checkout', symlinks=True, ignore=WRITTEN)
     weights = Path(hub['MMCONVNEXT_HOME']).parent / 'timm/convnext_atto.d2_in1k/model.safetensors'
     shutil.copy(weights, checkout / 'my_timm.safetensors')
@@ -111,7 +111,7 @@ def run_all(given: list[str], checkout: Path, hub: dict) -> None:
 
 
 def start(line: str, run: Run, checkout: Path, env: dict) -> list[subprocess.CompletedProcess]:
-    """What every process that a line starts came to."""
+    """Run a line and return the result of every process."""
     if run.processes is None:
         in_shell = not re.match(r'tools/[\w/]+\.py [^|]*$', f'{line} ')
         words = ['bash', '-c', line] if in_shell else shlex.split(line)
@@ -128,7 +128,7 @@ def start(line: str, run: Run, checkout: Path, env: dict) -> list[subprocess.Com
 
 
 def words_of(line: str, checkout: Path) -> list[str]:
-    """What a launcher of ours asks torchrun or Slurm to start in every process."""
+    """Return the command that our launcher asks torchrun or Slurm to start in every process."""
     bin = checkout / 'bin'
     bin.mkdir(exist_ok=True)
     for name in ('torchrun', 'sbatch'):

@@ -1,4 +1,4 @@
-"""Every config is the network and the recipe it says it is."""
+"""Every config builds the network and the recipe that its name and header state."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_network_has_the_published_number_of_parameters(name):
 def test_values_are_those_of_the_recipe(name):
     cfg, recipe = load_config(name), RECIPES[name]
     augments = (cfg.model.train_cfg or {}).get('augments')
-    # Rates, decay and their groups: test_recipes.py.
+    # Learning rates, weight decay and parameter groups are checked in test_recipes.py.
     elsewhere = {
         field: getattr(recipe, field)
         for field in ('parameters', 'lr', 'warmup', 'weight_decay', 'layer_decay')
@@ -64,14 +64,14 @@ def test_header_has_a_command_that_names_this_file_and_the_expected_accuracy(nam
     assert f'tools/dist_train.sh configs/{file.parent.name}/{file.name} 8' in header
     assert 'Expected top-1: ' in header
     cfg, recipe = load_config(name), RECIPES[name]
-    # Every recipe is made for more than 8 GPUs at once.
+    # Every recipe needs more than 8 GPUs.
     assert recipe.batch > 8 * cfg.train_dataloader.batch_size
     assert re.search(r'_in\S+\.py 8( --amp)? --accumulate\n', header)
 
 
 @pytest.mark.parametrize('size', [224, 384, 512])
 def test_evaluation_resizes_as_the_official_code_does(size):
-    """datasets.py: below 384 the short side to size * 256 / 224 and a central crop, else a plain resize."""
+    """Official datasets.py: below 384 px, resize to size * 256 / 224 and crop; else only resize."""
     pipeline = Config.fromfile(
         CONFIGS / f'_base_/datasets/imagenet_{size}.py'
     ).val_dataloader.dataset.pipeline

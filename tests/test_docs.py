@@ -1,4 +1,4 @@
-"""Facts in README.md and docs/ are those of the code; tests/test_commands.py runs their commands."""
+"""Facts in README.md and docs/ match the code; tests/test_commands.py runs their commands."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ from tests.tables import TABLES, between_marks
 DOCS = REPO / 'docs'
 TRAINING = DOCS / 'training.md'
 DETECTION = DOCS / 'detection.md'
-# Part of a message's letters that has to be always the same, to tell it from others.
+# Minimum fraction of a message's characters that are fixed, to tell it from other messages.
 ENOUGH = 0.125
 
 
@@ -33,7 +33,7 @@ def test_tables_are_what_code_and_metafiles_come_to(mark):
 
 @pytest.mark.skipif(
     '--shutdown-timeout' not in subprocess.getoutput(f'{sys.executable} -m torch.distributed.run --help'),
-    reason='this torch waits for 30 seconds always',
+    reason='this torch always waits for 30 seconds',
 )
 def test_torchrun_reads_the_variables_that_the_page_names(monkeypatch):
     from torch.distributed.run import get_args_parser
@@ -109,14 +109,14 @@ def test_errors_are_quoted_as_the_package_says_them():
 
 
 def messages() -> dict[str, int]:
-    """A pattern for every string that the package puts together, and how many letters of it are fixed."""
+    """Return a pattern for every string in the package, and the number of its fixed characters."""
     found = {}
     for file in (REPO / 'mmconvnext').rglob('*.py'):
         nodes = [ast.parse(file.read_text())]
         while nodes:
             node = nodes.pop()
             pattern = pattern_of(node)
-            if pattern == '.*':  # not a string: look inside; parts of one are no messages
+            if pattern == '.*':  # not a string: look inside; parts of a string are no messages
                 nodes.extend(ast.iter_child_nodes(node))
             else:
                 found[pattern] = len(re.sub(r'\.\*|\\', '', pattern))
@@ -124,7 +124,7 @@ def messages() -> dict[str, int]:
 
 
 def pattern_of(node: ast.AST) -> str:
-    """What a string's expression can give; .* for what is put in, and for what is no string."""
+    """Return a pattern of the strings that an expression can give; ``.*`` stands for inserted values."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return re.escape(node.value)
     if isinstance(node, ast.JoinedStr):
@@ -163,4 +163,4 @@ def test_site_is_built_without_a_warning_and_asks_no_other_server(tmp_path):
         assert not [link for link in loaded if link.startswith(('http:', 'https:', '//'))], page.name
     for style in (tmp_path / 'site/_static').rglob('*.css'):
         assert not re.search(r'(@import|url\()\s*["\']?(https?:)?//', style.read_text()), style.name
-    assert 'onedl-mmengine' in (tmp_path / 'site/start.html').read_text()  # a part of the README
+    assert 'onedl-mmengine' in (tmp_path / 'site/start.html').read_text()  # included from the README

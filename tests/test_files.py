@@ -1,4 +1,4 @@
-"""What may be read and where can be written is known before it is tried."""
+"""Readable files and writable folders are recognized before they are used."""
 
 import os
 import socket
@@ -32,7 +32,7 @@ def test_refuses_what_is_no_regular_file(tmp_path, kind):
             server.bind(str(path))
     with pytest.raises(UserError, match=f'is a {kind}; expected a regular file'):
         check_regular(path)
-    # A socket cannot be opened at all.
+    # A socket cannot be opened.
     with pytest.raises(OSError if kind == 'socket' else UserError):
         open_regular(path)
 

@@ -1,4 +1,4 @@
-"""Imports go down only, and a forbidden one is found: the contract is in pyproject.toml."""
+"""Imports follow the layers in pyproject.toml, and a forbidden import is found."""
 
 import shutil
 import subprocess

@@ -1,6 +1,6 @@
-"""No file may run code, write elsewhere, crash, take long or take much memory, whatever reads it.
+"""No file may run code, write elsewhere, crash a reader, or use much time or memory.
 
-``MMCONVNEXT_HOSTILE_FILES=5000 MMCONVNEXT_HOSTILE_SEED=7`` tries more, or others.
+``MMCONVNEXT_HOSTILE_FILES=5000 MMCONVNEXT_HOSTILE_SEED=7`` tests more files, or others.
 """
 
 import json
@@ -19,14 +19,14 @@ from tests.conftest import REPO, write_tiny_config
 from tests.hostile_files import hostile_files
 from tests.hostile_reader import MAX_SECONDS, READERS
 
-COUNT = int(os.environ.get('MMCONVNEXT_HOSTILE_FILES', '150'))  # beside 80 that are always the same
+COUNT = int(os.environ.get('MMCONVNEXT_HOSTILE_FILES', '150'))  # in addition to 80 fixed ones
 SEED = int(os.environ.get('MMCONVNEXT_HOSTILE_SEED', '0'))
-MAX_RESUMED = 30  # of a small run, since a file that resumes trains
+MAX_RESUMED = 30  # of a small run, because resuming from a file trains
 
 
 @pytest.fixture(scope='module')
 def honest(tmp_path_factory):
-    """A config, the checkpoint of its training, and the directory of transformers from that."""
+    """Train a config; return it, its checkpoint, and the checkpoint in the format of transformers."""
     folder = tmp_path_factory.mktemp('honest')
     config = write_tiny_config(folder)
     options = {'train_cfg.max_epochs': 1, 'train_dataloader.num_workers': 0, 'val_dataloader.num_workers': 0}
@@ -42,7 +42,7 @@ def listing(folder: Path) -> dict[str, tuple]:
 
 
 def tried(tries: list[tuple[str, str]], config: Path, folder: Path) -> list[dict]:
-    """The reader's lines; a process that dies is named with the file, and another goes on behind it."""
+    """Return the lines of the reader. If it dies, the file is recorded and another reader continues."""
     results = []
     while len(results) < len(tries):
         rest, first = tries[len(results) :], len(READERS) if results else 0
@@ -70,7 +70,7 @@ def test_hostile_files_end_in_a_message_or_are_read(honest, tmp_path):
     sources = list(hostile_files(files, checkpoint, directory, canary, seed=SEED, count=COUNT))
     assert len(sources) >= 200
     before = listing(files)
-    # Alone, it does not say how images are prepared, as the files made of it do not.
+    # Without a config, the preprocessing is unknown, as for the files made from it.
     bare = Path(shutil.copy(directory / 'model.safetensors', directory.with_name('bare.safetensors')))
     tries = [(str(checkpoint), reader) for reader in READERS] + [(str(bare), 'infer')]
     resumed = [file for file in sources if file.suffix == '.pth']
@@ -91,7 +91,7 @@ def test_hostile_files_end_in_a_message_or_are_read(honest, tmp_path):
     assert not wrong, '\n\n'.join(
         f'{r["source"]} {r["reader"]} {r["seconds"]:.1f} s\n{r["outcome"]}' for r in wrong
     )
-    # What is damaged around the values is refused, or has the same values; other values may be read as such.
+    # A file damaged outside of its values is refused or has the same values; changed values may be read.
     of_checkpoint, of_bare = (result['scores'] for result in results[: len(READERS) + 1] if result['scores'])
     other_values = ('content', 'described', 'legacy', 'tensors', 'pickle')
     for result in results:

@@ -1,4 +1,4 @@
-"""What is freed is kept for the next tensor."""
+"""Freed memory is kept for the next tensor."""
 
 import subprocess
 import sys

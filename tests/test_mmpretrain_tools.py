@@ -1,4 +1,4 @@
-"""mmpretrain's own train.py and test.py with our configs, as docs/migrate.md says."""
+"""mmpretrain's own train.py and test.py run our configs, as docs/migrate.md says."""
 
 import runpy
 import sys
@@ -16,7 +16,7 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def write_images(root, classes):
-    """Two images of each of the first four classes."""
+    """Write two images of each of the first four classes."""
     for kind in range(classes):
         for split in ('train', 'val'):
             folder = root / f'{split}/n{kind:08}'

@@ -1,4 +1,4 @@
-"""The package as a user gets it: from a wheel, beside missing libraries, under other scopes."""
+"""The package as users install it: from a wheel, without optional libraries, in other scopes."""
 
 import importlib.metadata
 import os
@@ -29,7 +29,7 @@ def python(code, cwd, **env):
 
 @pytest.fixture(scope='module')
 def wheel_contents(tmp_path_factory):
-    """The wheel of this checkout, unpacked: what `pip install .` puts into site-packages."""
+    """Build the wheel of this checkout and unpack what `pip install .` puts into site-packages."""
     folder = tmp_path_factory.mktemp('wheel')
     source = folder / 'source'
     ignored = shutil.ignore_patterns('.*venv*', 'work_dirs', 'data', '.git', 'build', '*.egg-info')
@@ -82,7 +82,7 @@ def test_wheel_works_without_the_checkout(wheel_contents, tmp_path):
 
 
 def test_mim_finds_every_config_of_a_wheel_once_and_trains_and_tests_it(wheel_contents, tmp_path):
-    """mim walks through the package for a file of exactly this name, and starts the scripts in .mim."""
+    """mim searches the package for a file with exactly this name, and starts the scripts in .mim."""
     package = wheel_contents / 'mmconvnext'
     found = Counter(path.name for path in package.rglob('*.py'))
     assert all(found[path.name] == 1 for path in REPO.glob('configs/[!_]*/*.py'))
@@ -137,7 +137,7 @@ importlib.util.find_spec = lambda name, *_: None if name == 'mmpretrain' else fi
     'use',
     [
         'import mmconvnext',
-        # mmengine hides the ImportError on this way, so that the warning has to tell.
+        # mmengine hides the ImportError here, so a warning has to name it.
         "from mmengine.registry import MODELS; MODELS.build(dict(type='mmconvnext.ConvNeXt'))",
     ],
 )
@@ -161,7 +161,7 @@ def test_backbone_resolves_from_other_scopes_without_custom_imports(scope, tmp_p
 
 
 def test_backbone_resolves_from_the_registry_of_another_library():
-    """As in mmdet and mmseg: children of mmengine's root beside ours."""
+    """Registries of mmdet and mmseg are children of mmengine's root, like ours."""
     other = Registry('model', parent=MODELS, scope='another_library')
     arch = dict(depths=(1, 1), channels=(4, 4))
     assert other.build(dict(type='mmconvnext.ConvNeXt', arch=arch)).depths == (1, 1)
@@ -172,7 +172,7 @@ MMPRETRAIN_CONFIGS = sorted(Path(mmpretrain.__file__).parent.glob('.mim/configs/
 
 @pytest.mark.parametrize('file', MMPRETRAIN_CONFIGS, ids=lambda file: file.stem)
 def test_config_of_mmpretrain_switches_over_by_the_prefix(file, monkeypatch):
-    """The same network, name by name, with nothing else changed in the config."""
+    """The network has the same parameter names, and nothing else in the config changes."""
     linspace = torch.linspace
     monkeypatch.setattr(torch, 'linspace', lambda *args, **_: linspace(*args, device='cpu'))
     init_default_scope('mmpretrain')
@@ -205,5 +205,5 @@ def test_known_good_versions_meet_the_requirements(stack):
         lines = [line for line in file.read_text().splitlines() if not line.startswith('#')]
         known = {canonicalize_name(name): version for name, version in (line.split('==') for line in lines)}
         for requirement in needed:
-            if requirement.name != 'setuptools':  # an older one is wanted by some, and pip brings its own
+            if requirement.name != 'setuptools':  # some require an older one, and pip vendors its own
                 assert known[canonicalize_name(requirement.name)] in requirement.specifier, requirement

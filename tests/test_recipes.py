@@ -1,4 +1,4 @@
-"""Rates and weight decay of every parameter, step by step, against the formulas of the official code.
+"""Learning rate and weight decay of every parameter in every step, compared with the official formulas.
 
 Written from main.py, utils.py and optim_factory.py of V1 and V2, with the values of tests/recipes.py.
 """
@@ -14,7 +14,7 @@ from mmconvnext.apis import load_config
 from mmconvnext.training.model import build_on_meta
 from tests.recipes import RECIPES
 
-# Of the 22 commands in the two TRAINING.md one, FCMAE pre-training, has no config.
+# One of the 22 commands in both TRAINING.md, FCMAE pre-training, has no config.
 OFFICIAL = {
     **{f'V1-1K-{size[0].upper()}': f'convnext-{size}_32xb128_in1k' for size in ('tiny', 'small', 'base')},
     'V1-1K-L': 'convnext-large_64xb64_in1k',
@@ -37,24 +37,24 @@ OFFICIAL = {
     'V2-FT1K-T': 'convnext-v2-tiny_32xb32_in1k',
 }
 DERIVED = {name: name for name in RECIPES if name not in OFFICIAL.values()}
-BATCHES = 24  # an epoch, on one process
+BATCHES = 24  # iterations per epoch in one process
 
 
 @cache
 def trainer(name: str):
-    """The parameters by name and the optimizer of a config, as tools/train.py builds them."""
+    """Return the named parameters and the optimizer of a config, as tools/train.py builds them."""
     cfg = load_config(name)
     model = build_on_meta(cfg)
     return cfg, model, build_optim_wrapper(model, cfg.optim_wrapper).optimizer
 
 
 def scales(name, model) -> dict[str, float]:
-    """lr_scale of every parameter, after the LayerDecayValueAssigner of optim_factory.py."""
+    """Return lr_scale of every parameter as in LayerDecayValueAssigner of optim_factory.py."""
     if RECIPES[name].layer_decay is None:
         return dict.fromkeys((n for n, _ in model.named_parameters()), 1.0)
     decay, scheme = RECIPES[name].layer_decay
     depths = model.backbone.depths
-    # num_layers: 12 is the code's own number, made for 27 blocks; COCO and ADE20K write 6 for 9 of them.
+    # num_layers: 12 is hard-coded for 27 blocks; the COCO and ADE20K configs set 6 for 9 blocks.
     layers = sum(depths) if scheme == 'single' else 12 if depths[2] > 9 else 6
     number = single if scheme == 'single' else group
     return {
@@ -94,14 +94,14 @@ def test_every_parameter_has_the_official_rate_and_weight_decay(name):
         undecayed = parameter.ndim == 1 or n.endswith(('.bias', '.gamma', '.beta'))
         expected = recipe.lr * scale[n], 0.0 if undecayed else recipe.weight_decay
         assert found[n] == pytest.approx(expected, rel=1e-12, abs=0), n
-    # What mmengine logs as the learning rate is the one of the config.
+    # mmengine logs the learning rate of the config.
     assert optimizer.param_groups[0].get('initial_lr', optimizer.param_groups[0]['lr']) == recipe.lr
     assert optimizer.defaults['eps'] == 1e-8
     assert optimizer.defaults['betas'] == (0.9, 0.999)
 
 
 def cosine_scheduler(lr, least, epochs, steps_per_epoch, warmup_epochs) -> np.ndarray:
-    """utils.py of V1: the rate of every optimizer step."""
+    """Return the learning rate of every optimizer step, as in utils.py of V1."""
     warmup = warmup_epochs * steps_per_epoch
     i = np.arange(epochs * steps_per_epoch - warmup)
     cosine = least + 0.5 * (lr - least) * (1 + np.cos(np.pi * i / len(i)))
@@ -109,7 +109,7 @@ def cosine_scheduler(lr, least, epochs, steps_per_epoch, warmup_epochs) -> np.nd
 
 
 def adjust_learning_rate(lr, least, epochs, warmup_epochs, epoch) -> float:
-    """utils.py of V2, ``epoch`` with the part that is done of it."""
+    """Return the learning rate at a fractional ``epoch``, as in utils.py of V2."""
     if epoch < warmup_epochs:
         return lr * epoch / warmup_epochs
     part = (epoch - warmup_epochs) / (epochs - warmup_epochs)

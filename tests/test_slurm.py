@@ -1,4 +1,4 @@
-"""Jobs that go on by themselves, under commands that stand in for Slurm's."""
+"""Jobs requeue themselves and resume, with stand-ins for Slurm's commands."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import torch
 from tests import slurm
 from tests.conftest import REPO
 
-# A python that writes down how it is called, and ends with the next of the given codes.
+# A stand-in for python that records its arguments and exits with the next of the given codes.
 CALLED = """
 import json, os, pathlib, signal, sys, time
 here = pathlib.Path(__file__).parent
@@ -78,7 +78,7 @@ def test_the_warning_before_the_end_leads_to_a_requeue_though_shells_get_it_too(
 
 
 def test_a_job_that_fails_ends_all_its_processes_and_is_not_requeued(tmp_path):
-    # The first process fails while the second would go on for a minute.
+    # The first process fails while the second would run for a minute.
     goes_on = "time.sleep(60 * int(rank)); (here / f'ended{rank}').touch()"
     slow = CALLED.replace('time.sleep(0.5 * int(rank))', goes_on)
     commands = slurm.install(tmp_path / 'bin', python=slow)
@@ -89,7 +89,7 @@ def test_a_job_that_fails_ends_all_its_processes_and_is_not_requeued(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='each of the two processes would need its GPU')
+@pytest.mark.skipif(torch.cuda.is_available(), reason='each of the two processes would need a GPU')
 def test_two_processes_of_a_job_train_together_without_gpus(tiny_config, tmp_path):
     commands = slurm.install(tmp_path / 'bin')
     result = submit(

@@ -1,4 +1,4 @@
-"""Names and messages of others, as terminals, tables and JSON get them."""
+"""Untrusted names and messages are made safe for terminals, tables and JSON."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The tools as a user calls them: exit codes, messages, several processes."""
+"""The tools as users call them: exit codes, messages, and several processes."""
 
 import argparse
 import http.server
@@ -33,9 +33,9 @@ def test_every_tool_can_be_started_and_explains_itself(tool, monkeypatch, capsys
 
 
 def test_help_comes_without_importing_torch():
-    """Which takes seconds, and our own modules and mmpretrain as many more."""
+    """Importing torch takes seconds, and so do mmpretrain and our own modules."""
     for tool in TOOLS:
-        if tool.name == 'convert.py':  # lists the formats
+        if tool.name == 'convert.py':  # --help lists the formats
             continue
         done = call('python', '-X', 'importtime', tool, '--help')
         imported = {line.rpartition('|')[2].strip() for line in done.stderr.splitlines()}
@@ -68,7 +68,7 @@ def test_wrong_input_ends_in_one_message_and_a_bad_exit_code(command, message, t
 
 @pytest.mark.slow
 def test_digits_reach_98_percent_in_two_processes_that_stop_and_resume(tmp_path):
-    """The whole way of the README: train in two processes, stop, resume, test, draw."""
+    """All steps of docs/start.md: train in two processes, stop, resume, test and plot."""
     work_dir = tmp_path / 'two'
     options = ['--cfg-options', 'train_dataloader.batch_size=24']
     port = dict(PORT=str(free_port()))
@@ -94,7 +94,7 @@ def test_digits_reach_98_percent_in_two_processes_that_stop_and_resume(tmp_path)
 
 @pytest.mark.slow
 def test_two_processes_download_a_checkpoint_once(tiny_config, tmp_path):
-    """From a server that takes its time: the second process has to wait for the first."""
+    """The server is slow, so the second process has to wait for the first."""
     train(
         tiny_config, work_dir=str(tmp_path / 'w'), no_validate=True, cfg_options={'train_cfg.max_epochs': 1}
     )
@@ -130,7 +130,7 @@ def test_two_processes_download_a_checkpoint_once(tiny_config, tmp_path):
     ],
 )
 def test_slurm_test_hands_over_everything(tmp_path, script, arguments, expected):
-    """With an srun that prints what it is asked to do: there is no cluster here."""
+    """Without a cluster, a stand-in for srun prints its arguments."""
     srun = tmp_path / 'srun'
     srun.write_text('#!/bin/sh\necho "$@"\n')
     srun.chmod(0o755)
@@ -148,7 +148,7 @@ def test_scripts_without_arguments_say_how_to_use_them(script):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='the message is for machines without a GPU')
+@pytest.mark.skipif(torch.cuda.is_available(), reason='tests the message for machines without a GPU')
 def test_two_processes_that_cannot_start_say_why(tmp_path):
     port = dict(PORT=str(free_port()))
     result = call('tools/dist_train.sh', DIGITS, 2, '--work-dir', tmp_path, '--resume', 'latest', **port)
@@ -164,7 +164,7 @@ def test_cost_of_protection_is_measured(tiny_config):
 
 
 def test_warnings_are_told_as_notes(monkeypatch, capsys):
-    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)  # put back behind the test
+    monkeypatch.setattr(warnings, 'showwarning', warnings.showwarning)  # restored after the test
     run_tool(lambda: warnings.warn('the crop is a guess', stacklevel=1), argparse.Namespace())
     assert capsys.readouterr().err == 'Note: the crop is a guess\n'
 

@@ -1,4 +1,4 @@
-"""TIFF files with any number of channels, which Pillow and OpenCV do not write."""
+"""Write TIFF files with any number of channels, which Pillow and OpenCV cannot."""
 
 import struct
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def tiff(pixels: np.ndarray, photometric: int) -> bytes:
-    """Encode (H, W, C) of uint8 without compression.
+    """Encode an image (H, W, C) of uint8 without compression.
 
     Args:
-        pixels: of three channels or more.
-        photometric: 1, gray, or 2, RGB; other channels are extra samples of an unspecified kind.
+        pixels: image with three or more channels.
+        photometric: 1 for gray, 2 for RGB; other channels are extra samples of an unspecified kind.
     """
     height, width, channels = pixels.shape
     extra = channels - (3 if photometric == 2 else 1)
@@ -20,7 +20,7 @@ def tiff(pixels: np.ndarray, photometric: int) -> bytes:
         258: ('H', [8] * channels),
         259: ('H', [1]),  # no compression
         262: ('H', [photometric]),
-        273: ('I', [0]),  # where the pixels are, see below
+        273: ('I', [0]),  # offset of the pixels, see below
         277: ('H', [channels]),
         278: ('I', [height]),
         279: ('I', [pixels.nbytes]),

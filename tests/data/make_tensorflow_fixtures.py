@@ -30,14 +30,14 @@ from transformers import (
 HERE = Path(__file__).parent
 DEPTHS, CHANNELS = [1, 1, 2, 1], [4, 8, 12, 16]
 SHAPE = (2, 3, 64, 48)
-# Two images of 0..255, NCHW: the squares of the numbers of their values, modulo a prime.
+# Two images (NCHW) with values 0..250: the square of each value's index, modulo a prime.
 IMAGES = (np.arange(np.prod(SHAPE)) ** 2 % 251).astype('float32').reshape(SHAPE)
 SIZES = {'tiny': [3, 3, 9, 3], 'base': [3, 3, 27, 3]}
 WIDTHS = {'tiny': [96, 192, 384, 768], 'base': [128, 256, 512, 1024], 'xlarge': [256, 512, 1024, 2048]}
 
 
 def randomize(model) -> None:
-    """Weights that let every parameter matter, layer scale and GRN too."""
+    """Return weights with which every parameter affects the output, including layer scale and GRN."""
     generator = np.random.default_rng(0)
     for weight in model.weights:
         shape = tuple(weight.shape)

@@ -1,4 +1,4 @@
-"""Files in each peer's own format: the same logits in our network, and the same bits back."""
+"""Files in the format of each peer give the same logits in our network, and convert back bit for bit."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def arch_of(name):
 
 
 def assert_same_logits(file, theirs, source_format='auto', size=64):
-    """Convert, load strictly into the network that the weights describe, and compare."""
+    """Convert a file, load it strictly into the network that its weights describe, and compare logits."""
     loaded = load_weights(file, source_format)
     check_whole(loaded)
     network = loaded.network or network_of(loaded.tensors)
@@ -51,7 +51,7 @@ def assert_same_logits(file, theirs, source_format='auto', size=64):
 
 
 def assert_same_bits(file, there, back, target_format):
-    """To ours and back; every tensor of the first file is in the last, and nothing else."""
+    """Convert a file to our format and back, and check that the tensors are the same."""
     convert(file, there)
     convert(there, back, target_format=target_format)
     first, last = (flat(load_checkpoint(weight_file(f) if f.is_dir() else f)) for f in (file, back))
@@ -97,7 +97,7 @@ def check_timm(name, folder, target_format='timm'):
     assert assert_same_logits(file, theirs).format == target_format
     back = folder / f'{name}-back.safetensors'
     assert_same_bits(file, folder / f'{name}-ours.pth', back, target_format)
-    # timm itself takes the exported file.
+    # timm itself loads the exported file.
     again = timm.create_model(name, num_classes=10, checkpoint_path=str(back))
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
@@ -115,7 +115,7 @@ def test_timm_network_with_the_norm_before_the_pooling(tmp_path):
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(ours(images), theirs.eval()(images), rtol=1e-4, atol=1e-4)
     assert_same_bits(file, tmp_path / 'ours.pth', tmp_path / 'back.pth', 'timm-norm-first')
-    # What weights do not show is kept in our file, and formats without such a network refuse it.
+    # Our file keeps options that weights do not show; formats that cannot represent them refuse the network.
     assert load_weights(tmp_path / 'ours.pth').network.backbone['gap_before_final_norm'] is False
     for target_format in ('timm', 'torchvision'):
         with pytest.raises(UserError, match='before the pooling|has no such network: gap_before'):
@@ -177,7 +177,7 @@ def test_official_files(name, version, tmp_path):
 
 @pytest.mark.parametrize('version', [1, 2])
 def test_official_names_are_those_that_timm_expects(version):
-    """timm converts official files too: the same names and logits there."""
+    """timm also converts official files, to the same names and logits."""
     official = peers.randomize(peers.Official(**TINY_ARCH, v2=version == 2))
     v2 = dict(use_grn=True, ls_init_value=None) if version == 2 else {}
     theirs = peers.timm_peer(**TINY_ARCH, **v2)
@@ -421,7 +421,7 @@ def test_every_format_is_tested_here():
 
 
 def test_pre_training_of_spark_leaves_its_decoder_behind(monkeypatch):
-    """The names of the model that mmpretrain's own config builds."""
+    """Uses the parameter names of the model that mmpretrain's own config builds."""
     linspace = torch.linspace
     monkeypatch.setattr(torch, 'linspace', lambda *args, **_: linspace(*args, device='cpu'))
     init_default_scope('mmpretrain')

@@ -1,4 +1,4 @@
-"""From training to the table: train, publish, list, serve, download, evaluate, compare."""
+"""From training to the table of accuracies: train, publish, list, serve, download, evaluate and compare."""
 
 import json
 import re
@@ -23,7 +23,7 @@ NETWORKS = {'digits-v1': {}, 'digits-v2': dict(use_grn=True, layer_scale_init_va
 
 @pytest.fixture(scope='module')
 def zoo(tmp_path_factory):
-    """Two trained, published and served digits models in a zoo of their own, with their accuracies."""
+    """Train, publish and serve two digits models in a zoo of their own, and return their accuracies."""
     root = tmp_path_factory.mktemp('zoo')
     served = root / 'served'
     served.mkdir()

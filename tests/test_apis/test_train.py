@@ -1,4 +1,4 @@
-"""Runs that work, and wrong input that ends in one message before anything is written."""
+"""Valid runs, and invalid input that ends in one message before anything is written."""
 
 import re
 from pathlib import Path
@@ -119,7 +119,7 @@ def test_without_validation_nothing_is_validated(tiny_config, tmp_path):
     ],
 )
 def test_smoke_test_runs_a_config_at_its_own_resolution(name, tmp_path):
-    """Two iterations of the whole recipe, on a network of the same form with few channels."""
+    """Runs two iterations of the whole recipe with a narrow network of the same structure."""
     small = dict(depths=(1, 1, 1, 1), channels=(8, 8, 8, 8))
     options = {'model.backbone.arch': dict(_delete_=True, **small), 'model.head.in_channels': 8}
     runner = train(name, work_dir=str(tmp_path), smoke=True, cfg_options=options)
@@ -194,7 +194,7 @@ def test_what_the_warning_of_a_short_run_advises_works(tiny_config, tmp_path):
     train(tiny_config, work_dir=str(tmp_path / 'c'), no_validate=True, cfg_options=options)
 
 
-# Wrong input. Every case: one UserError, and the work dir as before.
+# Invalid input: every case is one UserError and leaves the work dir unchanged.
 
 
 def refuse(message, config, work_dir, run=train, **kwargs):
@@ -313,7 +313,7 @@ def test_images_smaller_than_the_network_can_take(tiny_config, tmp_path):
 
 @pytest.fixture
 def trained(tiny_config, tmp_path):
-    """A work dir with one epoch in it."""
+    """Return a work dir with the checkpoint of one epoch."""
     work_dir = tmp_path / 'trained'
     train(tiny_config, work_dir=str(work_dir), no_validate=True, cfg_options={'train_cfg.max_epochs': 1})
     return work_dir
@@ -350,7 +350,7 @@ def test_earlier_run_is_not_written_over(tiny_config, trained):
 
 
 def test_other_classes_in_the_checkpoint_are_fine_to_start_from(tiny_config, trained, tmp_path, capfd):
-    """Fine-tuning: the backbone is loaded, the head of other size is new and listed."""
+    """In fine-tuning, the backbone is loaded, and the head of another size is initialized and reported."""
     options = {
         **folder_options(image_folder(tmp_path / 'data')),
         'load_from': str(trained / 'epoch_1.pth'),
@@ -376,7 +376,7 @@ def load_weights(file):
     return torch.load(file, weights_only=False)['state_dict']
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU to train on')
+@pytest.mark.skipif(torch.cuda.is_available(), reason='tests the message for machines without a GPU')
 def test_mixed_precision_without_a_gpu(tiny_config, tmp_path):
     refuse('--amp needs a GPU', tiny_config, tmp_path / 'w', amp=True)
 

@@ -1,4 +1,4 @@
-"""The benchmark of peers: everybody's network is the same, and rows say how they were measured."""
+"""The comparison with peers measures equal networks, and its rows state the conditions."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_rows_hold_speed_and_conditions(mode, tmp_path, capsys):
     options = dict(mode=[mode], size=32, contenders=names, plot=tmp_path / 'bars.png')
     compare(arch=['atto', 'tiny'], quick=True, out=tmp_path / 'new/rows.jsonl', **options)
     rows = [json.loads(line) for line in (tmp_path / 'new/rows.jsonl').read_text().splitlines()]
-    # torchvision has no atto, and the form for inference does not train.
+    # torchvision has no atto, and a network optimized for inference does not train.
     able = ['mmconvnext eager', *names[1:2][: mode == 'inference'], 'timm eager']
     assert [(row['batch'], row['contender']) for row in rows] == [(b, n) for b in (1, 8) for n in able]
     for row in rows:

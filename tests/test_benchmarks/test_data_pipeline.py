@@ -1,4 +1,4 @@
-"""The benchmark of training pipelines: what it times is an image, and its rows say how."""
+"""The benchmark of training pipelines times real images, and its rows state the conditions."""
 
 import json
 
@@ -20,7 +20,7 @@ def _brief(monkeypatch):
 def test_files_are_as_large_as_imagenets_and_everybody_makes_images_of_them(tmp_path):
     paths = make_images(tmp_path)
     for path in paths:
-        assert 80_000 < (tmp_path / path).stat().st_size < 140_000  # ImageNet's have 110 kB
+        assert 80_000 < (tmp_path / path).stat().st_size < 140_000  # those of ImageNet have 110 kB
         for name, pipeline in pipelines().items():
             assert pipeline(path).shape == ((375, 500, 3) if name == 'decoding alone' else (3, 224, 224))
 

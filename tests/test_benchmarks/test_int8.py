@@ -1,4 +1,4 @@
-"""Accuracies and speeds of int8."""
+"""The benchmark of int8 accuracy and speed."""
 
 import json
 
@@ -16,7 +16,7 @@ def test_every_form_is_measured_in_every_runtime(tiny_config, tmp_path):
     options = {'train_cfg.max_epochs': 1}
     train(tiny_config, work_dir=str(tmp_path / 'w'), no_validate=True, cfg_options=options)
     out = tmp_path / 'rows.jsonl'
-    # In a process of its own: the threads of the runtimes outlive what they ran.
+    # In a separate process, because the threads of the runtimes stay alive.
     brief = '--batch', 1, '--size', 32, '--rounds', 2
     done = call('tools/benchmarks/int8.py', tiny_config, tmp_path / 'w/epoch_1.pth', *brief, '--out', out)
     assert done.returncode == 0, done.stderr[-1500:]

@@ -1,4 +1,4 @@
-"""What a GPU is needed for is told, and kernels that are wrong are not timed."""
+"""The kernel benchmark says what needs a GPU, and does not time wrong kernels."""
 
 import pytest
 import timing
@@ -46,7 +46,7 @@ def test_copy_counts_what_is_read_and_written(monkeypatch):
     assert copy_bandwidth(torch.device('cpu'), rounds=3) == 2 * 2 * 2**20 / 2
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+@pytest.mark.skipif(torch.cuda.is_available(), reason='tests the message for machines without a GPU')
 def test_missing_gpu_is_told():
     with pytest.raises(UserError, match='sees no CUDA device; kernels are timed on an NVIDIA GPU'):
         measure_kernels(op=['grn'])

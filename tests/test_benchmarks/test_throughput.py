@@ -1,4 +1,4 @@
-"""Measuring throughput: what is timed, in which order, and what is written down."""
+"""The throughput benchmark: what it times, in which order, and what it records."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is timed, in which order."""
+"""Contenders are timed in alternating order."""
 
 import timing
 import torch
@@ -13,7 +13,7 @@ def test_cases_take_turns_in_changing_order(monkeypatch):
     assert {name: len(seconds) for name, seconds in times.items()} == dict(a=9, b=9, c=9)
     rounds = [''.join(calls[-27:][start : start + 3]) for start in range(0, 27, 3)]
     assert {''.join(sorted(each)) for each in rounds} == {'abc'}
-    assert len(set(rounds)) > 3  # each is behind each
+    assert len(set(rounds)) > 3  # each follows each other one
 
 
 def test_short_calls_are_repeated(monkeypatch):
@@ -30,5 +30,5 @@ def test_one_slow_round_does_not_show():
 
 
 def test_conditions_outside_of_a_checkout(monkeypatch):
-    monkeypatch.setenv('PATH', '')  # no git
+    monkeypatch.setenv('PATH', '')  # without git
     assert conditions_on(torch.device('cpu'))['commit'] is None

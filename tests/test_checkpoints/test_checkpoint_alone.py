@@ -1,4 +1,4 @@
-"""A checkpoint of a training predicts by itself what ``tools/test.py`` predicts with its config."""
+"""A training checkpoint alone predicts the same as with its config in ``tools/test.py``."""
 
 import json
 import pickle
@@ -55,7 +55,7 @@ test_dataloader['dataset'] = val_dataloader['dataset'] = dict(labels, pipeline=t
 val_evaluator = test_evaluator = dict(_delete_=True, type='MultiLabelMetric', topk=1)
 default_hooks = dict(checkpoint=dict(save_best=None))
 """
-# What differs from a warp of 64 x 64 pixels by OpenCV, under ImageNet's mean and deviation.
+# Changes to a plain resize to 64 x 64 pixels by OpenCV with the mean and std of ImageNet.
 KINDS = {
     'warp': '',
     'oblong': "test[1] = dict(type='Resize', scale=(48, 64), backend='pillow', interpolation='bicubic')",
@@ -116,7 +116,7 @@ def trained(root, folder, more):
 
 
 def enlarge_head(checkpoint):
-    """Make scores depend on the image more than those of a network after three steps."""
+    """Enlarge the head's weights, so that scores differ between images after three training steps."""
     content = torch.load(checkpoint, weights_only=False)
     content['state_dict']['head.fc.weight'] *= 100
     torch.save(content, checkpoint)
@@ -134,7 +134,7 @@ def test_checkpoint_alone_scores_as_in_the_test(kind, root, deep_root, tmp_path)
     published = publish(checkpoint, tmp_path / 'published.pth')
     for source in (checkpoint, published):
         with warnings.catch_warnings():
-            warnings.simplefilter('error')  # a note would say that something is guessed
+            warnings.simplefilter('error')  # a warning would say that the preprocessing is assumed
             classify = ImageClassificationInferencer(source)
         found = np.stack([result['pred_scores'] for result in classify(paths)])
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)

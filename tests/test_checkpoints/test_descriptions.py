@@ -1,4 +1,4 @@
-"""What files say of a network is data: odd values end in a message that names file and field."""
+"""Descriptions of networks in files are data: invalid values end in a message that names file and field."""
 
 import json
 

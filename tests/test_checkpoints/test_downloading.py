@@ -21,7 +21,7 @@ from mmconvnext.errors import UserError
 from tests.processes import CONTEXT
 
 NOISE = bytes(range(256)) * 1024
-BODY = b'\x80\x02' + NOISE  # begins as torch's oldest checkpoints
+BODY = b'\x80\x02' + NOISE  # starts like the oldest checkpoints of torch
 HALF = len(BODY) // 2
 OTHER = b'\x80\x02' + NOISE[::-1]
 DIGEST = hashlib.sha256(BODY).hexdigest()[:8]
@@ -44,7 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Site(Handler):
-    """One file under every path; `site` says how it is served, and keeps what was asked and sent."""
+    """Serve one file under every path; ``site`` controls how, and records requests and responses."""
 
     def do_GET(self):
         site = self.server.site
@@ -62,11 +62,11 @@ class Site(Handler):
             return
         start += site.shift if start else 0
         content = body[start:]
-        # The file is as long as announced, but the connection does not last.
+        # The announced length is correct, but the connection breaks.
         sent = content[: len(content) // 2] if site.drops else content
         content_range = f'bytes {start}-{len(body) - 1}/{len(body)}' if start else None
         length = len(content) if site.tells_length else None
-        site.sent += len(sent)  # before it is: whoever has it may ask at once
+        site.sent += len(sent)  # before sending: the client may send its next request at once
         self.answer(
             206 if start else 200, sent, Content_Range=content_range, Content_Length=length, **version
         )
@@ -78,7 +78,7 @@ class Site(Handler):
 
 
 class Hub(Handler):
-    """huggingface.co, as far as a download of a file goes."""
+    """Serve files like huggingface.co, as far as downloads need it."""
 
     def do_GET(self):
         site = self.server.site
@@ -100,23 +100,23 @@ class Hub(Handler):
 
 
 class State:
-    """How a server behaves; a test changes what it is about."""
+    """The behavior of a server, which each test adjusts."""
 
     def __init__(self, port):
         self.host = f'127.0.0.1:{port}'
         self.url = f'http://{self.host}'
         self.asked = []
-        # of Site
+        # for Site
         self.body, self.etag, self.modified = BODY, '"1"', None
-        self.statuses = []  # of the first answers
-        self.drops = 0  # answers that end halfway
-        self.after_a_drop = {}  # what changes then
-        self.lose = lambda connection: None  # how a connection ends before its time
+        self.statuses = []  # of the first responses
+        self.drops = 0  # responses that end halfway
+        self.after_a_drop = {}  # attributes that change then
+        self.lose = lambda connection: None  # breaks a connection
         self.knows_ranges = self.knows_if_range = self.tells_length = True
-        self.shift = 0  # bytes between the part asked for and the part sent
-        self.delay = 0  # seconds
-        self.sent = 0  # bytes
-        # of Hub
+        self.shift = 0  # bytes between the requested and the sent range
+        self.delay = 0  # seconds before a response
+        self.sent = 0  # bytes so far
+        # for Hub
         self.files = {}
         self.refuses = self.is_no_hub = False
 
@@ -162,7 +162,7 @@ def hub(monkeypatch):
 
 
 def kept(home):
-    """Files that count as downloaded."""
+    """Return the files that count as downloaded."""
     return [
         file.name
         for file in home.rglob('checkpoints/*')
@@ -261,7 +261,7 @@ def test_connection_that_is_reset_or_stalls_is_replaced(site, monkeypatch, lose)
     'server',
     [
         dict(knows_ranges=False),
-        dict(etag=None),  # nothing to tell a changed file by
+        dict(etag=None),  # nothing that would show a changed file
         dict(etag='W/"1"'),
     ],
 )
@@ -292,7 +292,7 @@ def test_file_that_became_shorter_is_downloaded_anew(site):
 
 def fetch_into(home, url):
     os.environ.update(MMCONVNEXT_HOME=str(home), NO_PROXY='*')
-    # tqdm would make a semaphore, which a process that is killed leaves behind.
+    # tqdm would create a semaphore, which a killed process leaves behind.
     tqdm.set_lock(threading.RLock())
     assert fetch(url).read_bytes() == BODY
 
@@ -328,7 +328,7 @@ def test_part_of_a_killed_process_is_resumed(site, home):
 
 @pytest.fixture
 def waits(monkeypatch):
-    """The seconds that this thread was asked to sleep, which it does not."""
+    """Record the seconds of each ``time.sleep`` instead of sleeping."""
     asked = []
     monkeypatch.setattr(time, 'sleep', asked.append)
     return asked
@@ -393,7 +393,7 @@ def test_cache_folder_that_cannot_be_written_is_named(request, tmp_path, monkeyp
 def test_full_disk_leaves_no_file(site, home):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, limits[1]))  # bytes a file may grow to
+        resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, limits[1]))  # maximum file size in bytes
         with pytest.raises(UserError, match=r'cannot write .*net.pth: .*MMCONVNEXT_HOME'):
             fetch(f'{site.url}/net.pth')
     finally:
@@ -420,7 +420,7 @@ def test_weights_of_another_name_are_found_on_the_hub_and_in_the_cache(hub):
     assert file.name == 'pytorch_model.bin'
     assert file.read_bytes() == BODY
     assert fetch(url) == file
-    # What is known to be missing is not asked for again.
+    # Files that are known to be missing are not requested again.
     assert hub.asked.count(('HEAD', '/owner/net/resolve/main/model.safetensors')) == 1
     hub.stop()
     assert fetch(url) == file
@@ -446,7 +446,7 @@ def test_optional_file_that_the_hub_lacks_is_told_from_a_failure(hub):
     url = 'https://huggingface.co/owner/net/resolve/main/preprocessor_config.json'
     with pytest.raises(MissingFileError, match='has no preprocessor_config.json; check the URL'):
         fetch(url)
-    hub.files['preprocessor_config.json'] = b'{}'  # and it is asked for again
+    hub.files['preprocessor_config.json'] = b'{}'  # and it is requested again
     assert fetch(url).read_bytes() == b'{}'
 
 
@@ -469,7 +469,7 @@ def test_a_file_that_changed_in_the_cache_is_refused_until_it_is_accepted(site, 
     record = file.with_name(f'{file.name}.sha256')
     known = json.loads(record.read_text())
     assert known['sha256'] == hashlib.sha256(BODY).hexdigest() and known['bytes'] == len(BODY)
-    os.utime(file, (1, 1))  # a copy; its content is compared, and remembered
+    os.utime(file, (1, 1))  # a copy; its content is hashed once
     assert fetch(f'{site.url}/net.pth') == file
     assert json.loads(record.read_text())['mtime_ns'] == 10**9
     file.write_bytes(OTHER)
@@ -520,7 +520,7 @@ def test_an_unreachable_hub_is_told_at_once_with_ways_to_go_on(hub, home, waits)
     hub.stop()
     with pytest.raises(UserError) as error:
         fetch('https://huggingface.co/owner/net/resolve/main/model.safetensors')
-    assert sum(waits) < 5  # of the 23 that huggingface_hub tries
+    assert sum(waits) < 5  # out of 23 attempts by huggingface_hub
     for word in ('Connection refused', str(home), 'load_from=FILE', 'load_from=None', 'HF_ENDPOINT'):
         assert word in str(error.value)
 

@@ -27,7 +27,7 @@ class RunsCode:
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """As mmengine writes them: weights, history, and config texts."""
+    """Return a checkpoint as mmengine writes it: weights, history and config texts."""
     history = HistoryBuffer([1.0, 0.5], [1, 1])
     content = dict(
         state_dict={'weight': torch.randn(3)},
@@ -155,7 +155,7 @@ def test_more_than_plain_values_is_refused_before_it_is_unpickled(
     torch.save(
         dict(state_dict=dict(a=torch.ones(3)), odd=make()), file, _use_new_zipfile_serialization=not legacy
     )
-    monkeypatch.setattr(torch, 'load', None)  # a call would end in another message
+    monkeypatch.setattr(torch, 'load', None)  # calling it would give another message
     with pytest.raises(UserError, match=reason):
         load_checkpoint(file)
 

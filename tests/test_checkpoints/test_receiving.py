@@ -1,4 +1,4 @@
-"""Servers that send something else than a file, too much, too slowly, or not what HTTP is."""
+"""Servers that do not send a file, or send too much, too slowly, or invalid HTTP."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def home(tmp_path, monkeypatch):
 
 
 def refuse(home, url, *words):
-    """Fetch what has to end in a message, and in nothing that a later call would use."""
+    """Check that a download fails with a message and leaves nothing that a later call would use."""
     with pytest.raises(UserError) as error:
         fetch(url)
     for word in words:

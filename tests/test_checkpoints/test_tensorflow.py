@@ -40,7 +40,7 @@ def ours_from(file, kind):
 
 
 def images_for(kind):
-    """Those of tests/data/make_tensorflow_fixtures.py; keras.applications normalises them itself."""
+    """Return the images of make_tensorflow_fixtures.py; keras.applications normalizes them itself."""
     shape = (2, 3, 64, 48)
     images = (torch.arange(np.prod(shape)) ** 2 % 251).float().view(shape)
     if kind.startswith('transformers'):
@@ -135,7 +135,7 @@ def numbered_layer_scale(h5):  # Keras 3
         h5[layer].move(f'{layer}/gamma:0', f'{layer}/variable_{i}')
 
 
-def whole_model(h5):  # model.save, with the optimizer's averages
+def whole_model(h5):  # model.save, with the weight averages of the optimizer
     for layer in list(h5):
         h5.move(layer, f'model_weights/{layer}')
     h5['optimizer_weights/Adam/m/convnext_stem_conv/kernel:0'] = np.ones(3)
@@ -311,7 +311,7 @@ def test_lower_precision_survives(dtype, tmp_path):
     assert all(torch.equal(written[name].float(), weight.float()) for name, weight in weights.items())
 
 
-# Where TensorFlow is installed: networks of new weights, both ways.
+# Needs TensorFlow: networks with new weights, converted in both directions.
 
 
 @pytest.fixture

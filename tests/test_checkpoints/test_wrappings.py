@@ -1,4 +1,4 @@
-"""Weights inside of what common trainers wrap around them."""
+"""Weights in the checkpoint layouts of common trainers."""
 
 import pytest
 import torch

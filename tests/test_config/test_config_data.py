@@ -1,4 +1,4 @@
-"""YAML and JSON configs are data: no content of theirs runs code, hangs or fills the memory."""
+"""YAML and JSON configs are data: no content runs code, hangs or exhausts memory."""
 
 import json
 from functools import reduce
@@ -184,7 +184,7 @@ def test_anchors_of_yaml_are_usual(tmp_path):
 
 
 def test_types_that_may_be_named_are_registered():
-    """The tables hold no misspelt type, and one of ours is in them or is left out on purpose."""
+    """The tables have no misspelt types, and each of ours is in them or deliberately left out."""
     registered = set()
     for registry in vars(mmconvnext.registry).values():
         if isinstance(registry, Registry) and registry.scope == 'mmconvnext':
@@ -204,7 +204,7 @@ def test_types_that_may_be_named_are_registered():
 
 
 def places(value, path=()):
-    """Yield the path of everything in a content."""
+    """Yield the path of every item in the content of a config."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, each in items:
@@ -230,7 +230,7 @@ def test_no_place_of_a_config_takes_hostile_text():
     for path in places(content):
         for hostile in HOSTILE if path else ():
             if path[-1] in ('checkpoint', 'load_from') and 'import' in hostile:
-                continue  # a file may have any name
+                continue  # any file name is allowed
             changed = json.loads(json.dumps(content))
             inside = reduce(getitem, path[:-1], changed)
             inside[path[-1]] = hostile

@@ -1,4 +1,4 @@
-"""What is wrong in a config file is told with file and line."""
+"""Errors in config files name the file and the line."""
 
 import os
 import re

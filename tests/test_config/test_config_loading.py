@@ -10,7 +10,7 @@ from mmconvnext.training.smoke import make_smoke_test
 from mmconvnext.zoo import get_model
 
 NAME = 'convnext-tiny_32xb128_in1k'
-# For options of other kinds than a whole number.
+# Invalid values for options that are not integers.
 VALUES = {
     'model.backbone.drop_path_rate': 0.2,
     'default_hooks.early_stopping': dict(type='EarlyStoppingHook'),
@@ -109,7 +109,7 @@ def test_config_of_a_library_that_is_missing_says_what_to_install(name, checkpoi
         with pytest.raises(UserError, match=message):
             load_config(asked)
     for asked in (checkpoint, f'mmconvnext://{checkpoint}'):
-        with pytest.raises(UserError, match=message):  # before a download, which a test could not do
+        with pytest.raises(UserError, match=message):  # before the download, which fails without a network
             get_model(asked, pretrained=True)
 
 
@@ -135,7 +135,7 @@ def test_smoke_test_of_a_detector_is_refused():
         make_smoke_test(Config(dict(model=dict(type='MaskRCNN'))))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without a GPU')
+@pytest.mark.skipif(torch.cuda.is_available(), reason='tests the message for machines without a GPU')
 def test_mixed_precision_of_a_config_is_left_out_without_a_gpu(tiny_config, tmp_path):
     options = {
         'optim_wrapper.type': 'AmpOptimWrapper',

@@ -1,4 +1,4 @@
-"""A complete config has sections of the right kind and name, and values that can work."""
+"""A complete config has sections of the right type and name, and valid values."""
 
 from pathlib import Path
 
@@ -105,7 +105,7 @@ def test_variables_that_sections_use_may_have_any_name(tmp_path):
 
 
 def test_no_config_of_mmpretrain_or_of_this_package_is_refused():
-    """A tenth of mmpretrain's, in turn; all of them took part in choosing the rules."""
+    """Checks every tenth config of mmpretrain; the rules were chosen with all of them."""
     theirs = Path(mmpretrain.__file__).parent / '.mim/configs'
     files = sorted(f for f in theirs.rglob('*.py') if '_base_' not in f.parts)[::10]
     assert len(files) > 40
@@ -113,7 +113,7 @@ def test_no_config_of_mmpretrain_or_of_this_package_is_refused():
         try:
             load_config(file)
         except UserError as error:
-            # Broken in mmpretrain itself, or of a library that is not installed.
+            # Broken in mmpretrain itself, or in need of a library that is not installed.
             assert 'lazy_import' in str(error) or 'not installed' in str(error) or 'KeyError' in str(error), (
                 error
             )

@@ -1,4 +1,4 @@
-"""Where the data of a config is looked for."""
+"""Folders in which the data of a config is looked for."""
 
 from mmengine.config import Config
 

@@ -1,4 +1,4 @@
-"""Engines merge into any config, and refuse what they would leave out."""
+"""Distributed engines can be merged into any config, and refuse options that they would ignore."""
 
 import importlib.machinery
 import inspect

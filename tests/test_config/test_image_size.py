@@ -59,7 +59,7 @@ def test_pipelines_inside_of_wrappers_and_of_test_time_augmentation_are_set_too(
 
 def test_backbone_with_an_image_size_of_its_own_gets_it(tmp_path):
     file = tmp_path / 'vit.py'
-    # By its path: mmengine 0.10.7 looks up mmpretrain:: with a module that setuptools no longer has.
+    # By path: for mmpretrain::, mmengine 0.10.7 needs a module that setuptools has removed.
     configs = Path(mmpretrain.__file__).parent / '.mim/configs'
     file.write_text(f"_base_ = '{configs}/vision_transformer/vit-base-p16_32xb128-mae_in1k.py'\n")
     cfg = load_config(file)

@@ -1,4 +1,4 @@
-"""A checkpoint that is tested with images of another preparation than its own says so."""
+"""Testing a checkpoint with other preprocessing than its own is reported."""
 
 import re
 import warnings
@@ -59,7 +59,7 @@ def test_published_recipes_prepare_images_as_their_weights():
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A config of 32 px, and the weights of a training with it at 64 px."""
+    """Return a config for 32 px, and weights trained with it at 64 px."""
     folder = tmp_path_factory.mktemp('trained')
     config = write_tiny_config(folder)
     train(config, work_dir=str(folder / 'work'), image_size=64, cfg_options={'train_cfg.max_epochs': 1})

@@ -1,4 +1,4 @@
-"""Annotations and folders of mmpretrain's datasets, alone and inside wrappers."""
+"""Annotation files and folders of mmpretrain's datasets, alone and inside wrappers."""
 
 import json
 import math

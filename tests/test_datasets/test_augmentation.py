@@ -1,4 +1,4 @@
-"""The augmentation of the recipes against timm's, which the official code uses, and mmpretrain's."""
+"""The augmentation compared with mmpretrain's and with timm's, which the official code uses."""
 
 import random
 
@@ -30,7 +30,7 @@ def noise(height, width):
 
 
 def photo(height, width, seed=0):
-    """Smooth, with an edge."""
+    """Return a smooth image with an edge."""
     small = np.random.default_rng(seed).integers(20, 220, (6, 8, 3), dtype=np.uint8)
     image = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
     image[height // 3 : height // 2, width // 4 :] //= 2
@@ -39,7 +39,7 @@ def photo(height, width, seed=0):
 
 @pytest.fixture(scope='module')
 def steps():
-    """Of the ImageNet configs, which all share them."""
+    """Return the training pipeline that all ImageNet configs share."""
     return load_config('convnext-tiny_32xb128_in1k').train_dataloader.dataset.pipeline
 
 
@@ -48,7 +48,7 @@ def built(steps):
     return Compose([TRANSFORMS.build(dict(step)) for step in steps])
 
 
-@pytest.mark.parametrize('size', SIZES[:-2])  # timm takes boxes without pixels
+@pytest.mark.parametrize('size', SIZES[:-2])  # timm accepts boxes without pixels
 @pytest.mark.parametrize('areas', [(0.08, 1.0), (0.35, 1.0)])
 def test_boxes_of_crops_are_timms(size, areas):
     ours, image = RandomResizedCrop(224, areas), Image.new('RGB', size[::-1])
@@ -62,7 +62,7 @@ def test_boxes_of_crops_are_timms(size, areas):
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('kind', [noise, photo])
 def test_resized_crop_is_pillows_within_one_grey_level(size, kind, monkeypatch):
-    """Within two where it is enlarged, which passes on the rounding between the two directions."""
+    """Within two gray levels for enlarged crops, which amplify the rounding between both passes."""
     image, crop = kind(*size), RandomResizedCrop(56)
     random.seed(0)
     for _ in range(5):
@@ -79,7 +79,7 @@ def test_resized_crop_is_pillows_within_one_grey_level(size, kind, monkeypatch):
 
 
 def test_image_of_another_layout_is_cropped_too():
-    """As mmcv's Pillow backend gives it: BGR is RGB backwards."""
+    """Uses the memory layout of mmcv's Pillow backend, where BGR is a reversed view of RGB."""
     image, crop = noise(50, 60), RandomResizedCrop(32)
     results = []
     for given in (image, np.ascontiguousarray(image[..., ::-1])[..., ::-1]):
@@ -117,7 +117,7 @@ def test_erased_boxes_are_timms_and_as_many(size, steps, monkeypatch):
 
 
 def test_erased_pixels_are_noise_of_mean_0_and_nearly_deviation_1_after_normalisation(steps):
-    """Nearly: 8-bit pixels cannot hold the 3 % of the noise that lies beyond black and white."""
+    """The deviation is slightly smaller, because 8-bit pixels clip 3 % of the noise."""
     (ours,) = built([step for step in steps if step.type == 'mmconvnext.RandomErasing']).transforms
     black = np.zeros((220, 230, 3), np.uint8)
     erased = ours.apply(black, Erased(top=10, left=15, height=200, width=210, seed=0))
@@ -144,7 +144,7 @@ def test_inputs_and_labels_are_packed_as_by_mmpretrain():
 
 
 def test_images_have_the_statistics_of_those_of_mmpretrain(steps):
-    """Of the whole pipeline: mean and spread of the images' means, deviations and changes to the right."""
+    """Compares the statistics of means, deviations and horizontal differences after the whole pipeline."""
     mean, std = (
         load_config('convnext-tiny_32xb128_in1k').data_preprocessor[key][::-1] for key in ('mean', 'std')
     )

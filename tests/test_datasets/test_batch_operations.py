@@ -1,4 +1,4 @@
-"""The operations of RandAugment on batches against those on single images, which are held against timm's."""
+"""RandAugment on batches compared with RandAugment on single images, which is tested against timm."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ ROUNDED_BY_OPENCV = 'color', 'contrast', 'sharpness'
 
 
 def one_by_one_and_together(name, image, values):
-    """The results of each value for an image and its mirror image, all in one batch, in both ways."""
+    """Apply every value to an image and its mirror image, one by one and in one batch."""
     singles = [variant for variant in (image, cv2.flip(image, 1)) for _ in values]
     fill = [FILL] if name in MOVING else []
     arguments = [value + 1 if name in ENHANCING else value for value in values] * 2
@@ -46,7 +46,7 @@ def test_what_moves_pixels_is_one_grey_level_apart_in_at_most_two_values_of_a_th
     for image in images():
         expected, found = one_by_one_and_together(name, image, MOVING[name][-1])
         difference = (found.int() - expected.int()).abs()
-        if name == 'rotate' and cv2.__version__ < '5':  # OpenCV 4 rounds places to 1/32 of a pixel
+        if name == 'rotate' and cv2.__version__ < '5':  # OpenCV 4 rounds coordinates to 1/32 of a pixel
             assert difference.float().mean() < 1
         else:
             assert difference.max() <= 1
@@ -54,7 +54,7 @@ def test_what_moves_pixels_is_one_grey_level_apart_in_at_most_two_values_of_a_th
 
 
 def test_greys_are_opencvs():
-    """In fixed point, for all blues and greens beside some reds."""
+    """Checks the fixed-point formula for all values of blue and green and some of red."""
     blue, green = torch.meshgrid(torch.arange(256), torch.arange(256), indexing='ij')
     for red in (0, 1, 77, 128, 254, 255):
         image = torch.stack([blue, green, torch.full_like(blue, red)]).to(torch.uint8)
@@ -69,7 +69,7 @@ def test_each_operation_has_one_for_batches():
 
 @pytest.mark.parametrize('operation', OPERATIONS, ids=lambda operation: operation.apply.__name__)
 def test_nothing_waits_for_the_device(operation):
-    """A device without memory cannot tell what came out."""
+    """On the meta device, reading a result would be an error."""
     images = torch.empty(3, 3, 20, 30, dtype=torch.uint8, device='meta')
     arguments = torch.empty(3, dtype=torch.float64, device='meta')
     assert operation.apply_to_batch(images, *operation.settings(arguments)).shape == images.shape

@@ -1,4 +1,4 @@
-"""Broken images are found before they are needed."""
+"""Broken images are found before they are used."""
 
 import pytest
 from PIL import Image
@@ -8,7 +8,7 @@ from mmconvnext.datasets.broken import find_broken
 
 
 class Pictures:
-    """Decodes each file with Pillow, as a pipeline would."""
+    """A dataset that decodes each file with Pillow, as a pipeline would."""
 
     def __init__(self, paths):
         self.paths, self.read = paths, []
@@ -21,7 +21,7 @@ class Pictures:
 
     def __getitem__(self, index):
         self.read.append(index)
-        if self.paths[index].suffix == '.raw':  # known to this pipeline alone
+        if self.paths[index].suffix == '.raw':  # remembered for this pipeline only
             return self.paths[index].read_bytes()
         with Image.open(self.paths[index]) as image:
             image.load()
@@ -93,7 +93,7 @@ def test_what_takes_too_long_is_left_out(tmp_path, monkeypatch):
 
 
 def test_bombs_are_left_to_the_limits_of_the_pipeline(tmp_path, monkeypatch):
-    """A whole end does not make them readable, and their pixels are not decoded to see."""
+    """Decompression bombs have an intact end; whether they can be read is left to the pipeline."""
     big, scans = tmp_path / 'big.png', tmp_path / 'scans.jpg'
     Image.new('1', (8001, 8000)).save(big)
     Image.effect_noise((64, 64), 50).save(scans, progressive=True)

@@ -1,4 +1,4 @@
-"""Folders as people have them."""
+"""Folder layouts that people use."""
 
 import unicodedata
 
@@ -22,7 +22,7 @@ def many(*classes, count=40):
 
 
 def read(root, split, **kwargs):
-    """Path below the root -> class."""
+    """Read a split and return the class of each path relative to the root."""
     dataset = ImageFolder(data_root=str(root), split=split, **kwargs)
     classes = dataset.metainfo['classes']
     samples = [dataset.get_data_info(i) for i in range(len(dataset))]
@@ -35,7 +35,7 @@ def test_folders_for_training_and_validation(tmp_path):
     validation = ImageFolder(data_root=tmp_path, split='val')
     assert training.metainfo['classes'] == validation.metainfo['classes'] == ('cat', 'dog', 'eel')
     assert (len(training), len(validation)) == (9, 4)
-    assert validation.get_gt_labels().tolist() == [1, 1, 2, 2]  # no cat to validate on
+    assert validation.get_gt_labels().tolist() == [1, 1, 2, 2]  # no cat for validation
     assert read(tmp_path, 'test') == read(tmp_path, 'val')
 
 
@@ -80,7 +80,7 @@ def test_new_images_move_few_old_ones_and_another_place_none(tmp_path):
     after = read(tmp_path / 'b', 'val')
     gone = set(before) - set(after)
     come = {path for path in after if path in set(many('cat', 'dog'))} - set(before)
-    assert len(gone) + len(come) <= 8  # of 40 new images of cats and dogs
+    assert len(gone) + len(come) <= 8  # out of 40 new images of cats and dogs
     (tmp_path / 'c').mkdir()
     (tmp_path / 'a').rename(tmp_path / 'c/train')
     assert {f'train/{path}' for path in before} == set(read(tmp_path / 'c', 'val'))

@@ -1,4 +1,4 @@
-"""The operations of RandAugment against mmpretrain's and timm's, each for itself."""
+"""Each operation of RandAugment compared with mmpretrain's and timm's."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from mmconvnext.datasets import image_operations
 FILL = 104, 116, 124  # BGR
 PAD = dict(pad_val=list(FILL), interpolation='bicubic')
 FACTORS = [-0.9, -0.37, 0, 0.5, 0.81, 0.9]  # mmpretrain's; ours and timm's are larger by 1
-# Ours: mmpretrain's type and its settings, the name of its argument, timm's name, and values.
+# Ours: type and settings in mmpretrain, name of its argument, name in timm, and values to test.
 PLAIN = {
     'auto_contrast': ('AutoContrast', {}, None, 'AutoContrast', [None]),
     'equalize': ('Equalize', {}, None, 'Equalize', [None]),
@@ -79,17 +79,17 @@ def timms(name, image, value):
 
 @pytest.mark.parametrize(('name', 'value'), CASES)
 def test_results_are_mmpretrains(name, value):
-    """To the bit; where rows or columns slide, one grey level apart in at most five values of a thousand."""
+    """Bitwise equal, except for shears: at most 0.5 % of the values differ, by one gray level."""
     for image in images():
         before = image.copy()
         found, expected = ours(name, image, value), mmpretrains(name, image, value)
         assert found.dtype == np.uint8
-        assert found.flags.c_contiguous  # OpenCV copies anything else
+        assert found.flags.c_contiguous  # OpenCV copies arrays of other layouts
         difference = np.abs(found.astype(int) - expected)
         if name.startswith(('shear', 'translate')) and cv2.__version__ > '5':
             assert difference.max() <= 1
             assert np.count_nonzero(difference) <= max(1, difference.size / 200)
-        elif name.startswith(('shear', 'translate')):  # OpenCV 4 rounds places to 1/32 of a pixel
+        elif name.startswith(('shear', 'translate')):  # OpenCV 4 rounds coordinates to 1/32 of a pixel
             assert difference.mean() < 1
         else:
             np.testing.assert_array_equal(found, expected)
@@ -98,7 +98,7 @@ def test_results_are_mmpretrains(name, value):
 
 @pytest.mark.parametrize(('name', 'value'), CASES)
 def test_results_are_timms_but_for_rounding(name, value):
-    """Where pixels move, OpenCV's bicubic kernel is not quite Pillow's."""
+    """Geometric operations differ slightly, because OpenCV and Pillow have different bicubic kernels."""
     image = smooth(80, 96)
     difference = np.abs(ours(name, image, value).astype(int) - timms(name, image, value))
     assert difference.mean() < (1.5 if name in MOVING else 0.8)

@@ -1,4 +1,4 @@
-"""Which operations RandAugment draws and how strong they are: what timm's does, whom the recipe names."""
+"""RandAugment draws the same operations with the same strength as timm's, which the recipe names."""
 
 import random
 from collections import Counter
@@ -12,7 +12,7 @@ from timm.data import auto_augment
 from mmconvnext.apis import load_config
 from mmconvnext.datasets import RandAugment, rand_augment
 
-# timm's names for rand-m9-mstd0.5-inc1, and of our functions.
+# Names of the operations of rand-m9-mstd0.5-inc1 in timm -> our functions.
 NAMES = {
     'AutoContrast': 'auto_contrast',
     'Equalize': 'equalize',
@@ -35,14 +35,14 @@ IMAGE = np.zeros((4, 4, 3), np.uint8)
 
 @pytest.fixture
 def recipe():
-    """Of the ImageNet configs, which all share it."""
+    """Return the RandAugment transform that all ImageNet configs share."""
     steps = load_config('convnext-tiny_32xb128_in1k').train_dataloader.dataset.pipeline
     return next(dict(step) for step in steps if step.type == 'mmconvnext.RandAugment')
 
 
 @pytest.fixture
 def timm():
-    settings = dict(img_mean=(124, 116, 104), interpolation=Image.BICUBIC)  # the mean as timm rounds it
+    settings = dict(img_mean=(124, 116, 104), interpolation=Image.BICUBIC)  # the mean, rounded as in timm
     return auto_augment.rand_augment_transform('rand-m9-mstd0.5-inc1', settings)
 
 
@@ -52,7 +52,7 @@ def built(recipe):
 
 def test_operations_number_probability_and_strength_are_timms(recipe, timm):
     ours = built(recipe)
-    assert timm.choice_weights is None  # hence drawn with replacement, as ours
+    assert timm.choice_weights is None  # thus drawn with replacement, like ours
     assert timm.num_layers == rand_augment.CHOSEN
     assert [operation.apply.__name__ for operation in rand_augment.OPERATIONS] == [
         NAMES[operation.name] for operation in timm.ops
@@ -102,7 +102,7 @@ def test_each_operation_is_drawn_applied_and_turned_round_as_often_as_timms(reci
     random.seed(0)
     for _ in range(rounds):
         augment.transform(dict(img=IMAGE))
-    mean = rounds / 15  # two chances in fifteen, of which half are taken
+    mean = rounds / 15  # probability 2 / 15 to be drawn, times 0.5 to be applied
     deviation = mean**0.5
     assert set(seen) == set(NAMES.values())
     assert max(abs(count - mean) for count in seen.values()) < 4 * deviation
@@ -110,4 +110,4 @@ def test_each_operation_is_drawn_applied_and_turned_round_as_often_as_timms(reci
     expected = np.clip(np.random.default_rng(0).normal(9, 0.5, 100_000), 0, 10)
     assert np.mean(strengths) == pytest.approx(expected.mean(), abs=0.06)
     assert np.std(strengths) == pytest.approx(expected.std(), rel=0.1)
-    assert max(strengths) == pytest.approx(10)  # cut, where the normal distribution goes on
+    assert max(strengths) == pytest.approx(10)  # clipped, where the normal distribution is not

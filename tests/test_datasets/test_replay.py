@@ -1,4 +1,4 @@
-"""A draw is the same in any process, order and run; order and place in the data are kept."""
+"""Random draws are the same in any process, order and run; a resumed run keeps its order and position."""
 
 import pickle
 import random
@@ -144,5 +144,5 @@ def test_an_epoch_has_whole_accumulated_steps():
 
 
 def test_batch_samplers_that_ask_for_a_sampler_of_torch_get_one():
-    """As mmdet's AspectRatioBatchSampler does."""
+    """AspectRatioBatchSampler of mmdet is one of these."""
     assert isinstance(Draws(DefaultSampler(range(4))), Sampler)

@@ -1,4 +1,4 @@
-"""Shards and indices that claim what is not there."""
+"""Shards and indices with false sizes and counts."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.servers import serve
 
 @TRANSFORMS.register_module()
 class KeepBytes:
-    """Stands in the pipeline for LoadImageFromFile."""
+    """Replaces LoadImageFromFile in the pipeline and keeps the encoded bytes."""
 
     def __call__(self, results):
         return results

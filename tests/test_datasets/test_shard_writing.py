@@ -1,4 +1,4 @@
-"""Shards are written whole, the same every time, and only where they belong."""
+"""Shards are written atomically and reproducibly, and only into their own folder."""
 
 import resource
 import runpy
@@ -21,7 +21,7 @@ REPO = Path(__file__).parents[2]
 
 @pytest.fixture
 def folder(tmp_path):
-    """60 files of 2 to 31 kB; nothing here looks into them."""
+    """Create 60 files of 2 to 31 kB with arbitrary content."""
     for i in range(60):
         file = tmp_path / 'images' / ('cat', 'dog.v2')[i % 2] / f'{i}.a b.jpg'
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def test_images_keep_their_bytes_and_labels(folder, tmp_path):
 
 @pytest.fixture
 def large_folder(tmp_path):
-    """12 files of 4 MB: writing four takes long enough to be killed meanwhile."""
+    """Create 12 files of 4 MB, so that writing takes long enough to be killed during it."""
     for i in range(12):
         file = tmp_path / 'large/cat' / f'{i}.jpg'
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def test_killed_and_started_again_gives_the_same_files(large_folder, tmp_path):
 
 
 def test_full_disk_leaves_no_broken_shard(large_folder, tmp_path):
-    """A limit on the size of files fails a write as a full disk does, in the middle of it."""
+    """A limit on the file size makes a write fail halfway, as a full disk would."""
     out, limits = tmp_path / 'out', resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, limits[1]))
     try:
@@ -149,7 +149,7 @@ def test_wrong_input_writes_nothing(folder, tmp_path, monkeypatch):
     large = tmp_path / 'huge/cat/0.jpg'
     large.parent.mkdir(parents=True)
     with large.open('wb') as file:
-        file.truncate(free + 10**9)  # takes no place: all of it is a hole
+        file.truncate(free + 10**9)  # a sparse file, which uses no disk space
     refuse('the shards need .* GB, and the disk of .* has .* GB left', tmp_path / 'huge', out)
     with pytest.raises(UserError, match='is not empty, and nothing in it says that make_shards began there'):
         make_shards(folder, tmp_path)

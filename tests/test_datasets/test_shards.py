@@ -1,4 +1,4 @@
-"""Tar shards give what the image folder gives: every image once, anywhere, and again after a stop."""
+"""Tar shards give the images of the folder: each once, in any number of processes, and after resuming."""
 
 import json
 import tarfile
@@ -20,14 +20,14 @@ from mmconvnext.datasets.shard_writing import make_shards
 from mmconvnext.errors import UserError
 from tests.servers import Folder, serve
 
-COUNT = 53  # neither a multiple of the batch nor of the processes
+COUNT = 53  # a multiple of neither the batch size nor the number of processes
 PACK = [dict(type='PackInputs')]
 CROP = [dict(type='RandomCrop', crop_size=6), dict(type='RandomFlip', prob=0.5), *PACK]
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """53 different images, of different file sizes, in three classes and two formats."""
+    """Create 53 different images of different file sizes in three classes and two formats."""
     root = tmp_path_factory.mktemp('images')
     noise = np.random.default_rng(0)
     for i in range(COUNT):
@@ -53,7 +53,7 @@ def shards_of(root, *, rank=0, world_size=1, epoch=0, batches=0, **options):
 
 
 def batches_of(dataset, num_workers=0):
-    """Batches as lists of (sample, image)."""
+    """Return batches as lists of (sample, image)."""
     loader = DataLoader(dataset, dataset.batch_size, num_workers=num_workers, collate_fn=list)
     return [[(s['data_samples'].sample_idx, s['inputs']) for s in batch] for batch in loader]
 
@@ -88,7 +88,7 @@ def test_no_sample_comes_twice_and_every_process_takes_as_many_steps(root, world
 @pytest.mark.parametrize('num_workers', [0, 3])
 @pytest.mark.parametrize('world_size', [1, 2, 3])
 def test_evaluation_gives_every_sample_once(root, world_size, num_workers):
-    """Once mmengine has taken results from the processes in turn and cut them to the length."""
+    """Holds after mmengine has interleaved the results of the processes and cut off the padding."""
     ranks = []
     for rank in range(world_size):
         dataset = shards_of(root, rank=rank, world_size=world_size, training=False, shuffle=False)
@@ -228,7 +228,7 @@ def test_shards_over_http(root):
 
 
 class Interrupted(Folder):
-    """Ends the first answers of each shard after some bytes."""
+    """A server that breaks off its first responses for each shard after some bytes."""
 
     size, times, answered = 0, 0, Counter()
 
@@ -262,7 +262,7 @@ def test_a_connection_that_breaks_off_is_opened_again(root, monkeypatch, size):
 
 
 def break_images(root, out, numbers):
-    """A copy of the shards in which some images are zeros."""
+    """Copy the shards and overwrite some images with zeros."""
     for file in root.iterdir():
         (out / file.name).write_bytes(file.read_bytes())
     for number in numbers:
@@ -276,7 +276,7 @@ def break_images(root, out, numbers):
 
 @pytest.fixture
 def broken(root, tmp_path):
-    """The first image and the last are broken, and two neighbours."""
+    """Break the first and the last image, and two neighbors."""
     break_images(root, tmp_path, (0, 20, 21, 52))
     return tmp_path
 
@@ -284,7 +284,7 @@ def broken(root, tmp_path):
 def test_the_next_image_stands_in_for_a_broken_one(broken):
     samples = list(shards_of(broken, shuffle=False, batch_size=1))
     given = [sample['data_samples'].sample_idx for sample in samples]
-    assert given == [1, *range(1, 20), 22, 22, *range(22, 52), 1]  # behind the last comes the first
+    assert given == [1, *range(1, 20), 22, 22, *range(22, 52), 1]  # the first follows the last
     marks = [sample['data_samples'].get('stands_in_for') for sample in samples]
     assert [i for i, mark in enumerate(marks) if mark] == [0, 20, 21, 52]
     assert marks[20].startswith(f'{broken}/000002.tar/000000020-')
@@ -304,7 +304,7 @@ def test_a_broken_image_ends_an_evaluation(broken):
         batches_of(shards_of(broken, training=False, shuffle=False))
 
 
-# Going on in the middle of an epoch.
+# Resuming within an epoch.
 
 
 def test_layout_that_changed_is_refused_with_what_changed(root):
@@ -316,7 +316,7 @@ def test_layout_that_changed_is_refused_with_what_changed(root):
     assert dataset.layout(0) == dataset.layout(1)
 
 
-# Wrong input.
+# Invalid input.
 
 
 def edited(**changes):

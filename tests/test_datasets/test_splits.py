@@ -1,4 +1,4 @@
-"""Layouts of folders as archives of well-known sites have them."""
+"""Folder layouts of archives from well-known sites."""
 
 import pytest
 from PIL import Image

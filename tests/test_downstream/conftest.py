@@ -1,4 +1,4 @@
-"""Tests with MMDetection and MMSegmentation, which `make test-downstream` installs; skipped without them."""
+"""Tests with MMDetection and MMSegmentation, skipped without them; `make test-downstream` installs both."""
 
 from importlib.util import find_spec
 

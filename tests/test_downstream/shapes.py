@@ -1,4 +1,4 @@
-"""Data of drawn shapes, with exact outlines, in the layouts of COCO and of ADE20K."""
+"""Datasets of drawn shapes with exact outlines, in the layouts of COCO and ADE20K."""
 
 import json
 
@@ -11,7 +11,7 @@ COLOURS = ((220, 60, 60), (60, 200, 60), (70, 90, 230))
 
 
 def outline(kind, x, y, side):
-    """Corners of a shape within a square of this side, whose upper left corner is (x, y)."""
+    """Return the corners of a shape in a square with the given side and upper left corner (x, y)."""
     if kind == 0:
         return [(x, y), (x + side, y), (x + side, y + side), (x, y + side)]
     if kind == 1:
@@ -21,7 +21,7 @@ def outline(kind, x, y, side):
 
 
 def draw_image(draw):
-    """An image with one to three shapes in quarters of their own, and their classes and outlines."""
+    """Draw one to three shapes in different quarters of an image; return it with classes and outlines."""
     image = Image.fromarray(draw.integers(90, 130, (SIZE, SIZE, 3), dtype=np.uint8))
     pen, found = ImageDraw.Draw(image), []
     for quarter in draw.permutation(4)[: draw.integers(1, 4)]:
@@ -36,7 +36,7 @@ def draw_image(draw):
 
 
 def write_coco(root, count):
-    """As COCO lies on a disk; validation has the training images."""
+    """Write a dataset in the layout of COCO; validation uses the training images."""
     draw = np.random.default_rng(0)
     images, annotations = [], []
     for number in range(count):
@@ -70,7 +70,7 @@ def write_coco(root, count):
 
 
 def write_ade(root, count):
-    """As ADE20K lies on a disk: label 1 is the background, 0 would be left out; validation as training."""
+    """Write a dataset in the layout of ADE20K: label 1 is the background, validation repeats the training."""
     draw = np.random.default_rng(0)
     for number in range(count):
         image, found = draw_image(draw)

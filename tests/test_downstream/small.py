@@ -1,4 +1,4 @@
-"""The official configs, made small enough for drawn shapes on two cores."""
+"""The official configs, reduced to train on drawn shapes with two cores."""
 
 from tests.conftest import REPO
 from tests.test_downstream.shapes import CLASSES, SIZE
@@ -11,7 +11,7 @@ LOADING = 'batch_size={batch}, num_workers=0, persistent_workers=False'
 
 
 def detection(folder, root, *, iterations, batch, lr=1e-3):
-    """A config of Mask R-CNN."""
+    """Return a small config of Mask R-CNN."""
     file = folder / 'detector.py'
     loading, warmup = LOADING.format(batch=batch), min(20, iterations // 2)
     file.write_text(f"""
@@ -73,7 +73,7 @@ randomness = dict(seed=0)
 
 
 def segmentation(folder, root, *, iterations, batch, lr=1e-3):
-    """A config of UPerNet."""
+    """Return a small config of UPerNet."""
     file = folder / 'segmenter.py'
     loading, warmup = LOADING.format(batch=batch), min(20, iterations // 2)
     names = ('ground', *CLASSES)

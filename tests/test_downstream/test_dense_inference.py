@@ -1,4 +1,4 @@
-"""Objects and areas: the same as the libraries' own tools find, and written as asked."""
+"""Objects and areas are those that the libraries' own tools find, and are written as requested."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def segmenter(tmp_path_factory):
 
 
 def drawn_weights(folder, write_config, write_data):
-    """A config, weights at random and a folder of images."""
+    """Return a config, random weights and a folder of images."""
     data = write_data(folder / 'data', count=2)
     config = write_config(folder, data, iterations=2, batch=2)
     torch.manual_seed(0)
@@ -130,7 +130,7 @@ def test_names_of_the_weights_come_before_those_of_the_data(segmenter, tmp_path)
     content = dict(torch.load(weights), meta=dict(dataset_meta=dict(classes=names)))
     torch.save(content, tmp_path / 'named.pth')
     inferencer = DenseInferencer(config, tmp_path / 'named.pth')
-    for result in inferencer(images, show_dir=tmp_path / 'drawn'):  # in colours that nobody chose
+    for result in inferencer(images, show_dir=tmp_path / 'drawn'):  # in default colors
         assert {area['class'] for area in result['areas']} <= set(names)
 
     content['meta'] = dict(dataset_meta=dict(classes=names[:3]))

@@ -1,4 +1,4 @@
-"""One backbone line in the detectors and segmenters of the libraries: loss, gradients and predictions."""
+"""The backbone in detectors and segmenters of the libraries: loss, gradients and predictions."""
 
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,7 @@ BACKBONE = dict(
     gap_before_final_norm=False,
 )
 CHANNELS = [40, 80, 160, 320]
-# Base config -> what else has to know the channels of the backbone.
+# Base config -> other settings that depend on the channels of the backbone.
 DETECTORS = {
     '_base_/models/mask-rcnn_r50_fpn.py': dict(neck=dict(in_channels=CHANNELS)),
     '_base_/models/retinanet_r50_fpn.py': dict(neck=dict(in_channels=CHANNELS)),
@@ -29,7 +29,7 @@ DETECTORS = {
         backbone=dict(out_indices=(1, 2, 3)), neck=dict(in_channels=CHANNELS[1:])
     ),
     'dino/dino-4scale_r50_8xb2-12e_coco.py': dict(
-        num_queries=50,  # of the 340 places of the small images
+        num_queries=50,  # out of 340 positions in the small images
         backbone=dict(out_indices=(1, 2, 3)),
         neck=dict(in_channels=CHANNELS[1:]),
     ),
@@ -51,7 +51,7 @@ SEGMENTERS = {
         auxiliary_head=dict(in_channels=160),
     ),
 }
-# Odd sizes, which differ.
+# Different odd sizes.
 SIZES = [(97, 130), (120, 101)]
 
 
@@ -62,7 +62,7 @@ def build(library, base, changes, **backbone):
     cfg.merge_from_dict({'model': settings})
     cfg.model.pop('pretrained', None)
     model = MODELS.build(cfg.model)
-    model.init_weights()  # Deformable DETR leaves parameters as the memory was until then
+    model.init_weights()  # Deformable DETR leaves parameters uninitialized until then
     return model
 
 
@@ -99,7 +99,7 @@ def check_trains(model, batch):
     assert torch.isfinite(loss)
     loss.backward()
     for name, parameter in model.backbone.named_parameters():
-        if not name.startswith('norm'):  # some necks leave out the first stage's output
+        if not name.startswith('norm'):  # some necks do not use the output of the first stage
             assert torch.isfinite(parameter.grad).all(), name
             assert parameter.grad.any() or 'gamma' in name, name
 
@@ -127,7 +127,7 @@ def test_detectors_train_and_predict(base):
 def test_segmenters_train_and_predict(base):
     model = build('mmseg', base, SEGMENTERS[base])
     batch = segmentation_batch()
-    model.data_preprocessor.size = (128, 160)  # to which images are padded
+    model.data_preprocessor.size = (128, 160)  # images are padded to it
     check_trains(model, batch)
     check_predicts(model, batch)
 
@@ -156,7 +156,7 @@ def test_bfloat16_trains(library):
     bases, batch = (
         (DETECTORS, detection_batch()) if library == 'mmdet' else (SEGMENTERS, segmentation_batch())
     )
-    # RetinaNet: mmcv's RoIAlign takes no bfloat16 on a CPU.
+    # RetinaNet, because RoIAlign of mmcv does not support bfloat16 on a CPU.
     base = list(bases)[1 if library == 'mmdet' else 0]
     model = build(library, base, bases[base])
     if library == 'mmseg':

@@ -1,4 +1,4 @@
-"""From nothing to the shapes of the training images, which takes minutes."""
+"""Networks trained from scratch find the shapes of the training images. This takes minutes."""
 
 import pytest
 

@@ -35,7 +35,7 @@ SEGMENTATION = [
 ]
 OFFICIAL = [*(('detection', *row) for row in DETECTION), *(('segmentation', *row) for row in SEGMENTATION)]
 NAMES = [row[1] for row in OFFICIAL]
-# Weights that training starts from, by the name of the config: not the averaged ones.
+# Weights that training starts from (not their average), by name of the config.
 START = {name: '22k_224' if 'in21k-pre' in name else '1k_224' for name in NAMES}
 
 
@@ -81,7 +81,7 @@ def test_configs_are_the_published_experiments(row):
     assert cfg.train_dataloader.batch_size == 2
     assert [f'norm{i}' in dict(model.backbone.named_children()) for i in range(4)] == [True] * 4
 
-    cfg.optim_wrapper.type = 'OptimWrapper'  # mmengine has the other on GPUs only
+    cfg.optim_wrapper.type = 'OptimWrapper'  # mmengine supports the other on GPUs only
     groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     found = {id(p): (group['lr'], group['weight_decay']) for group in groups for p in group['params']}
     depth = layer_wise if task == 'detection' else stage_wise
@@ -109,7 +109,7 @@ def test_length_and_rates_of_the_schedules():
 
 
 def in_official_names(name):
-    """Of the backbone in the official files; heads and necks have mmdet's and mmseg's."""
+    """Rename the backbone's parameters to those of the official files; necks and heads keep their names."""
     for ours, theirs in (('depthwise_conv', 'dwconv'), ('pointwise_conv', 'pwconv')):
         name = name.replace(ours, theirs)
     return name

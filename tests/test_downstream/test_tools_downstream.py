@@ -1,4 +1,4 @@
-"""The tools with detectors and segmenters: resumed exactly, tested, drawn."""
+"""The tools with detectors and segmenters: exact resuming, tests and drawings."""
 
 from importlib import import_module
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_tools_of_the_library_train_and_test(task, library, metric, tmp_path):
     write_config, write_data = TASKS[task]
     config = write_config(tmp_path, write_data(tmp_path / 'data', count=2), iterations=2, batch=2)
     tools = Path(import_module(library).__file__).parent / '.mim/tools'
-    # Outside of our tools, mixed precision needs a GPU.
+    # Without our tools, mixed precision needs a GPU.
     options = ('--cfg-options', 'optim_wrapper.type=OptimWrapper')
     trained = call('python', tools / 'train.py', config, '--work-dir', tmp_path / 'w', *options)
     assert trained.returncode == 0, trained.stderr

@@ -1,4 +1,4 @@
-"""What the groups leave out or refuse; their rates for every config: tests/test_recipes.py."""
+"""Parameter groups and their errors; tests/test_recipes.py checks the rates for every config."""
 
 import pytest
 import torch

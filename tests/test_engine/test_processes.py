@@ -1,4 +1,4 @@
-"""The first process decides, and all learn what."""
+"""The first process decides, and all others receive the result."""
 
 import pytest
 import torch.distributed as dist

@@ -1,4 +1,4 @@
-"""What a run may not change while it goes on."""
+"""Changes that prevent a run from being resumed."""
 
 import pytest
 

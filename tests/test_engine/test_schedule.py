@@ -1,4 +1,4 @@
-"""What the configs do not show of the schedule; its curve for every config: tests/test_recipes.py."""
+"""Resuming and errors of the schedule; tests/test_recipes.py checks its curve for every config."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ def wrapped(accumulation=1, lrs=(0.1,)):
 
 
 def walk(scheduler, steps):
-    """The rates of all groups before each of some batches."""
+    """Return the learning rates of all groups before each batch."""
     found = []
     for _ in range(steps):
         found.append([group['lr'] for group in scheduler.optimizer.optimizer.param_groups])
@@ -57,9 +57,9 @@ def test_a_resumed_schedule_goes_on_bit_for_bit():
     assert walk(resumed, 22) == walk(through, 22)
 
 
-@pytest.mark.filterwarnings('ignore:Detected call of')  # no optimizer steps here
+@pytest.mark.filterwarnings('ignore:Detected call of')  # the optimizer takes no steps here
 def test_state_of_mmengines_warm_up_is_a_place_to_go_on_from():
-    """Checkpoints from before this schedule hold a LinearLR and a CosineAnnealingLR."""
+    """Older checkpoints contain a LinearLR and a CosineAnnealingLR."""
     linear = LinearLR(wrapped(), start_factor=1e-9, end=5, by_epoch=False)
     for _ in range(12):
         linear.step()

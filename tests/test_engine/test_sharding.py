@@ -1,4 +1,4 @@
-"""Two processes with shards do what two without them do."""
+"""Two processes with sharding give the same results as two without."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from mmconvnext.apis import evaluate
 from tests.conftest import REPO
 from tests.processes import run
 
-# Channels that two processes cannot divide; averaging, layer decay and clipping as in the large recipes.
+# Odd numbers of channels; averaging, layer decay and clipping as in the large recipes.
 CONFIG = f"""
 _base_ = '{REPO / 'configs/digits/convnext-atto_1xb48_digits.py'}'
 model = dict(
@@ -36,7 +36,7 @@ auto_scale_lr = dict(base_batch_size=16)
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Each engine from nothing, then on from the first epoch of the other's run."""
+    """Train with each engine from scratch, and resumed from the first epoch of the other."""
     root = tmp_path_factory.mktemp('runs')
     starts = {'ddp': None, 'fsdp': None, 'ddp_resumed': 'fsdp', 'fsdp_resumed': 'ddp'}
     for name, other in starts.items():
@@ -79,7 +79,7 @@ def test_checkpoints_are_whole_and_those_of_data_parallelism(runs, suffix):
     for field in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
         assert_same(sharded[field], plain[field], field)
     assert len(plain['optimizer']['param_groups']) > 2
-    # The average is something else than the weights.
+    # The average differs from the weights.
     name = 'backbone.stages.3.0.depthwise_conv.weight'
     assert not torch.equal(plain['state_dict'][name], plain['ema_state_dict'][f'module.{name}'])
 
@@ -95,7 +95,7 @@ def assert_same(ours, theirs, place):
             assert_same(one, other, f'{place}.{number}')
     elif isinstance(theirs, torch.Tensor):
         assert type(ours) is torch.Tensor
-        # Sums in another order; Adam divides by their roots.
+        # Sums are computed in another order, and Adam divides by their roots.
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5, msg=lambda text: f'{place}: {text}')
     else:
         assert ours == theirs, place
@@ -120,7 +120,7 @@ def test_sharded_parameters_are_parts_with_whole_shapes(tmp_path):
         model = shard(MODELS.build(Config.fromfile(tmp_path / 'c.py').model))
         assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
         blocks = [module for module in model.modules() if isinstance(module, ConvNeXtBlock)]
-        # Each block is gathered by itself.
+        # Each block is gathered separately.
         assert len(blocks) == 5
         assert all(hasattr(block, 'unshard') for block in [model, *blocks])
     finally:

@@ -1,4 +1,4 @@
-"""What a run says of its data before it starts."""
+"""The summary of the data that a run prints before it starts."""
 
 import pytest
 from mmengine.config import ConfigDict

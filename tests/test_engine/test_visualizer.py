@@ -1,4 +1,4 @@
-"""Two runs of one process have a visualizer each."""
+"""Two runs in one process have separate visualizers."""
 
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
@@ -7,7 +7,7 @@ from mmconvnext.engine.runner import Runner
 
 
 class OtherVisualizer(Visualizer):
-    """Stands for the visualizer of another library."""
+    """Represents the visualizer of another library."""
 
 
 def test_a_name_that_an_earlier_run_used_gives_a_new_current_visualizer(tiny_config, tmp_path):

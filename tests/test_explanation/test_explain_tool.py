@@ -1,4 +1,4 @@
-"""What tools/explain.py draws, and what it refuses."""
+"""The pictures and errors of tools/explain.py."""
 
 import os
 
@@ -22,7 +22,7 @@ from tests.processes import call
 
 @pytest.fixture
 def weights(tiny_config, tmp_path):
-    """A checkpoint of ten classes with names; 5 x 5 pixels are hidden in its images of 32."""
+    """Save a checkpoint with ten named classes; occlusion hides 5 x 5 of its 32 x 32 pixels."""
     model = randomize(get_model(tiny_config))
     names = (*'012345678', 'nine $x$ <b>')
     file = tmp_path / 'net.pth'
@@ -67,7 +67,7 @@ def test_picture_shows_what_the_functions_give(tiny_config, weights, photos, tmp
 
 def test_broken_images_are_told_at_the_end(tiny_config, weights, photos, tmp_path):
     (photos / 'aa.jpg').write_bytes(b'no image')
-    (photos / 'b.png').rename(photos / os.fsdecode(b'gr\xfcn.png'))  # no font has what is not UTF-8
+    (photos / 'b.png').rename(photos / os.fsdecode(b'gr\xfcn.png'))  # fonts have no glyphs for invalid UTF-8
     network = dict(model=str(tiny_config), checkpoint=str(weights))
     with pytest.raises(UserError, match=r'1 of 3 images could not be read.*\n.*aa.jpg: its 8 bytes'):
         explain([str(photos)], **network, out_dir=str(tmp_path / 'out'))

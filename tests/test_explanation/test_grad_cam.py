@@ -1,4 +1,4 @@
-"""Heat maps of Grad-CAM against hooks on timm's network, and what they leave behind."""
+"""Grad-CAM compared with an implementation with hooks on timm's network, and its side effects."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,14 +16,14 @@ from tests.conftest import TINY_ARCH
 
 @pytest.fixture
 def pair(tmp_path):
-    """timm's network, and ours with its weights."""
+    """Return a network of timm, and ours with the same weights."""
     theirs = peers.timm_peer(**TINY_ARCH).eval()
     save_file(theirs.state_dict(), tmp_path / 'theirs.safetensors')
     return theirs, get_model(tmp_path / 'theirs.safetensors').eval()
 
 
 def by_hooks(theirs, images, classes, stage):
-    """Grad-CAM as most write it: image by image, with hooks and ``backward``."""
+    """Compute Grad-CAM in the common way: image by image, with hooks and ``backward``."""
     heats = []
     for image, label in zip(images, classes, strict=True):
         kept = {}
@@ -52,7 +52,7 @@ def test_maps_are_those_of_hooks_on_timms_network(pair, stage):
         expected = by_hooks(theirs, images, predicted if classes is None else classes, stage)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
         assert found.shape == (4, 64, 96)
-        assert found.amax(dim=(1, 2)).max() == 1  # something was compared
+        assert found.amax(dim=(1, 2)).max() == 1  # the comparison is not empty
 
 
 def test_norm_before_the_pooling_is_followed_by_the_gradient():

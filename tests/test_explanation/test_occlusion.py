@@ -1,4 +1,4 @@
-"""Occlusion against a loop written out, and of a model that looks at one corner only."""
+"""Occlusion compared with an explicit loop, and for a model that looks at one corner only."""
 
 import pytest
 import torch
@@ -33,11 +33,11 @@ def test_drop_is_that_of_a_loop_over_places_and_pixels(model):
             for y, x in ((0, 0), (9, 13), (31, 43), (20, 20), (12, 8)):
                 covering = [d for (t, le), d in drops.items() if t <= y < t + 12 and le <= x < le + 12]
                 torch.testing.assert_close(heat[y, x], sum(covering) / len(covering), atol=1e-5, rtol=1e-3)
-            assert max(drops.values()) > 1e-3  # something was compared
+            assert max(drops.values()) > 1e-3  # the comparison is not empty
 
 
 class LooksAtCorner(nn.Module):
-    """Features that are the brightness of the upper left 8 x 8 pixels."""
+    """A backbone whose features are the brightness of the upper left 8 x 8 pixels."""
 
     def forward(self, x):
         return (x[:, :, :8, :8].mean(dim=(2, 3)),)

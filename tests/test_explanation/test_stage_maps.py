@@ -1,4 +1,4 @@
-"""Colours of the stages against scikit-learn's principal components."""
+"""Colors of the stages compared with the principal components of scikit-learn."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Exported files as their users have them: in the runtime, without this package."""
+"""Exported files in their runtimes, without this package."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from tests.peers import randomize
 from tests.processes import call
 
 V1 = dict(arch=TINY_ARCH)
-# Several blocks on the smallest maps, which torch.export sees differently from one.
+# Several blocks on the smallest maps, which torch.export handles differently from a single one.
 V2 = dict(arch=dict(TINY_ARCH, depths=(1, 1, 1, 3)), use_grn=True, layer_scale_init_value=0.0)
 CLASSES = ('cat', 'dog', 'owl')
 MEAN = (0.3, 0.4, 0.5)
@@ -39,7 +39,7 @@ PREPROCESSING = Preprocessing(size=40, resize=48, mean=MEAN)
 
 
 def save_classifier(file, backbone, head=CLASSES, preprocessing=PREPROCESSING):
-    """Weights that tell their network, preprocessing and classes."""
+    """Save weights with a description of their network, preprocessing and classes."""
     torch.manual_seed(0)
     network = Network(backbone, head and dict(num_classes=len(head)))
     init_default_scope('mmpretrain')
@@ -83,7 +83,7 @@ def openvino_from_pixels(folder):
 
 
 def prepared(file, size=40):
-    """A photograph resized and cropped with Pillow alone."""
+    """Return a photograph, resized and cropped with Pillow only."""
     image = Image.open(file).convert('RGB')
     scale = 48 / min(image.size)
     image = image.resize([round(side * scale) for side in image.size], Image.BICUBIC)
@@ -92,9 +92,9 @@ def prepared(file, size=40):
 
 
 def by_torch(weights, pixels):
-    """Logits of (N, H, W, 3)."""
+    """Return the logits of images (N, H, W, 3)."""
     model = get_model(weights).eval()
-    images = torch.from_numpy(pixels).movedim(-1, 1).flip(1)  # BGR, as pipelines keep them
+    images = torch.from_numpy(pixels).movedim(-1, 1).flip(1)  # BGR, as in pipelines
     with torch.inference_mode():
         return model(model.data_preprocessor(dict(inputs=images))['inputs'], mode='tensor')
 
@@ -117,7 +117,7 @@ def test_metadata_says_all_it_takes_to_use_the_file(plain_onnx):
     onnxruntime = pytest.importorskip('onnxruntime')
     session = onnxruntime.InferenceSession(plain_onnx)
     about = json.loads(session.get_modelmeta().custom_metadata_map['mmconvnext'])
-    assert about.pop('name') == 'v2.pth'  # and not where it lay
+    assert about.pop('name') == 'v2.pth'  # but not the path of the checkpoint
     assert about.pop('mmconvnext')
     assert about.pop('mean') == pytest.approx(MEAN)
     assert about.pop('std') == pytest.approx(Preprocessing().std)
@@ -166,7 +166,7 @@ def test_images_of_other_depths_and_channels_are_exported(channels, images, tmp_
     np.testing.assert_allclose(logits[0], expected, atol=1e-4 * np.abs(expected).max())
     about = json.loads(session.get_modelmeta().custom_metadata_map['mmconvnext'])
     assert about['full_scale'] == prepare.unit
-    assert about['mean'] == pytest.approx(mean if channels == 5 else mean[::-1])  # of RGB, or as stored
+    assert about['mean'] == pytest.approx(mean if channels == 5 else mean[::-1])  # RGB, or channels as stored
 
 
 def test_metadata_of_a_published_name_has_its_license_and_preprocessing():
@@ -223,7 +223,7 @@ def test_openvino_file_turns_pixels_into_probabilities(openvino_from_pixels, fol
 
 
 def test_openvino_tells_the_error_that_it_has_without_options(folder, monkeypatch, tmp_path, capsys):
-    """On processors with bf16 it is another one than in fp32."""
+    """On processors with bf16, it differs from that in fp32."""
     openvino = pytest.importorskip('openvino')
     pytest.importorskip('onnxscript')
     file = export(folder / 'v2.pth', format='openvino', out=tmp_path / 'v2.xml')
@@ -242,7 +242,7 @@ def test_openvino_tells_the_error_that_it_has_without_options(folder, monkeypatc
 
 
 def test_graph_is_the_model_for_every_kind(folder):
-    """Folded weights, other orders of channels, features; as a module, since exports take seconds."""
+    """Covers folded weights, channel orders and features, without exporting, which takes seconds."""
     images = torch.randint(256, (2, 3, 40, 52), dtype=torch.uint8)
     norm_first = dict(V1, gap_before_final_norm=False)
     for i, settings in enumerate(
@@ -268,14 +268,14 @@ def get_model_of(backbone, head):
 
 
 def test_file_that_computes_something_else_is_not_kept(plain_onnx, folder, monkeypatch, tmp_path):
-    """A real file, of other weights."""
+    """Uses a real file with other weights."""
 
     monkeypatch.setattr('mmconvnext.export.exporting.write', copy_of(plain_onnx))
     save_classifier(tmp_path / 'other.pth', dict(V2, act_cfg='relu'))
     with pytest.raises(UserError, match='differs from PyTorch by .* more than 1e-04'):
         export(tmp_path / 'other.pth', format='onnx', out=tmp_path / 'out.onnx')
     assert [file.name for file in tmp_path.iterdir()] == ['other.pth']
-    # The same file is right for the weights it was made of.
+    # The same file is accepted for its own weights.
     assert export(folder / 'v2.pth', format='onnx', out=tmp_path / 'out.onnx').exists()
 
 
@@ -291,7 +291,7 @@ def test_an_output_that_is_not_a_number_fails():
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
-    """Parts of real photographs in a folder for each class: 36 to calibrate on and 12 to test."""
+    """Write crops of real photographs in one folder per class: 36 for calibration and 12 for the test."""
     root = tmp_path_factory.mktemp('photos')
     for name, file in zip(CLASSES, carried_photographs(), strict=True):
         image = Image.open(file).convert('RGB')
@@ -305,7 +305,7 @@ def photos(tmp_path_factory):
 
 
 def copy_of(source):
-    """In place of ``write``, whose exports take seconds: a real file for the same weights."""
+    """Return a function to replace ``write``, whose exports take seconds, that copies a real file."""
 
     def write(graph, example, form, metadata, file):
         for one in source.parent.glob(f'{source.stem}.*'):
@@ -326,7 +326,7 @@ def test_int8_onnx_keeps_depthwise_layers_and_metadata(plain_onnx, folder, photo
     kinds = {'depthwise': 0, 'others': 0}
     for node in network.graph.node:
         if node.op_type in ('Conv', 'MatMul', 'Gemm'):
-            quantized = node.input[1] in made_by  # weights through DequantizeLinear
+            quantized = node.input[1] in made_by  # weights pass through DequantizeLinear
             depthwise = any(a.name == 'group' and a.i > 1 for a in node.attribute)
             assert quantized != depthwise, node.name
             kinds['depthwise' if depthwise else 'others'] += 1
@@ -335,7 +335,7 @@ def test_int8_onnx_keeps_depthwise_layers_and_metadata(plain_onnx, folder, photo
 
 
 def test_int8_onnx_of_weights_beside_has_its_own_beside(plain_onnx, tmp_path):
-    """As of more than two gigabytes."""
+    """Models with more than two gigabytes are saved in this way."""
     onnx = pytest.importorskip('onnx')
     source, small = tmp_path / 'fp32/large.onnx', tmp_path / 'int8/large.onnx'
     for file in (source, small):
@@ -412,7 +412,7 @@ def test_folders_are_classes_by_their_names(folder, photos, tmp_path):
         shutil.copytree(photos / 'train' / source, tmp_path / 'some' / name)
     _, held_out = real_images(model, tmp_path / 'some')
     assert {label for i in range(len(held_out)) for label in held_out.batch(i, i + 1)[1]} == {0, 2}
-    for name, source in dict(ape='cat', bee='dog', owl='owl').items():  # as many, but others
+    for name, source in dict(ape='cat', bee='dog', owl='owl').items():  # the same number of other classes
         shutil.copytree(photos / 'train' / source, tmp_path / 'others' / name)
     _, held_out = real_images(model, tmp_path / 'others')
     assert not held_out.labelled
@@ -476,7 +476,7 @@ def test_weights_that_do_not_tell_their_preprocessing_are_warned_of(tmp_path, re
     torch.save(get_model_of(V1, CLASSES).state_dict(), tmp_path / 'bare.pth')
     with pytest.warns(UserWarning, match='name its config in front of it'):
         load_classifier(tmp_path / 'bare.pth', None, trust=False)
-    # The values that would be assumed, but told.
+    # The values that would be assumed, but stated in the file.
     told = save_classifier(tmp_path / 'told.pth', V1, preprocessing=Preprocessing())
     recwarn.clear()
     load_classifier(told, None, trust=False)
@@ -519,7 +519,7 @@ def test_torch_package_agrees_and_knows_its_classes(folder):
         images = torch.randn(shape)
         with torch.inference_mode():
             expected = model(images, mode='tensor')
-        by_pixel = np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1))  # as decoders give them
+        by_pixel = np.ascontiguousarray(images.numpy().transpose(0, 2, 3, 1))  # the dtype of decoded images
         found = torch_package.load(file)(by_pixel.transpose(0, 3, 1, 2))
         np.testing.assert_allclose(found, expected, atol=1e-4 * expected.abs().max().item())
 
@@ -529,7 +529,7 @@ def test_torch_package_agrees_and_knows_its_classes(folder):
     'version', [dict(), dict(use_grn=True, layer_scale_init_value=0.0)], ids=['v1', 'v2']
 )
 def test_tiny_agrees_with_pytorch(version, tmp_path, capsys):
-    """The real network, with weights under which every block matters."""
+    """Uses the real network with weights with which every block affects the output."""
     pytest.importorskip('onnxscript')
     for library in ('onnxruntime', 'openvino'):
         pytest.importorskip(library)

@@ -1,4 +1,4 @@
-"""A run writes its checkpoints, and what lies beside them is left alone."""
+"""A run writes its checkpoints and leaves other files in the folder alone."""
 
 import shutil
 from copy import deepcopy
@@ -15,7 +15,7 @@ ONE_EPOCH = {'train_cfg.max_epochs': 1}
 
 @pytest.fixture(scope='module')
 def saved(tmp_path_factory):
-    """A config and the work dir of its first epoch."""
+    """Return a config and a work dir with the checkpoint of its first epoch."""
     folder = tmp_path_factory.mktemp('saved')
     config = write_tiny_config(folder)
     train(config, work_dir=str(folder / 'w'), cfg_options=dict(ONE_EPOCH))
@@ -38,10 +38,10 @@ FOREIGN = ['iter_1.pth', 'iter_2.pth', 'best_accuracy_top1_epoch_1.pth', 'epoch_
 
 @pytest.mark.parametrize('kind', ['of another run', 'without an id', 'text'])
 def test_checkpoints_that_another_wrote_are_kept(saved, work_dir, kind):
-    """Under their own names, or another one where the run needs that."""
+    """They keep their names, unless the run needs the name."""
     own = torch.load(work_dir / 'epoch_1.pth', weights_only=False)
     info = own['message_hub']['runtime_info']
-    own['meta']['iter'] = own['meta']['epoch'] = 0  # not the one to go on from
+    own['meta']['iter'] = own['meta']['epoch'] = 0  # not the one to resume from
     if kind == 'of another run':
         info['run_id'] = '0' * 32
     else:
@@ -62,7 +62,7 @@ def test_checkpoints_that_another_wrote_are_kept(saved, work_dir, kind):
     assert {name: found[name].read_bytes() for name in FOREIGN} == before
     names = {path.name for path in work_dir.glob('*_*.pth*')}
     assert {'epoch_2.pth', 'epoch_2.pth.old', 'iter_6.pth.old'} <= names
-    assert not names & {'epoch_1.pth', 'iter_5.pth', 'iter_6.pth', 'iter_7.pth'}  # the run's own went
+    assert not names & {'epoch_1.pth', 'iter_5.pth', 'iter_6.pth', 'iter_7.pth'}  # the run deleted its own
 
 
 def test_a_file_that_is_kept_replaces_no_other_one(saved, work_dir):
@@ -77,7 +77,7 @@ def test_checkpoints_from_before_an_interruption_are_the_runs_own(tiny_config, t
     hook = 'default_hooks.checkpoint'
     options = {f'{hook}.max_keep_ckpts': 3, f'{hook}.save_best': 'accuracy/top1', f'{hook}.every_iters': 3}
     names = []
-    for epochs in (1, 2, 5):  # fewer than are kept, until the last part
+    for epochs in (1, 2, 5):  # within the limit, until the last part
         train(
             tiny_config, work_dir=str(tmp_path / 'w'), resume='auto', rehearsal=False,
             cfg_options={**options, 'train_cfg.max_epochs': epochs},

@@ -1,4 +1,4 @@
-"""What a training and a test tell about every class."""
+"""The report on every class after trainings and tests."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def test_training_and_test_report_the_accuracy_that_is_logged(tiny_config, tmp_p
 
     before = {path: path.read_bytes() for path in work_dir.iterdir() if path.is_file()}
     metrics = evaluate(tiny_config, work_dir / 'epoch_3.pth', work_dir=str(work_dir), cfg_options=REPORT)
-    assert {path: path.read_bytes() for path in before} == before  # what the training wrote
+    assert {path: path.read_bytes() for path in before} == before  # written by the training
     (folder,) = (path.parent for path in work_dir.glob('*/classes.csv'))
     assert (folder / 'confusion_matrix.png').exists()
     right = sum(int(row['correct']) for row in rows_of(folder))
@@ -41,7 +41,7 @@ def test_training_and_test_report_the_accuracy_that_is_logged(tiny_config, tmp_p
 
 
 def test_the_report_is_of_the_best_checkpoint_though_the_run_went_on(tiny_config, tmp_path):
-    """A learning rate of 1 after the first epoch makes a worse network, here in a run that is resumed."""
+    """A learning rate of 1 makes the network worse after the first epoch, here in a resumed run."""
     options = {**REPORT, 'train_cfg.max_epochs': 3, 'optim_wrapper.optimizer.lr': 0.02}
     options['param_scheduler'] = [dict(type='MultiStepLR', milestones=[1], gamma=100.0)]
     train(tiny_config, work_dir=str(tmp_path / 'whole'), cfg_options=options)
@@ -95,7 +95,7 @@ def test_rows_say_what_a_class_is_taken_for():
         '0,cat,10,8,80.00,eel,2,a.pth',
         '2,eel,0,0,,,,a.pth',
     ]
-    assert matrix[0, 0] == 8  # the matrix is left as it was
+    assert matrix[0, 0] == 8  # the matrix is unchanged
 
 
 def test_table_has_the_worst_twenty_first():

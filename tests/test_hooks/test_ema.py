@@ -1,4 +1,4 @@
-"""The average against timm's ModelEma, step by step."""
+"""The weight average compared with ModelEma of timm in every step."""
 
 import mmengine
 import pytest
@@ -11,12 +11,12 @@ from mmconvnext.apis.convert import convert
 from mmconvnext.hooks import EMAHook
 from mmconvnext.registry import HOOKS
 
-DECAY = 0.9  # so that a few steps differ clearly from the weights and from each other
+DECAY = 0.9  # low, so that the average differs clearly from the weights after a few steps
 
 
 @HOOKS.register_module()
 class TimmBeside(EMAHook):
-    """timm's average beside ours, updated where the official engine.py does: after optimizer.step."""
+    """Update timm's average beside ours, after the optimizer step as in the official engine.py."""
 
     updates = 0
 
@@ -37,7 +37,7 @@ class TimmBeside(EMAHook):
     def after_train_iter(self, runner, *args, **kwargs):
         super().after_train_iter(runner, *args, **kwargs)
         for name, theirs in self.timm.ema.state_dict().items():
-            # They round two products and a sum, one lerp rounds less.
+            # timm rounds two products and a sum; a single lerp rounds less.
             torch.testing.assert_close(self.ema_model.module.state_dict()[name], theirs, rtol=1e-6, atol=1e-8)
 
 
@@ -45,7 +45,7 @@ def run(config, folder, *, accumulation=1, hook='mmconvnext.TimmBeside', **kwarg
     options = {
         'custom_hooks': [dict(type=hook, momentum=1 - DECAY)],
         'optim_wrapper.accumulative_counts': accumulation,
-        # The schedule begins at 0, where nothing moves.
+        # The learning rate starts at 0, where nothing changes.
         'param_scheduler': None,
         **kwargs.pop('options', {}),
     }
@@ -55,7 +55,7 @@ def run(config, folder, *, accumulation=1, hook='mmconvnext.TimmBeside', **kwarg
 
 @pytest.mark.parametrize(('accumulation', 'updates'), [(1, 8), (3, 2)])
 def test_average_is_timms_after_every_batch(tiny_config, tmp_path, accumulation, updates):
-    """Three at a time make one step of the four batches of an epoch, whose last one is left out."""
+    """With three accumulated batches, an epoch of four has one step, and the last batch is dropped."""
     runner, hook = run(tiny_config, tmp_path, accumulation=accumulation)
     assert hook.updates == updates == hook.ema_model.steps
     weight, average = (m.state_dict()['head.fc.weight'] for m in (runner.model, hook.ema_model.module))
@@ -92,7 +92,7 @@ def test_average_starts_from_the_weights_that_were_loaded_and_from_the_same_new_
 def test_checkpoints_of_mmengines_hook_and_ours_resume_each_other(tiny_config, tmp_path, pair):
     once = {'train_cfg.max_epochs': 1}
     run(tiny_config, tmp_path / 'w', hook=pair[0], options=once)
-    # Resumed at its end, so that nothing is trained further.
+    # Resumed at the end, so that no training follows.
     runner, hook = run(tiny_config, tmp_path / 'w', hook=pair[1], resume='auto', options=once)
     saved = torch.load(tmp_path / 'w/epoch_1.pth', weights_only=False)
     average, weights = hook.ema_model.state_dict(), runner.model.state_dict()
@@ -103,7 +103,7 @@ def test_checkpoints_of_mmengines_hook_and_ours_resume_each_other(tiny_config, t
 
 
 def test_average_is_what_is_validated_and_tested(tiny_config, tmp_path):
-    """An average that hardly moves from the random start, beside weights that learn."""
+    """The average hardly moves from the random start, while the weights learn."""
     options = {'custom_hooks': [dict(type='mmconvnext.EMAHook', momentum=1e-9)], 'train_cfg.max_epochs': 1}
     runner = train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
     file = tmp_path / 'w/epoch_1.pth'
@@ -111,7 +111,7 @@ def test_average_is_what_is_validated_and_tested(tiny_config, tmp_path):
     assert saved['state_dict']['backbone.norm3.weight'].allclose(torch.ones(32), rtol=0, atol=1e-7)
     assert not saved['ema_state_dict']['module.backbone.norm3.weight'].allclose(torch.ones(32), atol=1e-4)
     validated = runner.message_hub.get_scalar('val/accuracy/top1').current()
-    for hooks in ({}, options):  # with and without the hook, whose average of one file is that file
+    for hooks in ({}, options):  # with and without the hook, which takes the averaged weights from the file
         tested = evaluate(tiny_config, file, work_dir=str(tmp_path / 't'), cfg_options=hooks)
         assert tested['accuracy/top1'] == validated
 

@@ -1,4 +1,4 @@
-"""A run stops before it goes astray, and its last checkpoint is good."""
+"""A run stops before non-finite values reach the weights, and its last checkpoint is intact."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ from mmconvnext.registry import HOOKS
 
 @HOOKS.register_module()
 class PoisonHook(Hook):
-    """Make the images of some iterations NaN."""
+    """Set the images of some iterations to NaN."""
 
     def __init__(self, iterations):
         self.iterations = iterations
@@ -71,7 +71,7 @@ def test_more_steps_than_allowed_stop_the_run(tiny_config, tmp_path):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """40 JPEGs of two classes; one in twenty is no image."""
+    """Write 40 JPEG files in two classes, of which one in twenty is broken."""
     root = tmp_path_factory.mktemp('images')
     for i in range(40):
         file = root / ['cat', 'dog'][i % 2] / f'{i}.jpg'
@@ -118,7 +118,7 @@ def test_broken_images_are_logged_with_their_path_and_replaced(tiny_config, fold
     assert sorted(Path(line.split()[0]).name for line in told) == [
         '27.jpg',
         '7.jpg',
-    ]  # once, not every epoch
+    ]  # once, not in every epoch
 
 
 def test_too_many_broken_images_stop_the_run(tiny_config, folder, tmp_path):
@@ -129,7 +129,7 @@ def test_too_many_broken_images_stop_the_run(tiny_config, folder, tmp_path):
 
 
 def test_loops_by_iterations_count_broken_images_epoch_by_epoch(tiny_config, folder, tmp_path):
-    """Two of forty in every pass: below the limit in each, above it over three."""
+    """Two of forty images are below the limit in each epoch, but above it in three."""
     options = broken_options(
         folder,
         **{
@@ -143,4 +143,4 @@ def test_loops_by_iterations_count_broken_images_epoch_by_epoch(tiny_config, fol
     assert runner.iter == 30
     listed = (tmp_path / 'broken_images.txt').read_text().splitlines()
     assert len(listed) == 2
-    assert all('failed to load image' in line for line in listed)  # the reason, too
+    assert all('failed to load image' in line for line in listed)  # with the reason

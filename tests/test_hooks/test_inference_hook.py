@@ -1,4 +1,4 @@
-"""Tests in the form for inference."""
+"""Tests run with the network optimized for inference."""
 
 import mmengine
 import pytest

@@ -1,4 +1,4 @@
-"""Real trainings in a pseudo-terminal and in a pipe; what people see is what is tested."""
+"""Real trainings in a pseudo-terminal and in a pipe: the tests check what users see."""
 
 import os
 import re
@@ -25,10 +25,10 @@ def test_terminal_shows_a_bar_and_keeps_the_results(tiny_config, tmp_path):
     assert 'train ━' in re.sub(r'\x1b\[[\d;?]*[A-Za-z]', '', received.decode())
     left = '\n'.join(screen_of(received))
     assert '━' not in left
-    # Of the log lines only the two of validation, above the bar that was there.
+    # Above the bar, the only log lines are the two of the validation.
     assert left.count('Epoch(val)') == 2
     assert 'Epoch(train)' not in received.decode()
-    assert received.count(b'\x1b[?25l') == received.count(b'\x1b[?25h') == 1  # the cursor is back
+    assert received.count(b'\x1b[?25l') == received.count(b'\x1b[?25h') == 1  # the cursor is shown again
     log = next((tmp_path / 'work').glob('*/*.log')).read_text()
     assert log.count('Epoch(train)') == 4
 
@@ -45,7 +45,7 @@ def test_ctrl_c_leaves_a_clean_terminal(tiny_config, tmp_path):
 
 @pytest.mark.parametrize('runner', ['mmconvnext.engine.runner', 'mmengine.runner'])
 def test_error_in_the_middle_leaves_a_clean_terminal_and_its_traceback(tiny_config, tmp_path, runner):
-    """Also with a Runner that knows nothing of the bar."""
+    """Also with a Runner that does not know the bar."""
     script = (
         f'from {runner} import Runner\n'
         'from mmengine.config import Config\n'
@@ -77,7 +77,7 @@ def test_pipe_gets_plain_lines_once(tiny_config, tmp_path):
     assert '━' not in done.stdout
     trained = re.findall(r'Epoch\(train\) \[(\d)\]\[(\d)/4\]', done.stdout)
     assert trained == [('1', '2'), ('1', '4'), ('2', '2'), ('2', '4')]
-    # The summary and the results, but neither environment, config, hooks nor parameters.
+    # Only the summary and the results, without environment, config, hooks and parameters.
     assert re.search(r'model +ImageClassifier, ConvNeXt, 0.\d\d M parameters', done.stdout)
     assert re.search(r'training +64 images .Digits., 2 epochs of 4 iterations', done.stdout)
     assert re.search(r'batch +16 images\n', done.stdout)

@@ -14,7 +14,7 @@ from tests.conftest import REPO
 
 
 class World:
-    """What the hook asks of a Runner: a loader, hooks and a place for scalars."""
+    """The parts of a Runner that the hook uses: a loader, hooks and a message hub."""
 
     def __init__(self, batches, batch_size):
         from mmengine.logging import MessageHub
@@ -27,7 +27,7 @@ class World:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """The hook's clock, which stands still; it counts how often it is read."""
+    """Replace the hook's clock by one that stands still and counts how often it is read."""
     clock = SimpleNamespace(now=0.0, read=0)
 
     def perf_counter():
@@ -70,7 +70,7 @@ def test_time_between_epochs_and_in_validation_is_left_out(clock):
 
 @pytest.mark.slow
 def test_images_of_all_processes_count(tiny_config, tmp_path):
-    """Two real processes: images per second times mmengine's seconds is the batch of both."""
+    """With two real processes, images per second times the seconds of mmengine is the batch size of both."""
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
     tool = [str(REPO / 'tools/train.py'), str(tiny_config), '--launcher', 'pytorch', '--no-validate']
     options = ['--cfg-options', 'train_cfg.max_epochs=1', 'default_hooks.logger.interval=2']
@@ -100,7 +100,7 @@ def test_images_are_counted_in_batches_of_any_library(batch, count):
 
 
 def test_scalars_are_written_only_where_they_are_read(clock, monkeypatch):
-    """mmengine copies the history of a scalar at every update, which costs the more the longer a run is."""
+    """mmengine copies the history of a scalar at every update, which takes longer as a run proceeds."""
     runner, hook = World(batches=1, batch_size=8), ThroughputHook()
     runner.train_dataloader = [None] * 100_000
     hook.interval, hook.batch_size, hook.world_size = 100, 8, 1

@@ -1,4 +1,4 @@
-"""Images out of .npy files, with any number of channels."""
+"""Images in .npy files, with any number of channels."""
 
 import io
 import pickle
@@ -57,7 +57,7 @@ def test_three_channels_are_rgb_as_in_a_png(tmp_path):
 
 
 def test_arrays_beside_other_images_are_not_images(tmp_path):
-    """They are masks or features of these."""
+    """They are usually masks or features of these images."""
     for name in ('a.npy', 'b.NPY'):
         (tmp_path / name).write_bytes(saved(values(4, 4)))
     skipped = Counter()

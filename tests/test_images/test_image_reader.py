@@ -1,4 +1,4 @@
-"""One rule for the pixels of a picture, whichever door it comes through."""
+"""All ways to read an image follow the same rules."""
 
 import io
 import struct
@@ -106,14 +106,14 @@ def segment(marker, content):
 
 
 def with_scans(count, **settings):
-    """A JPEG whose last scan is written again and again."""
+    """Return a JPEG whose last scan is repeated."""
     content = encoded(RGB.resize((64, 64)), 'JPEG', **settings)
     last = content[content.rindex(b'\xff\xda') : -2]
     return content[:-2] + last * (count - content.count(b'\xff\xda')) + b'\xff\xd9'
 
 
 def fails(content, path):
-    """Messages of all doors into which a file goes, or None of each."""
+    """Return the error message, or None, of each way to read a file."""
     path.write_bytes(content)
     for read in (lambda: ImageReader().from_bytes(content), lambda: ImageReader().from_pil(Image.open(path))):
         try:
@@ -128,7 +128,7 @@ def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded(progressive, tm
     monkeypatch.setattr(ImageReader, 'by_opencv', lambda *_: pytest.fail('decoded'))
     monkeypatch.setattr(ImageReader, 'by_pillow', lambda *_: pytest.fail('decoded'))
     content = with_scans(101, progressive=progressive)
-    # Filling bytes, and a comment between the scans, do not hide them.
+    # Padding bytes and a comment between the scans do not hide them.
     hidden = content.replace(b'\xff\xda', b'\xff\xfe\0\4\xff\xd9\0\xff\xff\xda')
     for message in [*fails(content, tmp_path / 'a'), *fails(hidden, tmp_path / 'b')]:
         assert 'more than 100 scans' in message
@@ -271,5 +271,5 @@ def test_memory_of_large_pictures_goes_back_to_the_system(monkeypatch):
     with shared.kept():
         with shared.taken(20_000_000):
             pass
-        assert len(calls) == 1  # it is still resized
+        assert len(calls) == 1  # the result is still resized
     assert len(calls) == 2

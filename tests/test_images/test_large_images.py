@@ -1,4 +1,4 @@
-"""Large photos are decoded smaller for a crop, and nobody sees a difference but the clock."""
+"""Large photos are decoded at a smaller size for a crop, which changes the time but not the result."""
 
 import random
 from pathlib import Path
@@ -34,7 +34,7 @@ def written(folder, height, width, suffix='.jpg', **settings):
     return dict(img_path=str(path))
 
 
-# The short side of the smallest box is 0.512 of the mean side: 64 pixels of it are those of 125 as a whole.
+# The short side of the smallest box is 0.512 of the mean side: for 64 px, the image needs 125 px.
 @pytest.mark.parametrize(
     ('height', 'width', 'factor'),
     [(124, 124, 1), (249, 249, 1), (251, 251, 2), (1001, 1001, 8), (500, 501, 4), (2500, 129, 2)],
@@ -57,7 +57,7 @@ def test_no_box_is_enlarged(tmp_path):
 
 
 def test_crop_is_that_of_the_whole_image(tmp_path):
-    """But for the corners of the box, which are whole numbers of larger pixels."""
+    """Except for the corners of the box, which are rounded to larger pixels."""
     file = written(tmp_path, 700, 900, quality=95)
     crops = []
     for image in (LoadImageForCrop(**CROP).transform(file)['img'], cv2.imread(file['img_path'])):
@@ -76,7 +76,7 @@ def test_larger_crops_than_it_was_decoded_for_are_refused(tmp_path, other):
 
 def test_orientation_of_the_camera_is_followed(tmp_path):
     turned = Image.Exif()
-    turned[0x0112] = 6  # a quarter to the right
+    turned[0x0112] = 6  # a quarter turn clockwise
     loaded = LoadImageForCrop(**CROP).transform(written(tmp_path, 600, 300, exif=turned))
     assert loaded['img_shape'] == (75 * 2, 150 * 2)
 

@@ -1,4 +1,4 @@
-"""The same pixels as the evaluation of each source."""
+"""Preprocessing gives the same pixels as the evaluation code of each source."""
 
 import io
 
@@ -15,7 +15,7 @@ from mmconvnext.checkpoints.transformers_directory import config_of_preprocessin
 from mmconvnext.images.preprocessing import Preprocessing
 from mmconvnext.zoo import get_entry, list_models
 
-# Both orientations, odd margins, and smaller than the crop.
+# Both orientations, odd margins, and images smaller than the crop.
 SIZES = [(331, 258), (200, 333), (500, 375), (97, 61)]
 
 
@@ -26,7 +26,7 @@ def image_of(size):
 
 
 def kinds(source):
-    """One entry for each way of preprocessing that a source has."""
+    """Return one entry for each kind of preprocessing of each source."""
     entries = map(get_entry, list_models(source=source))
     return list({entry.preprocessing: entry for entry in entries}.values())
 
@@ -77,7 +77,7 @@ def test_same_as_transformers(config, size):
     expected = theirs(image, return_tensors='pt').pixel_values[0]
     ours = preprocessing_of_config(config | statistics)
     torch.testing.assert_close(ours(image), expected, rtol=0, atol=2e-6)
-    # As pixels: identical.
+    # Pixels are identical.
     pixels = [
         ((x * torch.tensor(ours.std)[:, None, None] + torch.tensor(ours.mean)[:, None, None]) * 255).round()
         for x in (ours(image), expected)
@@ -117,7 +117,7 @@ def test_preprocessor_config_says_the_same_to_transformers(preprocessing, proces
 
 
 def test_pipeline_and_normalisation_of_mmpretrain_give_the_same_numbers(tmp_path):
-    """What tools/test.py feeds, from a file, against the call on an image."""
+    """Compares the input in tools/test.py, read from a file, with that of a call with an image."""
     init_default_scope('mmpretrain')
     file = tmp_path / 'image.png'
     image_of((331, 258)).save(file)

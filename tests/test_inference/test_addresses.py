@@ -1,4 +1,4 @@
-"""Images by URL: within the limits of every download, whatever the server does."""
+"""Images from URLs stay within the limits of downloads, whatever the server does."""
 
 import io
 from contextlib import closing

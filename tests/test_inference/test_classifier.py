@@ -1,4 +1,4 @@
-"""Images in, classes out: as a Runner's test scores them, in order, whatever is broken in between."""
+"""Predictions are those of a Runner's test, in the order of the inputs, with broken images in between."""
 
 import csv
 import http.server
@@ -70,7 +70,7 @@ def _no_downloads_of_others(tmp_path, monkeypatch):
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    """Paths of a config and of a checkpoint of a tiny network with four classes."""
+    """Return the paths of a config and a checkpoint of a tiny network with four classes."""
     folder = tmp_path_factory.mktemp('tiny')
     config, checkpoint = folder / 'tiny.py', folder / 'tiny.pth'
     config.write_text(CONFIG)
@@ -88,7 +88,7 @@ def inferencer(files):
 
 @pytest.fixture
 def port():
-    """Of a server of the working directory."""
+    """Serve the working directory and return the port."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *args):
@@ -101,7 +101,7 @@ def port():
 
 
 def photo(seed=0, size=(60, 44)) -> Image.Image:
-    """Smooth colours, different in every channel and corner."""
+    """Return an image with smooth colors that differ in every channel and corner."""
     corners = np.random.default_rng(seed).integers(0, 256, (3, 4, 3), dtype=np.uint8)
     return Image.fromarray(corners).resize(size, Image.Resampling.BICUBIC)
 
@@ -124,7 +124,7 @@ def sixteen_bits() -> Image.Image:
     return Image.fromarray(np.asarray(photo().convert('L')).astype(np.uint16) * 256 + 7)
 
 
-# Name of a file -> how it is made.
+# File name -> function that writes the file.
 KINDS = {
     'colour.jpg': lambda path: photo().save(path),
     'progressive.jpg': lambda path: photo().save(path, progressive=True),
@@ -151,15 +151,15 @@ def assert_same(results, expected):
 
 
 def test_scores_are_those_of_a_runners_test(files, inferencer, tmp_path):
-    """For every kind of file."""
+    """Checks every kind of file."""
     for number, (name, save) in enumerate(KINDS.items()):
         folder = tmp_path / 'data' / 'abcd'[number % 4]
         folder.mkdir(parents=True, exist_ok=True)
-        if name not in ('photo.webp', 'photo.gif'):  # mmpretrain's datasets pass them over
+        if name not in ('photo.webp', 'photo.gif'):  # mmpretrain's datasets skip them
             save(folder / name)
     options = {
         'test_dataloader.dataset.data_root': str(tmp_path / 'data'),
-        'test_dataloader.dataset.classes': list('abcd'),  # no folder can be called as one of CLASSES is
+        'test_dataloader.dataset.classes': list('abcd'),  # no folder can have the name of one of CLASSES
     }
     evaluate(*files, cfg_options=options, out=str(tmp_path / 'pred.pkl'), work_dir=str(tmp_path / 'work'))
     expected = {p['img_path']: p['pred_score'].numpy() for p in mmengine.load(tmp_path / 'pred.pkl')}
@@ -168,7 +168,7 @@ def test_scores_are_those_of_a_runners_test(files, inferencer, tmp_path):
     assert {r['path'] for r in results} == set(expected)
     for result in results:
         np.testing.assert_allclose(result['pred_scores'], expected[result['path']], atol=1e-6)
-    assert len({result['pred_scores'].tobytes() for result in results}) > 6  # not all the same
+    assert len({result['pred_scores'].tobytes() for result in results}) > 6  # not all equal
 
 
 @pytest.mark.parametrize('name', KINDS)
@@ -219,7 +219,7 @@ def test_batches_change_nothing(inferencer, tmp_path):
 
 
 def broken_files(folder) -> dict[str, str]:
-    """Path -> what its message says."""
+    """Write broken files; return path -> part of the expected message."""
     photo().save(folder / 'whole.jpg')
     photo().save(folder / 'whole.png')
     photo().save(folder / 'whole.bmp')
@@ -262,7 +262,7 @@ def test_broken_images_keep_their_place_and_harm_no_other(batch_size, inferencer
 
 
 def test_truncated_jpeg_is_told_whatever_opencv_makes_of_it(inferencer, tmp_path, monkeypatch):
-    """Older versions fill the rest with grey."""
+    """Older versions of OpenCV fill the rest with gray."""
     monkeypatch.setattr(reading_images.cv2, 'imdecode', lambda *_, **__: np.zeros((40, 40, 3), np.uint8))
     photo().save(tmp_path / 'whole.jpg')
     content = (tmp_path / 'whole.jpg').read_bytes()
@@ -300,7 +300,7 @@ def test_folders_and_patterns_are_searched_in_order(tmp_path, monkeypatch):
     assert names('b/c', 'a', 'b/notes.txt') == ['b/c/3.tiff', 'a/x.webp', 'b/notes.txt']
     assert names('b/*.jpg', '?/*.webp') == ['b/1.jpg', 'a/x.webp']
     assert [given.name for given in find_images('*/**/3.tiff')] == ['b/c/3.tiff', 'link/c/3.tiff']
-    (tmp_path / 'a/[1].png').touch()  # a file before it is a pattern
+    (tmp_path / 'a/[1].png').touch()  # an existing file takes precedence over a pattern
     assert names('a/[1].png') == ['a/[1].png']
 
 
@@ -387,7 +387,7 @@ def test_built_model_stays_and_classes_can_be_named(files):
 
 
 def test_name_of_the_zoo_brings_its_weights_and_class_names(tmp_path, monkeypatch, port):
-    """From a mirror, which has random ones."""
+    """Downloads random weights from a mirror."""
     entry = mmconvnext.get_entry('convnextv2_atto.1k_224_ema')
     mirrored = tmp_path / entry.weights.split('://')[1]
     mirrored.parent.mkdir(parents=True)
@@ -403,7 +403,7 @@ def test_name_of_the_zoo_brings_its_weights_and_class_names(tmp_path, monkeypatc
 
 
 class Code:
-    """Would make a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, target):
         self.target = target
@@ -468,7 +468,7 @@ def test_models_that_cannot_classify_are_told(files, tmp_path):
 
 
 def test_loader_of_the_config_is_followed(files, tmp_path):
-    """A prefix, floating point and a grey network change nothing for arrays and PIL images."""
+    """For arrays and PIL images, a prefix, floating point and a grayscale network make no difference."""
     loader = "dict(type='LoadImageFromFile')"
     config = tmp_path / 'grey.py'
     config.write_text(
@@ -592,7 +592,7 @@ def test_long_names_are_elided_in_pictures():
     ranked = [{'label': 0, 'score': 0.999, 'class': 'long ' * 100}] * 30
     picture = annotate(photo(), ranked)
     assert picture.width == 320
-    assert picture.height < 44 + 11 * 26  # no more than ten of them
+    assert picture.height < 44 + 11 * 26  # at most ten of them
 
 
 # The tool.

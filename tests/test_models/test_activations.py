@@ -13,7 +13,7 @@ def test_names_are_those_of_transformers():
 def test_same_values_and_gradients_as_transformers(name):
     ours, theirs = build_activation(name), ACT2FN[name]
     ours.load_state_dict(theirs.state_dict(), strict=True)
-    ours, theirs = ours.double(), theirs.double()  # the formulas differ by rounding
+    ours, theirs = ours.double(), theirs.double()  # the formulas differ in rounding
     x = torch.linspace(-12, 12, 241, dtype=torch.float64)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
     outputs = [act(i) for act, i in zip((ours, theirs), inputs, strict=True)]

@@ -60,7 +60,7 @@ def test_takes_every_argument_of_mmpretrain():
     from mmpretrain.models.backbones.convnext import ConvNeXt as MMPretrainConvNeXt
 
     ours, theirs = (inspect.signature(each).parameters for each in (ConvNeXt, MMPretrainConvNeXt))
-    assert list(ours)[: len(theirs) - 1] == list(theirs)[:-1]  # in its order, init_cfg last
+    assert list(ours)[: len(theirs) - 1] == list(theirs)[:-1]  # in its order, with init_cfg last
     assert 'init_cfg' in ours
 
 

@@ -1,4 +1,4 @@
-"""Batches that the data preprocessor augments against images that the pipeline augments one by one."""
+"""Batches augmented by the data preprocessor, compared with images augmented by the pipeline."""
 
 import random
 
@@ -20,7 +20,7 @@ COUNT = 160
 
 
 def batch_of(cfg):
-    """Photos through a pipeline without its loading, and without what is drawn but for the seeds."""
+    """Pass photos through the pipeline after loading, with seeded random draws, and collate the results."""
     init_default_scope('mmpretrain')
     _, crop, *steps = cfg.train_dataloader.dataset.pipeline
     pipeline = Compose([TRANSFORMS.build(step) for step in (dict(crop, scale=48), *steps)])
@@ -33,7 +33,7 @@ def batch_of(cfg):
 
 @pytest.fixture(scope='module')
 def both():
-    """Batch and data preprocessor, without and with augmentation on the device."""
+    """Return batch and data preprocessor, without and with augmentation on the device."""
     found = []
     for on_device in (False, True):
         cfg = load_config('convnext-tiny_32xb128_in1k')
@@ -50,7 +50,7 @@ def moves(sample):
 
 
 def test_images_are_those_of_the_pipeline(both):
-    """To the bit, where no pixels are moved; else as closely as operations on one grey level more are."""
+    """Bitwise equal if no pixels move; otherwise one gray level may differ, and what follows from it."""
     (single, plain), (drawn, augmenting) = both
     assert not torch.equal(single['inputs'], drawn['inputs'])
     expected, found = plain(single, training=True), augmenting(drawn, training=True)
@@ -60,7 +60,7 @@ def test_images_are_those_of_the_pipeline(both):
     assert (erased & ~moved).sum() > 10
     assert 60 < sum(sample.flip for sample in drawn['data_samples']) < 100
     torch.testing.assert_close(found['inputs'][~moved], expected['inputs'][~moved], rtol=0, atol=0)
-    apart = (found['inputs'] - expected['inputs'])[moved].abs() * plain.std  # in grey levels
+    apart = (found['inputs'] - expected['inputs'])[moved].abs() * plain.std  # in gray levels
     assert apart.mean((1, 2, 3)).median() < 0.002
     assert apart.mean() < 0.05
     for ours, theirs in zip(found['data_samples'], expected['data_samples'], strict=True):

@@ -1,4 +1,4 @@
-"""Blocks compute in one operation only where nobody would see it."""
+"""The fused MLP is used only where it makes no visible difference."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tests.conftest import TINY_ARCH
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How often a block computed in one operation; even small ones do here."""
+    """Count the calls of the fused MLP, which is enabled for small maps too."""
     found = []
 
     def block_mlp(*args):
@@ -27,14 +27,14 @@ def calls(monkeypatch):
 
 
 def separately(monkeypatch, function):
-    """With separate operations."""
+    """Call a function with the fused MLP disabled."""
     with monkeypatch.context() as patch:
         patch.setattr('mmconvnext.models.convnext.can_fuse', lambda *_: False)
         return function()
 
 
 def outcome(backbone, images, seed=0):
-    """Outputs and gradients."""
+    """Return outputs and gradients."""
     torch.manual_seed(seed)
     backbone.zero_grad()
     outputs = backbone(images)
@@ -146,7 +146,7 @@ def test_tracers_and_transforms_see_torchs_operations(calls):
 
 
 def test_mean_of_drop_path_is_kept(calls):
-    """Those left out are made up for by those that stay."""
+    """Kept images are scaled to compensate for dropped ones."""
     block = ConvNeXtBlock(8, drop_path_rate=0.3, layer_scale_init_value=1.0).train()
     x = torch.randn(1, 8, 2, 2)
     added = block(x.expand(20000, -1, -1, -1)) - x

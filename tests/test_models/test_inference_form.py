@@ -1,4 +1,4 @@
-"""The form for inference: the same function."""
+"""A network optimized for inference computes the same function."""
 
 import pytest
 import torch

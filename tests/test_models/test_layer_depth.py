@@ -1,4 +1,4 @@
-"""Against the table of the official repositories: id of each part, scale = decay ** (last - id)."""
+"""Layer ids compared with the official repositories, where scale = decay ** (last - id)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One call gives what transformers' models give, under the same names."""
+"""``outputs_of`` returns the same values as the models of transformers, under the same names."""
 
 import pytest
 import torch

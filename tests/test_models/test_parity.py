@@ -1,4 +1,4 @@
-"""Equal weights give equal logits, losses and gradients in implementations written by others."""
+"""Equal weights give equal logits, losses and gradients in independent implementations."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ SIZES = [(64, 64), (97, 61)]
 
 
 def assert_same(ours, theirs, rules, images):
-    """Compare logits, cross entropy and every gradient after loading their weights into ours."""
+    """Load weights of a peer into our network and compare logits, cross entropy and every gradient."""
     like = ours.state_dict()
     ours.load_state_dict(peers.in_our_names(theirs.state_dict(), rules, like), strict=True)
     logits = [getattr(output, 'logits', output) for output in (ours(images), theirs(images))]
@@ -74,7 +74,7 @@ def test_full_size_tiny_is_the_same_as_timm_at_224(version):
 
 
 class WithHead(nn.Module):
-    """mmpretrain's backbone with a linear layer, in the names of ``Ours``."""
+    """mmpretrain's backbone with a linear layer, with the parameter names of ``Ours``."""
 
     def __init__(self, backbone):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A backbone in a config of any library starts from the weights that its init_cfg names."""
+"""In a config of any library, a backbone is initialized with the weights that its init_cfg names."""
 
 import pytest
 import timm
@@ -10,7 +10,7 @@ from mmconvnext import get_model
 from mmconvnext.errors import UserError
 from tests.servers import serve
 
-# Stands for any published name: 0.3 million parameters.
+# Represents any published name: 0.3 million parameters.
 NAME = 'test_convnext.r160_in1k'
 ARCH = dict(depths=(1, 2, 4, 2), channels=(24, 32, 48, 64))
 FROM_ZOO = dict(type='Pretrained', checkpoint=f'mmconvnext://{NAME}', prefix='backbone.')
@@ -19,7 +19,7 @@ DENSE = dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
 
 @pytest.fixture(autouse=True)
 def _published(tmp_path, monkeypatch):
-    """The hub has the name, with random weights."""
+    """Serve random weights under the published name."""
     (tmp_path / f'hub/timm/{NAME}').mkdir(parents=True)
     weights = timm.create_model('test_convnext').state_dict()
     save_file(
@@ -32,7 +32,7 @@ def _published(tmp_path, monkeypatch):
 
 
 def build(**arguments):
-    """In a library that knows nothing of ours."""
+    """Build a backbone in the scope of a library that does not know ours."""
     with DefaultScope.overwrite_default_scope('mmengine'):
         backbone = MODELS.build(
             dict(type='mmconvnext.ConvNeXt', **{'arch': ARCH, 'init_cfg': FROM_ZOO, **arguments})
@@ -49,7 +49,7 @@ def expected():
 def test_name_of_the_zoo_is_downloaded_and_converted():
     found = build(**DENSE).state_dict()
     torch.testing.assert_close({n: w for n, w in found.items() if not n.startswith('norm')}, expected())
-    for stage in range(4):  # new, as in the official detectors: the classifier's norm follows its pooling
+    for stage in range(4):  # new, as in the official detectors: a classifier's norm follows its pooling
         assert found[f'norm{stage}.weight'].eq(1).all()
         assert found[f'norm{stage}.bias'].eq(0).all()
 

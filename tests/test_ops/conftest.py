@@ -1,6 +1,6 @@
-"""Files of kernels, ``test_triton_*.py``, run in a process whose Triton interprets from the start.
+"""Run ``test_triton_*.py`` in a process in which Triton interprets kernels from the start.
 
-Triton decides on import, and anything may have imported it here before. To see one test fail in place:
+Triton decides on import, and another test may have imported it before. To debug a test in this process:
 ``TRITON_INTERPRET=1 MMCONVNEXT_TRITON=1 pytest tests/test_ops/test_triton_grn.py``.
 """
 

@@ -1,4 +1,4 @@
-"""Kernels compute only where they were asked for and can; else plain torch does, and says so."""
+"""Kernels run only if they are requested and applicable; otherwise plain torch runs, with a warning."""
 
 import sys
 import warnings

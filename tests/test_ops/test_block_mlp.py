@@ -1,4 +1,4 @@
-"""The MLP in one operation gives what its separate ones give, gradients included."""
+"""The fused MLP gives the same outputs and gradients as separate operations."""
 
 import weakref
 
@@ -11,7 +11,7 @@ from mmconvnext.ops.block_mlp import Constants, Weights, block_mlp, reference
 
 
 def problem(*, grn=False, gamma=True, dropped=(), dtype=torch.float64, shape=(3, 6, 5), hidden=8):
-    """Arguments, with images of the given numbers left out."""
+    """Return arguments of the fused MLP; drop path drops the images with the given indices."""
     torch.manual_seed(0)
     images, _, channels = shape
     sizes = [channels, channels, (hidden, channels), hidden, hidden, hidden, (channels, hidden), channels]
@@ -37,7 +37,7 @@ def outcome(function, arguments, grad):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Several parts, the last of another size."""
+    """Split the input into several parts, the last of another size."""
     monkeypatch.setattr(op, 'ROWS', 7)
 
 

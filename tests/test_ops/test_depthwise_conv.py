@@ -1,4 +1,4 @@
-"""The depthwise convolution and its gradients are torch's."""
+"""The depthwise convolution and its gradients equal those of torch."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from mmconvnext.ops import depthwise_conv as op
 from mmconvnext.ops.depthwise_conv import depthwise_conv, reference
 
-# Larger and smaller than the kernel, in either direction; what the kernel reaches is cropped on the last.
+# Sizes larger and smaller than the kernel in either direction.
 SIZES = [(14, 9), (7, 7), (3, 20), (2, 3), (1, 1)]
 
 

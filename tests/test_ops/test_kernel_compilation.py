@@ -1,4 +1,4 @@
-"""The compiler for a GPU is stricter than the interpreter, and needs no GPU."""
+"""All kernels compile for a GPU. The compiler is stricter than the interpreter, and needs no GPU."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Hopper:
-    """A driver that only says what to compile for."""
+    """A driver that only names the compilation target."""
 
     def get_current_device(self):
         return 0
@@ -29,7 +29,7 @@ class Hopper:
 
 @pytest.fixture
 def kernels(monkeypatch, tmp_path):
-    """Kernels that are launched from here on, by name, compiled and not run."""
+    """Record the kernels that are launched, by name; compile them instead of running them."""
     from triton.runtime import driver
     from triton.runtime.jit import JITFunction
 
@@ -69,7 +69,7 @@ def launch_all(x, size):
 
 
 def resources(kernel, file):
-    """What ptxas gave it: registers, and the stack that spilled ones go to."""
+    """Return the registers and the stack size (for spilled registers) that ptxas assigned."""
     file.write_bytes(kernel.asm['cubin'])
     command = [triton.knobs.nvidia.cuobjdump.path, '-res-usage', file]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""The operators in plain torch, which the kernels are held to, against the layers of the network."""
+"""The reference operators in plain torch compared with the layers of the network."""
 
 import pytest
 import torch

@@ -66,7 +66,7 @@ def test_shapes_that_do_not_fit_are_refused():
 
 
 def test_no_rows_have_gradients_of_zero(monkeypatch):
-    """A GPU has one program there; memory that it does not write holds whatever was in it."""
+    """A GPU runs one program for no rows; memory that it does not write is uninitialized."""
     monkeypatch.setattr(kernels, 'summing_programs', lambda *_: 1)
     monkeypatch.setattr(torch.utils.deterministic, 'fill_uninitialized_memory', True)
     torch.use_deterministic_algorithms(True)

@@ -1,4 +1,4 @@
-"""A page that is open."""
+"""Fixtures that open the page."""
 
 import shutil
 import threading
@@ -15,11 +15,11 @@ def checkpoint(tmp_path_factory):
 
 
 class Open:
-    """A page that is open.
+    """A running page.
 
     Attributes:
-        url: where.
-        app: the border before it, which knows the uploads.
+        url: its address.
+        app: the ASGI app in front of gradio, which knows the uploads.
     """
 
     def __init__(self, app, listener):
@@ -28,14 +28,14 @@ class Open:
 
     @property
     def files(self):
-        """Paths of all that lies in its folder."""
+        """Return the paths of all files in the folder of the page."""
         folder = self.app.uploads.folder
         return [str(path.relative_to(folder)) for path in folder.rglob('*') if path.is_file()]
 
 
 @pytest.fixture(scope='session')
 def opened(checkpoint):
-    """Of this machine's own page, which takes at most 1 MB."""
+    """Open a local page with uploads of at most 1 MB."""
     yield from open_page(checkpoint, private=True)
 
 

@@ -1,4 +1,4 @@
-"""tools/app.py from its start to its end."""
+"""tools/app.py from start to exit."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ def test_the_page_answers_this_machine_and_takes_its_folder_with_it(checkpoint, 
         assert process.wait() == 0
     finally:
         process.kill()
-    # The libraries make empty folders when they are imported.
+    # The libraries create empty folders when they are imported.
     assert not list(tmp_path.glob('mmconvnext-*')) and not any(p.is_file() for p in tmp_path.rglob('*'))
 
 
@@ -73,7 +73,7 @@ def test_folders_of_killed_pages_are_deleted_and_no_others(tmp_path, monkeypatch
         (tmp_path / name / 'files').mkdir(parents=True)
         (tmp_path / name / 'files/a.png').touch()
         (tmp_path / name / 'owned').touch()
-    (tmp_path / 'mmconvnext-page-new/files').mkdir(parents=True)  # has no lock yet
+    (tmp_path / 'mmconvnext-page-new/files').mkdir(parents=True)  # not locked yet
     (tmp_path / 'mmconvnext-page-link').symlink_to(tmp_path / 'elsewhere')
     (tmp_path / 'mmconvnext-page-dead/out').symlink_to(tmp_path / 'elsewhere')
     before = {path.name for path in tmp_path.iterdir()}
@@ -95,6 +95,6 @@ def test_the_page_ends_soon_whatever_is_uploaded(checkpoint, tmp_path):
             slow.sendall(f'{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n'.encode())
             time.sleep(0.5)
             getattr(process, end)()
-            process.wait(timeout=25)  # a second is enough; the upload may stand still for 30
-        # Killed, the first page leaves its folder; the second deletes it, and its own at its end.
+            process.wait(timeout=25)  # shorter than the 30 seconds that an upload may pause
+        # A killed page leaves its folder. The second page deletes it, and its own on exit.
         assert len(list(tmp_path.glob('mmconvnext-*'))) == (end == 'kill')

@@ -1,4 +1,4 @@
-"""What passes between browsers and gradio, by requests that no page of ours would make."""
+"""Requests that the page itself would not send to gradio are refused."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def upload(page, *files):
 def test_uploads_lie_under_names_of_ours_and_are_served(opened):
     answer = upload(opened, *((name, noise(i)) for i, name in enumerate(NAMES)))
     paths = answer.json()
-    assert len(paths) >= 5  # a file without a name is a plain field
+    assert len(paths) >= 5  # without a file name, a part is a plain field
     for i, path in enumerate(paths):
         assert CLIENT.get(f'{opened.url}/gradio_api/file={path}').content == noise(i)
     assert all(OURS.fullmatch(name) for name in opened.files)
@@ -46,7 +46,7 @@ def test_too_large_files_are_refused_and_the_answer_says_so(opened):
 
 
 def parts(count, size, stalled=None):
-    """A form of so many files."""
+    """Return a form with the given number of files."""
     for _ in range(count):
         yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
         yield from [b'\0' * 100_000] * (size // 100_000)
@@ -109,11 +109,11 @@ def test_slow_uploads_take_no_turn_from_others_and_end_at_last(opened, monkeypat
         while opened.app.held < 12 * 100_000:
             time.sleep(0.01)
         assert upload(opened, ('a.png', noise(0))).status_code == 200
-        while opened.app.held:  # all were told
+        while opened.app.held:  # all clients were notified
             time.sleep(0.01)
         stalled.set()
         for answer in slow:
-            with suppress(httpx.TransportError):  # the connection was closed while it sent
+            with suppress(httpx.TransportError):  # the connection was closed while the client was sending
                 assert answer.result().status_code == 408
 
 
@@ -172,7 +172,7 @@ def test_a_file_called_as_a_network_of_the_zoo_stays_the_file(tmp_path):
 
 
 def join(page, function, *data):
-    """A request as the page makes it when one of its functions is called."""
+    """Return the request that the page sends to call one of its functions."""
     body = dict(fn_index=function, data=data, session_hash='abcdefghijk')
     return CLIENT.post(f'{page.url}/gradio_api/queue/join', json=body)
 
@@ -257,7 +257,7 @@ def test_what_the_page_does_not_ask_for_is_not_found(path, opened):
     [
         ('%2e%2e/%2e%2e/etc/passwd', 404),
         ('%00', 404),
-        ('%252e%252e/x', 403),  # the name of a file that could lie there, but does not: gradio's answer
+        ('%252e%252e/x', 403),  # a valid name of a file that does not exist: gradio responds
     ],
 )
 def test_paths_are_decoded_once(name, status, opened):
@@ -269,7 +269,7 @@ def test_paths_are_decoded_once(name, status, opened):
 def test_other_sites_in_the_same_browser_are_refused(opened, opened_to_others):
     port = opened.url.rpartition(':')[2]
     for headers, status in (
-        ({'Host': f'evil.example:{port}'}, 403),  # whose name leads here
+        ({'Host': f'evil.example:{port}'}, 403),  # a name that resolves to this machine
         ({'Origin': 'http://evil.example'}, 403),
         ({'Origin': 'null'}, 403),
         ({'Host': '[bad'}, 400),
@@ -286,7 +286,7 @@ def test_other_sites_in_the_same_browser_are_refused(opened, opened_to_others):
 def test_behind_a_proxy_its_address_and_this_machine_are_answered(opened_by_proxy, checkpoint):
     for headers, status in (
         ({'Host': 'page.example', 'Origin': 'https://page.example'}, 200),
-        ({'Origin': 'https://page.example'}, 200),  # the proxy wrote its own name of this server
+        ({'Origin': 'https://page.example'}, 200),  # the proxy has its own name for this server
         ({'Host': 'page.example'}, 200),
         ({'Host': 'page.example', 'Origin': 'https://evil.example'}, 403),
         ({'Host': 'page.example', 'Origin': 'http://page.example'}, 403),

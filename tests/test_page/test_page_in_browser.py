@@ -1,4 +1,4 @@
-"""The page in a browser: what its users do, and what they do wrong."""
+"""The page in a browser: what users do, and their mistakes."""
 
 import csv
 import re
@@ -16,13 +16,13 @@ from tests.pages import CLASSES, noise, save_checkpoint
 from tests.servers import serve
 
 PUBLISHED = 'test_convnext.r160_in1k'
-# Milliseconds: of a machine that does much else.
+# Milliseconds, enough for a busy machine.
 PATIENCE = 60_000
 
 
 @pytest.fixture(scope='module')
 def expected(checkpoint):
-    """Of an image's bytes: class and percent of the best, by the network itself."""
+    """Return the most likely class of an image (bytes) and its percentage, computed by the network."""
     inferencer = ImageClassificationInferencer(checkpoint, device='cpu')
 
     def best(content):
@@ -42,7 +42,7 @@ def context(browser):
 
 @pytest.fixture
 def page(context, opened):
-    """The page, which may ask nobody else for anything, nor fail unseen."""
+    """Open the page; requests to other servers and errors in its console fail the test."""
     page = context.new_page()
     asked, failures = set(), []
     page.on('request', lambda request: asked.add(urlsplit(request.url).netloc))
@@ -50,7 +50,7 @@ def page(context, opened):
     visit(page, opened)
     yield page
     page.close()
-    assert asked - {''} == {urlsplit(opened.url).netloc}  # pictures inside of the page have no place
+    assert asked - {''} == {urlsplit(opened.url).netloc}  # embedded pictures have no URL
     assert not failures
 
 
@@ -67,7 +67,7 @@ def drop(page, content, name='image.png', into='#image'):
 
 
 def best_of(page):
-    """Class and percent of the first bar, once there is one."""
+    """Wait for the first bar and return its class and percentage."""
     bar = page.locator('#scores button').first
     return bar.locator('dt').inner_text(), bar.locator('dd').inner_text()
 
@@ -80,7 +80,7 @@ def test_an_image_gets_its_classes_heat_and_latency(page, expected):
     drop(page, noise(1), '../../<b>evil.png')
     assert best_of(page) == expected(noise(1))
     assert page.locator('#scores button').count() == 5
-    assert page.locator('#scores i').count() == 0  # which the names of the classes have
+    assert page.locator('#scores i').count() == 0  # as in the names of the classes
     said = page.locator('#said')
     assert re.search(r'\d+\.\d ms\nin the network|\d+\.\d ms in the network', said.inner_text())
     assert 'small.pth' in said.inner_text()
@@ -123,7 +123,7 @@ def test_another_model_classifies_anew_and_shows_its_license(page, tmp_path, mon
         monkeypatch.setenv('HF_ENDPOINT', url)
         monkeypatch.setenv('MMCONVNEXT_HOME', str(tmp_path / 'cache'))
         page.locator('#model input').click()
-        page.wait_for_function("getSelection().toString() == 'small.pth'")  # so that typing replaces it
+        page.wait_for_function("getSelection().toString() == 'small.pth'")  # so that typing replaces the text
         page.keyboard.type(PUBLISHED)
         page.keyboard.press('Enter')
         page.locator('#said .facts').get_by_text(PUBLISHED).wait_for()
@@ -144,7 +144,7 @@ def test_a_checkpoint_of_ones_own_takes_the_place_of_the_model(page, expected, t
 
 def test_what_is_no_checkpoint_is_told_of(page):
     drop(page, noise(5), 'image.pth', into='#checkpoint')
-    page.locator('#refused .problem').wait_for()  # before there is an image
+    page.locator('#refused .problem').wait_for()  # without an image
     drop(page, noise(5))
     page.locator('#said .problem').wait_for()
     assert page.locator('#refused').inner_text() == problem_of(page)
@@ -185,7 +185,7 @@ def test_ten_users_at_once_get_their_own_results(context, opened, expected):
     pages = [context.new_page() for _ in range(10)]
     contents = [noise(100 + number) for number in range(10)]
     results = [expected(content) for content in contents]
-    assert len(set(results)) > 5  # who got another's would be found out
+    assert len(set(results)) > 5  # a result of another user would be noticed
     for page in pages:
         visit(page, opened)
     for page, content in zip(pages, contents, strict=True):

@@ -1,4 +1,4 @@
-"""What users upload stays small, whole, data, and under names of ours."""
+"""Uploads stay small and complete, are treated as data, and get names chosen by us."""
 
 import re
 import struct
@@ -24,7 +24,7 @@ def image_bytes(kind, height=10, **options):
 
 
 def phone_bytes():
-    """A JPEG with a second picture behind it."""
+    """Return a JPEG that is followed by a second picture."""
     return image_bytes('MPO', save_all=True, append_images=[Image.new('RGB', (20, 10), 'red')])
 
 
@@ -35,7 +35,7 @@ def checkpoint_bytes():
 
 
 def bomb(width, height):
-    """A PNG of a few bytes that says it has so many pixels."""
+    """Return a PNG of a few bytes whose header claims the given size."""
 
     def chunk(kind, data):
         return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
@@ -75,7 +75,7 @@ def test_shown_names_are_short_and_can_be_seen():
         (image_bytes('PPM'), '.bin'),
         (checkpoint_bytes(), '.pth'),
         (struct.pack('<Q', 2) + b'{}', '.safetensors'),
-        (image_bytes('GIF', height=0x7B), '.gif'),  # a byte of its header is a brace
+        (image_bytes('GIF', height=0x7B), '.gif'),  # a byte of the header is a brace
         (phone_bytes(), '.jpg'),
         (b'#!/bin/sh\nexit\n', '.bin'),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', '.bin'),
@@ -172,7 +172,7 @@ def test_all_that_is_old_goes_though_nobody_uploads(tmp_path, monkeypatch):
     with uploads.tidying():
         time.sleep(0.2)
         assert len(list(tmp_path.rglob('*'))) == 3
-        # The module's clock alone: servers of other tests go by the real one.
+        # Only the clock of this module: servers of other tests use the real one.
         monkeypatch.setattr(module, 'time', SimpleNamespace(time=lambda: time.time() + 3000))
         time.sleep(0.2)
         assert path.exists()

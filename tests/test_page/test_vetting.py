@@ -1,4 +1,4 @@
-"""Files of others, read by a process that may fail."""
+"""Untrusted files are read by a process that may crash."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from mmconvnext.errors import UserError
 
 pytest.importorskip('gradio')
 
-# Reads files by running them, as no reader should.
+# A reader that runs the files, as no real one should.
 CODE = """
 import mmconvnext.page.vetting as vetting
 vetting.MIN_SECONDS, vetting.MIN_MEMORY = 2, 300_000_000
@@ -51,7 +51,7 @@ def vetting():
 
 @pytest.fixture
 def reject(vetting, tmp_path):
-    """Returns the error of a file with such a code."""
+    """Return the error for a file with the given code."""
 
     def reject(code):
         (tmp_path / 'a.pth').write_text(code)
@@ -80,7 +80,7 @@ def test_readers_that_sleep_are_ended_and_dead_ones_are_replaced(vetting, reject
     assert vetting._process.poll() is not None
     monkeypatch.undo()
     monkeypatch.setattr('mmconvnext.page.vetting.COMMAND', COMMAND)
-    assert 'KeyError' in reject('raise KeyError')  # by a new one
+    assert 'KeyError' in reject('raise KeyError')  # by a new process
     os.kill(vetting._process.pid, signal.SIGKILL)
     vetting._process.wait()
     assert 'KeyError' in reject('raise KeyError')
@@ -108,7 +108,7 @@ def test_a_checkpoint_is_taken_and_what_is_none_is_not(checkpoint, tmp_path):
     vetting = Vetting()
     vetting.check(checkpoint)
     threads = Path(f'/proc/{vetting._process.pid}/task')
-    assert len(list(threads.iterdir())) == 1  # or it could not be forked safely
+    assert len(list(threads.iterdir())) == 1  # otherwise forking would not be safe
     (tmp_path / 'a.pth').write_bytes(b'\x80\x02}.')
     with pytest.raises(UserError, match='a.pth'):
         vetting.check(tmp_path / 'a.pth')

@@ -1,4 +1,4 @@
-"""The page of a dataset: the draws of a training, mixed batches, broken images."""
+"""The dataset page: images as training draws them, mixed batches, and broken images."""
 
 import base64
 from io import BytesIO
@@ -32,7 +32,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def saved(monkeypatch):
-    """What goes into the page."""
+    """Record the contents of the page."""
     seen, save = [], module.save_browser
 
     def keep(samples, mixes, out, **about):

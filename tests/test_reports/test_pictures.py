@@ -33,5 +33,5 @@ def test_mistakes_are_red(tmp_path, wrong):
     grey = np.full((8, 8, 3), 128, np.uint8)
     draw_grid([grey] * 3, [prediction] * 3, ('cat', 'dog'), tmp_path / 'grid.png')
     assert is_red(pixels(tmp_path / 'grid.png')) == wrong
-    for classes in ((r'$\frac{$', '\udcff'), (3, 4)):  # no formula, not UTF-8; and as YAML reads them
+    for classes in ((r'$\frac{$', '\udcff'), (3, 4)):  # formula, invalid UTF-8, and values of YAML
         draw_grid([grey], [prediction], classes, tmp_path / 'grid.png')

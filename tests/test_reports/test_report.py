@@ -1,4 +1,4 @@
-"""The page of a test: its figures against scikit-learn's, its pictures, and names that are HTML."""
+"""The report of a test: its numbers compared with scikit-learn's, its pictures, and names with HTML."""
 
 import base64
 import re
@@ -26,7 +26,7 @@ NASTY = '<img src=x onerror=alert(1)>"\'</script><script>alert(2)</script>'
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, the rows of the tables, and all text."""
+    """A parser that collects tags with attributes, table rows and all text."""
 
     def __init__(self, file):
         super().__init__()

@@ -81,7 +81,7 @@ def pipe(path):
 
 
 def unix_socket(path):
-    socket.socket(socket.AF_UNIX).bind(os.path.relpath(path))  # a name has at most 108 bytes
+    socket.socket(socket.AF_UNIX).bind(os.path.relpath(path))  # a socket's path has at most 108 bytes
 
 
 def device(path):
@@ -115,7 +115,7 @@ def test_log_that_is_no_ordinary_file_is_an_error(tmp_path, monkeypatch, make, m
 
 @pytest.mark.parametrize('seed', range(30))
 def test_mutated_log_is_drawn_or_refused(tmp_path, seed):
-    """Bytes of an honest log are exchanged, removed and repeated."""
+    """Bytes of a valid log are replaced, removed and repeated."""
     random = np.random.default_rng(seed)
     content = b'\n'.join([*GOOD, b'{"accuracy/top1": 50.0, "step": 1}'] * 4)
     for _ in range(random.integers(1, 12)):

@@ -42,7 +42,7 @@ def test_real_run_and_its_continuation_are_one_picture(tiny_config, tmp_path):
 def test_what_a_killed_run_logged_beyond_its_checkpoint_is_dropped(tmp_path):
     first = [row(10, 3.0), row(20, 2.0), top1(1, 50.0), row(30, 1.8), row(40, 1.7), top1(2, 55.0)]
     write_log(tmp_path / '20260101_000000', first)
-    # From the checkpoint of iteration 20 on, with another log interval.
+    # Resumed from iteration 20 with another log interval.
     write_log(tmp_path / '20260102_000000', [row(25, 1.5), row(35, 1.4)])
     run = read_run(tmp_path)
     assert {i: scalars['loss'] for i, scalars in run.training.items()} == {10: 3.0, 20: 2.0, 25: 1.5, 35: 1.4}
@@ -56,7 +56,7 @@ def test_dated_folder_of_a_run_can_be_named_too(tmp_path):
 
 @pytest.mark.parametrize('logged', [0, 200])
 def test_iteration_based_run_is_validated_at_its_iterations(tmp_path, logged):
-    """mmengine logs the iteration, or the epoch, which is always 0."""
+    """mmengine logs either the iteration, or the epoch, which is always 0."""
     write_log(tmp_path / 'a', [row(100), row(200), {'mIoU': 30.0, 'step': logged}, row(300)])
     run = read_run(tmp_path)
     assert run.epoch_length is None

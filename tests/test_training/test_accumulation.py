@@ -1,4 +1,4 @@
-"""--accumulate: the batch of the recipe on any machine."""
+"""--accumulate keeps the batch size of the recipe on any machine."""
 
 import pytest
 from mmengine.config import Config
@@ -31,7 +31,7 @@ def test_recipe_of_48_is_reached_with_any_batch_that_divides_it(tiny_config, tmp
     ],
 )
 def test_batch_that_does_not_divide_names_those_that_do(monkeypatch, processes, batch, message):
-    # The only thing asked of the launcher.
+    # The only information that is needed from the launcher.
     monkeypatch.setattr(accumulation, 'get_world_size', lambda: processes)
     cfg = Config(
         dict(

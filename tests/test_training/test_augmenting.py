@@ -1,4 +1,4 @@
-"""--augment-on-device: what a run does and what it refuses."""
+"""Runs with --augment-on-device, and the configs that it refuses."""
 
 import signal
 
@@ -27,7 +27,7 @@ def weights(config, folder, cfg_options, **kwargs):
 
 
 def test_without_moved_pixels_a_run_is_the_same_with_and_without(tiny_config, tmp_path):
-    """Thus all draws are; on a CPU, the noise, too."""
+    """So all random draws are the same, and on a CPU also the noise."""
     given = options(FLIP, ERASE, **{'train_cfg.max_epochs': 1})
     plain = weights(tiny_config, tmp_path / 'plain', given, no_validate=True)
     found = weights(tiny_config, tmp_path / 'device', given, no_validate=True, augment_on_device=True)

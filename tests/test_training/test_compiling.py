@@ -1,4 +1,4 @@
-"""Training with the compiled backbone is the same training."""
+"""Training with a compiled backbone gives the same result."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from mmconvnext.apis import evaluate, train
 from mmconvnext.errors import UserError
 
-# Compiling takes seconds a block.
+# Compiling takes seconds per block.
 SMALLEST = {
     'model.backbone.arch': dict(_delete_=True, depths=(1,), channels=(8,)),
     'model.head.in_channels': 8,

@@ -1,4 +1,4 @@
-"""From a folder of images to a classifier of its own classes."""
+"""Fine-tuning on a folder of images gives a classifier for its classes."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ COLOURS = dict(red=(200, 40, 40), green=(40, 200, 40), blue=(40, 40, 200))
 
 
 def small(channels=CHANNELS, **extra):
-    """The config for a network and images that a test has time for; all else is as it is."""
+    """Reduce the network and the images of a config to the size of a test, and change nothing else."""
     training, *others = loaders = 'train_dataloader', 'val_dataloader', 'test_dataloader'
     at_32 = {
         f'{training}.dataset.pipeline.1.scale': 32,
@@ -61,7 +61,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def trained(photos, tmp_path):
-    """A checkpoint of red and green."""
+    """Train a classifier of red and green, and return the checkpoint."""
     train(CONFIG, data_root=str(photos), work_dir=str(tmp_path / 'w'), cfg_options=epochs(1))
     return tmp_path / 'w/epoch_1.pth'
 
@@ -89,7 +89,7 @@ def test_classes_come_from_the_folders_and_go_into_test_and_predictions(photos, 
 
 
 def test_a_trained_model_keeps_its_labels_on_a_folder_with_fewer_classes(trained, tmp_path):
-    """Its label 1 is red, though red is the only folder here."""
+    """Red keeps label 1, although it is the only folder."""
     some = coloured(tmp_path / 'some', classes=('red',), count=4)
     options = small(**{'test_dataloader.dataset.held_out': 1})
     evaluate(CONFIG, trained, data_root=str(some), work_dir=str(tmp_path / 't'), cfg_options=options)
@@ -108,11 +108,11 @@ def test_other_folders_than_those_of_the_trained_model_are_refused(trained, tmp_
 
 @pytest.mark.parametrize(('classes', 'kept'), [(('red', 'green'), True), (('red', 'blue'), False)])
 def test_head_is_kept_for_the_same_classes_only(trained, tmp_path, classes, kept):
-    """Two classes there and two here, but others: outputs of one are no start for the other."""
+    """The head is initialized if the data has as many, but other classes."""
     photos = coloured(tmp_path / 'second', classes=classes)
     still = {'optim_wrapper.optimizer.lr': 0.0, 'optim_wrapper.optimizer.weight_decay': 0.0}
     work_dir = tmp_path / 'again'
-    # The first step's rate is 0: only another seed gives another head.
+    # The learning rate of the first step is 0, so only another seed gives another head.
     options = epochs(1, load_from=str(trained), **{'randomness.seed': 7}, **still)
     train(CONFIG, data_root=str(photos), work_dir=str(work_dir), cfg_options=options)
     before, after = (weights_of(file) for file in (trained, work_dir / 'epoch_1.pth'))
@@ -141,7 +141,7 @@ def test_twenty_images_are_trained_on_at_a_rate_for_their_batch(photos, tmp_path
     options = epochs(1, **{'train_dataloader.batch_size': 64})
     runner = train(CONFIG, data_root=str(photos), work_dir=str(tmp_path / 'w'), cfg_options=options)
     assert runner.iter == 1
-    # 2e-4 is for a batch of 32, and there are 16 images to train on.
+    # 2e-4 is for a batch size of 32, and there are 16 training images.
     assert runner.optim_wrapper.param_groups[0]['initial_lr'] == pytest.approx(2e-4 / 2)
     assert 'effective batch' not in log_of(tmp_path / 'w')
 

@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends as one that was not."""
+"""A run that is killed and resumed gives the same result as one that is not."""
 
 import logging
 import multiprocessing
@@ -26,8 +26,8 @@ from tests.conftest import REPO
 from tests.processes import run
 from tests.signals import signalled
 
-# Where a run dies, and at most at which call: before a checkpoint is in place, between it and the pointer to
-# it, in writing, in a step, in a loss, in a validation, behind an iteration.
+# Where a run is killed, and the maximum call: before a checkpoint is renamed, between it and the pointer to
+# it, while writing, in a step, in a loss, in a validation, after an iteration.
 PLACES = {
     'mmconvnext.engine.runner:put_in_place': 3,
     'mmconvnext.hooks.checkpoint:written_whole': 3,
@@ -37,7 +37,7 @@ PLACES = {
     'mmpretrain.models:ImageClassifier.predict': 3,
     'mmconvnext.hooks.preemption:PreemptionHook.after_train_iter': 6,
 }
-# KILLS=20 makes them a proof and takes minutes.
+# KILLS=20 is thorough and takes minutes.
 KILLS = int(os.environ.get('KILLS', 2))
 OPTIONS = {
     'train_cfg.max_epochs': 6,
@@ -55,13 +55,13 @@ def weights_of_the_end(work_dir, name='epoch_6.pth'):
 
 
 def kill_and_resume(config, work_dir, options, kills, *, ranks=1, seed=0):
-    """Kill at so many drawn moments, each time going on; then let it end."""
+    """Kill a run at random moments, resume it each time, and let it finish."""
     draw = random.Random(seed)
     for _ in range(kills):
         place = draw.choice(sorted(PLACES))
         moment = place, draw.randint(1, PLACES[place])
         codes = run(config, work_dir, options, ranks=ranks, kill=moment, resume='auto')
-        # A rank that lost its partner ends with an error of its own.
+        # A rank that loses its partner ends with another error.
         assert -signal.SIGKILL in codes, f'{moment} was not reached: {codes}'
     assert run(config, work_dir, options, ranks=ranks, resume='auto') == [0] * ranks
 
@@ -120,7 +120,7 @@ def test_a_signal_saves_at_the_next_step_and_asks_for_a_requeue(
 
     runner = train(tiny_config, work_dir=str(tmp_path / 'w'), resume='auto', cfg_options=options)
     assert runner.iter == 8
-    assert not list((tmp_path / 'w').glob('iter_*.pth'))  # the epoch replaces them
+    assert not list((tmp_path / 'w').glob('iter_*.pth'))  # removed when the epoch is saved
     whole = train(tiny_config, work_dir=str(tmp_path / 'whole'), cfg_options=options)
     torch.testing.assert_close(runner.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
 
@@ -144,7 +144,7 @@ class SignalOnRankOne(Hook):
 
 @HOOKS.register_module()
 class SignalEverybody(Hook):
-    """As Slurm does it: all processes of the job get the signal, workers of dataloaders too."""
+    """Send a signal to all processes, including workers of dataloaders, as Slurm does."""
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == 1:
@@ -171,7 +171,7 @@ def test_a_run_without_a_seed_keeps_the_one_it_drew(tiny_config, tmp_path):
         train(
             tiny_config,
             work_dir=str(tmp_path / 'w'),
-            cfg_options=deepcopy(options) | signalled(signal.SIGUSR1, 3),  # mmengine takes _delete_ out
+            cfg_options=deepcopy(options) | signalled(signal.SIGUSR1, 3),  # mmengine removes _delete_
         )
     seed = torch.load(tmp_path / 'w/iter_3.pth', weights_only=False)['meta']['seed']
     runner = train(tiny_config, work_dir=str(tmp_path / 'w'), resume='latest', cfg_options=options)
@@ -242,7 +242,7 @@ def copied(folder, target):
 
 
 def test_a_full_disk_leaves_the_former_checkpoint_whole_and_says_so(tiny_config, tmp_path):
-    """A limit on the size of files stands for the disk: the system refuses the write in the middle."""
+    """A limit on the file size makes a write fail halfway, as a full disk would."""
     train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options={'train_cfg.max_epochs': 1})
     size = (tmp_path / 'w/epoch_1.pth').stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -291,7 +291,7 @@ def test_a_loop_of_another_library_trains_and_saves(tiny_config, tmp_path):
 
     options = {'train_cfg': dict(_delete_=True, type='OtherLoop', max_epochs=1)}
     assert train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options).epoch == 1
-    # mmengine's checkpoint of a whole epoch, here of other batches.
+    # A checkpoint of mmengine after a whole epoch with other batches.
     runner = train(
         tiny_config,
         work_dir=str(tmp_path / 'w'),
@@ -344,7 +344,7 @@ def test_another_number_of_batches_cannot_go_on(tiny_config, finished, tmp_path)
 
 @HOOKS.register_module()
 class LossesHook(Hook):
-    """Write down the loss of every iteration in this process."""
+    """Record the loss of every iteration in this process."""
 
     def before_train(self, runner):
         self.losses = []
@@ -357,7 +357,7 @@ class LossesHook(Hook):
 
 
 def test_two_ranks_with_half_the_batch_have_the_losses_of_one(tiny_config, tmp_path):
-    """Augmentation on; to 1e-4, since sums are taken in another order."""
+    """With augmentation; the tolerance is 1e-4, because sums are computed in another order."""
     options = {'train_dataloader.drop_last': True, 'train_dataloader.dataset.indices': 70}
     options |= {'train_cfg.max_epochs': 3, 'custom_hooks': [dict(type='mmconvnext.LossesHook')]}
     half = options | {'train_dataloader.batch_size': 8}

@@ -22,7 +22,7 @@ def hold(folder, ready):
 
 @pytest.fixture
 def holder(tmp_path):
-    """The pid of a process that holds the work dir ``w``."""
+    """Start a process that locks the work dir ``w``, and return its pid."""
     context = multiprocessing.get_context('fork')
     ready = context.Event()
     process = context.Process(target=hold, args=(tmp_path / 'w', ready))
@@ -89,7 +89,7 @@ def test_testing_in_the_work_dir_of_a_run_is_not_blocked(tiny_config, tmp_path):
 
 
 def test_the_folder_of_checkpoints_is_held_and_cleaned_like_the_work_dir(tiny_config, tmp_path, holder):
-    """Two runs with other work dirs of one name write to one ``out_dir``."""
+    """Two runs with different work dirs of the same name write to one ``out_dir``."""
     options = {'default_hooks.checkpoint.out_dir': str(tmp_path), 'train_cfg.max_epochs': 1}
     with pytest.raises(UserError, match=f'training that is running .process {holder.pid} on '):
         train(tiny_config, work_dir=str(tmp_path / 'other/w'), cfg_options=dict(options), rehearsal=False)
@@ -109,7 +109,7 @@ def test_checkpoints_beside_a_relative_work_dir_are_found(tiny_config, tmp_path,
     options = {
         'default_hooks.checkpoint.out_dir': 'w',
         'train_cfg.max_epochs': 1,
-    }  # not the absolute work dir
+    }  # not the absolute path of the work dir
     train(tiny_config, work_dir='w', cfg_options=dict(options), rehearsal=False)
     assert Path('w/w/epoch_1.pth').is_file()
     with pytest.raises(UserError, match=r'epoch_1\.pth of an earlier run'):
@@ -118,7 +118,7 @@ def test_checkpoints_beside_a_relative_work_dir_are_found(tiny_config, tmp_path,
 
 @pytest.mark.parametrize('name', [LOCK, OWNER])
 def test_a_lock_that_cannot_be_written_is_explained_and_nothing_stays_held(tmp_path, name):
-    """A folder of that name is refused like the file of another user, for the administrator, too."""
+    """A folder with this name is refused like the file of another user, also for root."""
     (tmp_path / 'w' / name).mkdir(parents=True)
     opened = len([*Path('/proc/self/fd').iterdir()])
     explained = pytest.raises(UserError, match=f'{name}.*; another user trains there, .*delete that file, or')
@@ -131,7 +131,7 @@ def test_a_lock_that_cannot_be_written_is_explained_and_nothing_stays_held(tmp_p
         pass
 
 
-@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='only root can be two users')
+@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='only root can act as two users')
 def test_the_lock_of_another_user_is_explained(tmp_path):
     folder = tmp_path / 'w'
     folder.mkdir()
@@ -163,7 +163,7 @@ def lock_as_nobody(folder, messages):
 
 @pytest.mark.parametrize('name', ['work_dir', 'last_checkpoint', 'checkpoint'])
 def test_an_error_while_the_first_process_looks_ends_all(tiny_config, tmp_path, name):
-    """The others cannot see what is wrong, and must not wait for a decision."""
+    """The other processes cannot see the error, and must not wait for a decision."""
     folder = tmp_path / 'w'
     if name == 'work_dir':
         folder.write_text('a file')

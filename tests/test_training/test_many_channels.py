@@ -1,4 +1,4 @@
-"""From files with five channels to a checkpoint that knows how to read them."""
+"""Training on files with five channels gives a checkpoint that knows how to read them."""
 
 import json
 import pickle
@@ -62,7 +62,7 @@ def filled(text, **values):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A folder of images, its config and a checkpoint."""
+    """Return a folder of images, its config and a checkpoint."""
     folder = tmp_path_factory.mktemp('five')
     noise = np.random.default_rng(0)
     for label, name in enumerate(('dry', 'wet')):

@@ -1,4 +1,4 @@
-"""What a training says at its end."""
+"""The commands that a training prints at its end."""
 
 import os
 import shlex
@@ -13,7 +13,7 @@ from tests.conftest import REPO, write_tiny_config
 
 
 def ending(text):
-    """Tool to words of its command, of a screen or a log."""
+    """Return tool -> arguments of its command in the output or log of a training."""
     lines = [line.split(maxsplit=1) for line in text.splitlines() if 'tools/' in line]
     return {name: shlex.split(command) for name, command in lines}
 

@@ -1,4 +1,4 @@
-"""A config of any library trains in loops that lose nothing."""
+"""Configs of any library train in loops that can be resumed exactly."""
 
 from mmengine.config import Config
 
@@ -8,7 +8,7 @@ from mmconvnext.training.protection import protect
 
 
 def foreign(**changes):
-    """As MMSegmentation writes its configs: no type of ours, no seed."""
+    """Return a config as in MMSegmentation, without types of ours and without a seed."""
     cfg = Config(
         dict(
             train_cfg=dict(type='IterBasedTrainLoop', max_iters=10, val_interval=5),

@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases, read back."""
+"""Logs of TensorBoard and Weights & Biases, read back."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ def test_tensorboard_shows_a_resumed_run_as_one(tiny_config, tmp_path):
     work_dir = tmp_path / 'work'
     options = dict(work_dir=str(work_dir), log=['tensorboard'])
     train(tiny_config, **options, cfg_options={**OPTIONS, 'train_cfg.max_epochs': 3})
-    # Killed after the second epoch, at the earliest: the third was logged but not saved.
+    # Killed after the second epoch or later: the third was logged but not saved.
     (work_dir / 'epoch_3.pth').unlink()
     (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_2.pth'))
     runner = train(tiny_config, **options, resume='auto', cfg_options={**OPTIONS, 'train_cfg.max_epochs': 4})
@@ -29,7 +29,7 @@ def test_tensorboard_shows_a_resumed_run_as_one(tiny_config, tmp_path):
     assert [event.step for event in loss] == [2, 4, 6, 8, 10, 12, 14, 16]
     assert [event.step for event in events.Scalars('accuracy/top1')][-1] == 4
     assert 'images_per_s' in events.Tags()['scalars']
-    # Local logs go on as before.
+    # Local logs continue as before.
     rows = json.loads((next(iter(sorted(work_dir.glob('2*')))) / 'vis_data/scalars.json').open().readline())
     assert rows['step'] == 2
     assert runner.iter == 16
@@ -75,7 +75,7 @@ def test_logger_of_the_config_is_replaced_and_not_doubled(tiny_config, tmp_path)
 
 
 def test_missing_package_is_told_before_anything_is_written(tiny_config, tmp_path, monkeypatch):
-    # As Python sees a package that is not there.
+    # Python treats this as a missing package.
     monkeypatch.setitem(sys.modules, 'wandb', None)
     with pytest.raises(UserError, match=r'--log wandb: .*pip install "mmconvnext\[wandb\]"'):
         train(tiny_config, work_dir=str(tmp_path / 'work'), log=['wandb'])

@@ -1,4 +1,4 @@
-"""What cannot work is found before the start, and a start that works is the same without looking for it."""
+"""Mistakes are found before the start, and the rehearsal does not change a valid run."""
 
 import tempfile
 from pathlib import Path
@@ -16,7 +16,7 @@ HOOK = 'default_hooks.'
 LOSS = 'model.head.loss'
 SEVERAL_SIZES = [dict(type='RandomChoiceResize', scales=[(32, 32), (40, 40)]), dict(type='PackInputs')]
 
-# Options that do not work, and how the message about them begins.
+# Invalid options, and the start of their error message.
 WRONG = [
     # metrics
     ({'val_evaluator.topk': 11}, r'val_evaluator.topk=\(11,\) asks for more than the 10 classes'),
@@ -34,7 +34,7 @@ WRONG = [
         'val_evaluator does not fit this training: There are multiple evaluation results',
     ),
     ({'val_evaluator': None}, 'val_evaluator missing: validation takes val_cfg, val_dataloader'),
-    # what waits for a metric
+    # hooks and schedules that need a metric
     (
         {HOOK + 'checkpoint.save_best': 'accuracy/top2'},
         "checkpoint.save_best='accuracy/top2': .*did you mean accuracy/top",
@@ -135,7 +135,7 @@ def weights(folder):
 
 
 def test_a_training_is_the_same_bit_for_bit_without_its_rehearsal(tiny_config, tmp_path):
-    """Dropped paths, mixup, averages and accumulation draw random numbers or keep counts."""
+    """Drop path, mixup, averages and accumulation draw random numbers or keep counters."""
     options = {
         'model.backbone.drop_path_rate': 0.3,
         'model.train_cfg': dict(_delete_=True, augments=[dict(type='Mixup', alpha=0.8)]),
@@ -160,7 +160,7 @@ def test_a_training_of_the_config_resumes_after_a_rehearsal_as_without(tiny_conf
 
 @HOOKS.register_module(force=True)
 class NotingHook(Hook):
-    noted = []  # of all runs of a test
+    noted = []  # of all runs in a test
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.noted.append(('step', runner.work_dir))
@@ -224,7 +224,7 @@ def test_too_little_memory_names_the_batch(tiny_config, tmp_path):
 
 
 def test_validation_is_rehearsed_on_images_from_all_over_the_data(tiny_config, tmp_path):
-    """The first images of a folder are of one class, on which some metrics are not defined."""
+    """The first images of a folder belong to one class, for which some metrics are undefined."""
     from mmengine.evaluator import BaseMetric
     from mmengine.registry import METRICS
 

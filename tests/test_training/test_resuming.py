@@ -1,4 +1,4 @@
-"""What a file says never removes or breaks anything; what the config says holds."""
+"""The content of a checkpoint never removes or breaks anything, and the config takes precedence."""
 
 import math
 import os
@@ -26,7 +26,7 @@ ONE_EPOCH = {'train_cfg.max_epochs': 1}
 
 @pytest.fixture(scope='module')
 def saved(tmp_path_factory):
-    """A config and the work dir of its first epoch."""
+    """Return a config and a work dir with the checkpoint of its first epoch."""
     folder = tmp_path_factory.mktemp('saved')
     config = write_tiny_config(folder)
     train(config, work_dir=str(folder / 'w'), cfg_options=dict(ONE_EPOCH))
@@ -39,7 +39,7 @@ def work_dir(saved, tmp_path):
 
 
 def changed(work_dir, change):
-    """Change what the checkpoint holds."""
+    """Change the content of the checkpoint."""
     file = work_dir / 'epoch_1.pth'
     checkpoint = torch.load(file, weights_only=False)
     change(checkpoint)
@@ -58,7 +58,7 @@ def test_names_in_a_resumed_file_remove_nothing(saved, work_dir, field):
     for folder in kept:
         folder.mkdir()
         (folder / 'mine.txt').write_text('mine')
-    (work_dir / 'iter_2.pth').mkdir()  # the name of a checkpoint, and none
+    (work_dir / 'iter_2.pth').mkdir()  # named like a checkpoint, but not one
     (work_dir / 'iter_2.pth/mine.txt').write_text('mine')
     (work_dir / 'iter_3.pth').symlink_to(kept[0])
     (work_dir / 'notes.txt').write_text('mine')
@@ -80,7 +80,7 @@ def test_names_in_a_resumed_file_remove_nothing(saved, work_dir, field):
 
 
 def put(*path, value):
-    """A change that sets a value deep in a checkpoint."""
+    """Return a change that sets a nested value of a checkpoint."""
 
     def change(checkpoint):
         node = checkpoint
@@ -216,7 +216,7 @@ def test_settings_in_the_optimizer_of_a_file_are_not_used(saved, work_dir):
 REFUSED = {
     'train_dataloader.batch_size': 32,
     'optim_wrapper.accumulative_counts': 2,
-    'train_dataloader.dataset.indices': 63,  # as many batches
+    'train_dataloader.dataset.indices': 63,  # the same number of batches
     'train_dataloader.sampler.shuffle': False,
     'randomness.seed': 7,
 }
@@ -233,7 +233,7 @@ def test_other_data_or_batches_are_refused(saved, work_dir, option):
 
 @HOOKS.register_module()
 class RatesHook(Hook):
-    """Note the settings of the optimizer in each iteration."""
+    """Record the settings of the optimizer in each iteration."""
 
     def before_train(self, runner):
         self.rates = {}
@@ -326,7 +326,7 @@ def test_files_of_the_run_are_not_folders_or_pipes(saved, work_dir, kind):
 
 
 def test_optimizers_with_other_moments_go_on(tiny_config, tmp_path):
-    """RMSprop keeps square_avg; SGD without momentum keeps nothing and can begin it later."""
+    """RMSprop stores square_avg; SGD without momentum stores nothing and can start later."""
     for optimizer, later in (
         (dict(type='RMSprop', centered=True, momentum=0.9), {}),
         (dict(type='SGD'), dict(momentum=0.9)),
@@ -437,7 +437,7 @@ def folder_of_deepspeed(path):
 
 
 def test_a_folder_of_deepspeed_is_never_gone_on_from(saved, work_dir, tmp_path):
-    """It is passed over for files, named where there are none, and kept from a new run."""
+    """It is skipped if there are files, named in an error if there are none, and protected from a new run."""
     folder = folder_of_deepspeed(work_dir / 'epoch_7.pth')
     cfg = Config(dict(work_dir=str(work_dir)))
     assert newest_checkpoint(cfg) == str(work_dir / 'epoch_1.pth')
@@ -448,7 +448,7 @@ def test_a_folder_of_deepspeed_is_never_gone_on_from(saved, work_dir, tmp_path):
         resumed(saved, work_dir)
     with pytest.raises(UserError, match=r'epoch_7\.pth of an earlier run'):
         train(saved[0], work_dir=str(work_dir))
-    # A name whose number is not at its end.
+    # A name whose number is not at the end.
     folder_of_deepspeed(tmp_path / 'other' / 'e7-net.pth')
     hooks = dict(checkpoint=dict(filename_tmpl='e{}-net.pth'))
     with pytest.raises(UserError, match='is a folder as DeepSpeed writes it'):

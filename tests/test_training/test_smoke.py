@@ -1,4 +1,4 @@
-"""--smoke runs every classifier of OpenMMLab, whatever its network, schedule and loops."""
+"""--smoke runs any classifier of OpenMMLab, whatever its network, schedule and loops."""
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def test_names_and_shapes_of_mmpretrains_networks_need_no_memory(name):
         n: p.shape for n, p in expected.state_dict().items()
     }
     assert all(p.is_meta for p in built.parameters())
-    assert all(not p.is_meta for p in MODELS.build(cfg.model).parameters())  # the next model is a usual one
+    assert all(not p.is_meta for p in MODELS.build(cfg.model).parameters())  # the next model is a common one
 
 
 class ReadsItsWeights(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""How many processes load data?"""
+"""The number of processes that load data."""
 
 import warnings
 
@@ -31,7 +31,7 @@ def test_no_more_workers_than_cores_and_no_warning_of_torch():
 
 
 def test_processes_of_a_machine_share_its_cores(monkeypatch):
-    monkeypatch.setenv('LOKY_MAX_CPU_COUNT', '6')  # joblib counts no more
+    monkeypatch.setenv('LOKY_MAX_CPU_COUNT', '6')  # the maximum that joblib counts
     monkeypatch.setenv('LOCAL_WORLD_SIZE', str(2 * cpu_count()))
     cfg = config(6)
     fit_workers(cfg, {})

@@ -1,4 +1,4 @@
-"""The metafiles: every checkpoint, complete, and true to the networks that we build."""
+"""The metafiles list every checkpoint completely, and match the networks that we build."""
 
 import json
 from functools import cache
@@ -20,13 +20,13 @@ from mmconvnext.zoo.architectures import ARCHITECTURES
 from mmconvnext.zoo.entries import DENSE_TASKS, read_model_index, zoo
 
 ENTRIES = list(zoo().values())
-# Those of detection and segmentation have tests of their own, with the libraries they need.
+# Detection and segmentation are tested in tests/test_downstream, with the libraries they need.
 WITHOUT_DENSE = [entry for entry in ENTRIES if entry.task not in DENSE_TASKS]
 
 
 @cache
 def cost(architecture, num_classes, resolution):
-    """Parameters and multiply-accumulates, counted by torch."""
+    """Return the number of parameters and multiply-accumulates, counted by torch."""
     entry = next(e for e in ENTRIES if (e.architecture, e.num_classes) == (architecture, num_classes))
     model = entry.network.build_on_meta().eval()
     with torch.device('meta'), FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -59,7 +59,7 @@ def test_entry_builds_with_the_stated_parameters_and_operations(entry):
 @pytest.mark.slow
 @pytest.mark.parametrize('entry', [e for e in ENTRIES if e.source == 'timm'], ids=lambda entry: entry.name)
 def test_entry_of_timm_is_its_network_and_preprocessing(entry):
-    """timm's own table, and its network's names, shapes and stem."""
+    """Compares with timm's own table, and with parameter names, shapes and stem of its network."""
     published = timm.models.get_pretrained_cfg(entry.name)
     assert (published.num_classes or None) == entry.num_classes
     assert published.input_size[-1] == entry.resolution == entry.preprocessing.size
@@ -83,7 +83,7 @@ def test_recipe_of_an_entry_has_its_network_and_preprocessing(config):
     shapes = {n: w.shape for n, w in build_on_meta(cfg).state_dict().items()}
     for entry in (e for e in ENTRIES if e.config == config):
         found = {n: w.shape for n, w in entry.network.build_on_meta().state_dict().items()}
-        # Pre-trained encoders name the recipe that fine-tunes them.
+        # Pretrained encoders name the recipe that fine-tunes them.
         assert found == {n: s for n, s in shapes.items() if entry.num_classes or n.startswith('backbone')}
         if entry.num_classes and cfg.get('test_dataloader') is not None:
             assert [
@@ -213,7 +213,7 @@ def test_broken_or_missing_metafile_is_named(tmp_path):
 
 
 def test_mim_reads_the_index():
-    """With OpenMMLab's own library for it."""
+    """Uses the library that OpenMMLab provides for this."""
     import modelindex
 
     index = modelindex.load(str(MIM / 'model-index.yml'))

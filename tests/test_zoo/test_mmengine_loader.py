@@ -1,4 +1,4 @@
-"""A program that builds mmengine's Runner itself gets our loading by one call, and no random weights."""
+"""With one call, a program that builds mmengine's Runner uses our loading, and never random weights."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from mmconvnext.zoo.weights import load_weights
 
 @pytest.fixture
 def own_loading(monkeypatch):
-    """The loaders of mmengine are those of before after the test."""
+    """Restore the loaders of mmengine after the test."""
     monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
     mmconvnext.use_safe_loading()
 
@@ -77,5 +77,5 @@ def test_new_head_and_a_load_of_ones_own_are_left_alone(own_loading, cfg, tmp_pa
     torch.testing.assert_close(loaded['backbone.norm3.weight'], weights['backbone.norm3.weight'])
     model = network(cfg)
     head = {name: torch.ones_like(w) for name, w in model.state_dict().items() if name.startswith('head.')}
-    model.load_state_dict(head, strict=False)  # torch's own call, of a part
+    model.load_state_dict(head, strict=False)  # torch's own call, for one module
     assert model.head.fc.weight.eq(1).all()

@@ -1,4 +1,4 @@
-"""Names become models with their weights: over real HTTP, from files in each source's own format."""
+"""Models by name, with weights downloaded over real HTTP in the format of each source."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ IMAGES = torch.randn(2, 3, 64, 64)
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """A folder that stands for the hub and, by host names, for every other server."""
+    """Serve a folder as the hub and, by host name, as every other server."""
     folder = tmp_path / 'published'
     folder.mkdir()
     monkeypatch.setenv('MMCONVNEXT_HOME', str(tmp_path / 'cache'))
@@ -69,7 +69,7 @@ def test_official_weights_come_from_a_url(published):
     model = get_model('convnextv2_atto.1k_224_ema', pretrained=True)
     with torch.no_grad():
         torch.testing.assert_close(logits(model), theirs.eval()(IMAGES), rtol=1e-5, atol=1e-5)
-    # A head for other classes starts anew on the same backbone.
+    # A head for other classes is initialized, on the same backbone.
     tuned = get_model('convnextv2_atto.1k_224_ema', pretrained=True, head=dict(num_classes=7))
     assert logits(tuned).shape == (2, 7)
     assert torch.equal(tuned.extract_feat(IMAGES)[0], model.extract_feat(IMAGES)[0])
@@ -130,7 +130,7 @@ def test_model_of_a_config_takes_weights_of_any_format_and_overrides(tmp_path):
     with torch.no_grad():
         torch.testing.assert_close(logits(model), theirs.eval()(IMAGES), rtol=1e-5, atol=1e-5)
     assert model.backbone.stages[3][0].drop_path.drop_prob == 0.5
-    # Weights alone tell their network.
+    # The network is inferred from the weights.
     with torch.no_grad():
         torch.testing.assert_close(logits(get_model(tmp_path / 'timm.pth')), logits(model))
 
@@ -169,7 +169,7 @@ def test_every_entry_is_a_config_that_can_be_tested():
 
 @pytest.mark.parametrize('tool', ['train', 'test', 'convert', 'plot_predictions'])
 def test_a_pickle_with_code_runs_nothing_through_any_tool(tool, tmp_path):
-    """Beside infer, which has its own test."""
+    """Except infer, which has its own test."""
     from tests.test_checkpoints.test_loading import RunsCode
     from tests.test_tools import DIGITS, call
 

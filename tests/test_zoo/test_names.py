@@ -1,4 +1,4 @@
-"""What a name stands for is answered in one place, in the same way for everybody who asks."""
+"""A name means the same in every function and tool."""
 
 import os
 

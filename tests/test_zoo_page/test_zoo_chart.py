@@ -21,7 +21,7 @@ def test_picture_is_written_in_full_size(tmp_path):
 
 
 def test_committed_picture_shows_the_data_as_they_are():
-    """Else draw it again: tools/zoo_page/write.py --chart."""
+    """If this fails, draw it again with tools/zoo_page/write.py --chart."""
     assert Image.open(CHART).text[accuracy.KEY] == fingerprint(ENTRIES, read_results()[1])
 
 

@@ -1,4 +1,4 @@
-"""model_zoo.md: current, complete, and true to the metafiles."""
+"""model_zoo.md is up to date, complete, and matches the metafiles."""
 
 import re
 import runpy
@@ -16,13 +16,13 @@ from tests.conftest import REPO
 
 PAGE = (REPO / 'model_zoo.md').read_text(encoding='utf-8')
 ENTRIES = list(zoo().values())
-# Of the tables, whose rows start with a name.
+# Rows of the tables start with a name.
 ROW = re.compile(r'^\| (?:↳\s)?\[`(.+?)`\]\((\S+)\)(?: ✓)? \|', re.MULTILINE)
 SECTIONS = {part.split('\n')[0]: part for part in PAGE.split('\n## ')}
 
 
 def tool(*arguments, monkeypatch):
-    """tools/zoo_page/write.py in this process; its exit."""
+    """Run tools/zoo_page/write.py in this process and return its exit code."""
     monkeypatch.setattr(sys, 'argv', ['write.py', *map(str, arguments)])
     try:
         runpy.run_path(str(REPO / 'tools/zoo_page/write.py'), run_name='__main__')
@@ -60,7 +60,7 @@ def test_changed_metafile_fails_the_check_in_one_line(monkeypatch, tmp_path):
     text = metafile.read_text()
     metafile.write_text(text.replace('Top 1 Accuracy: 84.192', 'Top 1 Accuracy: 84.392'))
     message = tool('--check', monkeypatch=monkeypatch)
-    # sys.exit with a text: exit code 1.
+    # sys.exit with a text means exit code 1.
     assert re.fullmatch('Error: .*model_zoo.md is not what .* renew it with tools/zoo_page/write.py', message)
 
 
@@ -150,7 +150,7 @@ def test_row_shows_what_the_source_states_besides(name, texts):
 
 
 def test_figures_that_are_only_rounded_are_not_repeated():
-    """V1-Tiny: 28.6 M parameters, of which its source prints 28M."""
+    """For V1-Tiny with 28.6 M parameters, the source prints 28M."""
     row = next(line for line in PAGE.split('\n') if ROW.match(line) and '`convnext_tiny.1k_224_ema`' in line)
     assert '<sub>' not in row
     assert figure('28M') == (28e6, 1e6)
