@@ -69,6 +69,21 @@ def check_place(target: Path) -> None:
     check_writable(target)
 
 
+def check_new_file(out: str | Path, *suffixes: str) -> None:
+    """Raise before a long run whose file could not be written, or would replace another."""
+    if Path(out).suffix not in suffixes:
+        raise UserError(f'{out}: what is written here is {" or ".join(suffixes)}; let its name end in it')
+    check_place(Path(out))
+
+
+def check_new_folder(folder: str | Path) -> None:
+    """Raise unless annotated images have the folder for themselves, and can be written there."""
+    folder = Path(folder)
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f'{folder} is there and not an empty folder; name a new one for the annotated images')
+    check_writable(folder / 'image')
+
+
 def check_writable(target: Path) -> None:
     """Raise UserError unless a file can be made or replaced at the target; its folders may be missing."""
     try:

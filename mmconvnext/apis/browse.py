@@ -14,11 +14,11 @@ from ..config.inner_datasets import inner_settings
 from ..config.libraries import LIBRARIES
 from ..datasets.replay import Draw, Replayed, draws_put_back, seed_draws
 from ..errors import UserError
+from ..files import check_new_file
 from ..images.reader import ImageReader
 from ..inference.classifier import check_counts
 from ..inference.inputs import read_bytes
 from ..inference.pipeline import one_line
-from ..inference.results import check_new_file
 from ..reports.browser import Mix, Sample, save_browser
 from ..reports.pictures import displayed, rgb_of
 from ..training.augmenting import keep_augmentation

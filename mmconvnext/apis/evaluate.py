@@ -13,10 +13,10 @@ from ..config.image_size import set_image_size
 from ..config.inner_datasets import inner_settings, pipeline_of
 from ..config.libraries import LIBRARIES
 from ..errors import UserError
-from ..files import check_place, written_whole
+from ..files import check_new_file, check_new_folder, check_place, written_whole
 from ..hooks.class_report import Page, add_page
+from ..hooks.pictures import PicturesHook
 from ..inference.pipeline import channels_of
-from ..inference.results import check_folder, check_new_file
 from ..text import finite
 from ..training.explaining import naming_broken_images
 from ..training.processes import init_distributed
@@ -95,11 +95,12 @@ def evaluate(
         set_image_size(cfg, image_size)
     if amp:
         cfg.test_cfg.fp16 = True
-    if show_dir is not None:
+    dense = cfg.get('default_scope') in LIBRARIES
+    if show_dir is not None and dense:
         draw_into(cfg, show_dir)
     if tta:  # after the size is set, which the views of an image take over
         use_tta(cfg)
-    if report is not None and cfg.get('default_scope') in LIBRARIES:
+    if report is not None and dense:
         raise UserError('--report is for classifiers; leave it out, or draw with --show-dir')
     if optimize is not None:
         hook = dict(type='mmconvnext.InferenceHook', dtype=optimize)
@@ -109,6 +110,8 @@ def evaluate(
     runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint, weights=weights)
     if out is not None and out_item != 'metrics':
         dump_predictions(runner, out)
+    if show_dir is not None and not dense:
+        runner.register_hook(PicturesHook(show_dir))
     if report is not None:
         add_page(runner, Page(Path(report), stem, checkpoint))
     with naming_broken_images():
@@ -122,7 +125,7 @@ def evaluate(
 def check_places(out: str | None, out_item: str | None, show_dir: str | None, report: str | None) -> None:
     """Raise before a long test whose results could not be written."""
     if show_dir is not None:
-        check_folder(show_dir)
+        check_new_folder(show_dir)
     if report is not None:
         check_new_file(report, '.html')
     if out is None:
@@ -145,7 +148,7 @@ def dump_predictions(runner: Runner, file: str) -> None:
 
 
 def draw_into(cfg: Config, folder: str) -> None:
-    """Draw every test image with its prediction, by the hook of the config's library.
+    """Draw every test image with its objects or areas, by the hook of the config's library.
 
     Raises:
         UserError: the images have as many channels as no library draws.
@@ -153,18 +156,14 @@ def draw_into(cfg: Config, folder: str) -> None:
     channels = channels_of(cfg)
     if channels not in (None, 1, 3, 4):
         raise UserError(
-            f'--show-dir draws gray and RGB images, and the network takes {channels} channels; leave it out, '
-            'and use --report, or tools/infer.py with --out-dir, which show the first three of them'
+            f'--show-dir draws gray and RGB images, and the network takes {channels} channels; leave it out'
         )
-    scope = cfg.get('default_scope')
-    if scope == 'mmdet':
+    if cfg.default_scope == 'mmdet':
         out_dir = str(Path(folder).absolute())  # or it would lie below the work dir
         settings = dict(type='DetVisualizationHook', draw=True, interval=1, test_out_dir=out_dir)
-    elif scope == 'mmseg':
+    else:
         settings = dict(type='SegVisualizationHook', draw=True, interval=1)
         cfg.visualizer.update(save_dir=folder, vis_backends=[dict(type='LocalVisBackend')])
-    else:
-        settings = dict(type='VisualizationHook', enable=True, out_dir=folder, interval=1)
     cfg.merge_from_dict({'default_hooks.visualization': settings})
 
 

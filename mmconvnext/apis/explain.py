@@ -12,11 +12,11 @@ from ..explanation import grad_cam, occlusion, stage_maps
 from ..explanation.classifier import classifier_of
 from ..explanation.grad_cam import pointing_stage
 from ..explanation.occlusion import resolve_patch
-from ..files import written_whole
+from ..files import check_new_file, written_whole
 from ..inference.classifier import ImageClassificationInferencer, check_counts
 from ..inference.inputs import Given, find_images
 from ..inference.pipeline import one_line
-from ..inference.results import PictureFolder, check_new_file
+from ..reports.annotated import PictureFolder
 from ..reports.class_results import distinct_names
 from ..reports.explanation import MOST_BARS, Explanation, Score, save_explanation
 from ..reports.pictures import rgb_of

@@ -5,10 +5,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..errors import UserError
+from ..files import check_new_file, check_new_folder
 from ..inference.classifier import ImageClassificationInferencer, check_counts
 from ..inference.dense import DenseInferencer
 from ..inference.inputs import find_images, is_url
-from ..inference.results import Summary, check_outputs, class_layout, dense_layout, results_file, track
+from ..inference.results import Summary, class_layout, dense_layout, results_file, track
 from ..models.inference import optimized
 from ..zoo.names import Named, find
 
@@ -47,7 +48,10 @@ def infer(
             be read.
     """
     check_counts(batch_size=batch_size, topk=topk)
-    check_outputs(out, out_dir)
+    if out_dir is not None:
+        check_new_folder(out_dir)
+    if out is not None:
+        check_new_file(out, '.json', '.csv')
     network, weights = choose_model(model, checkpoint)
     check_inputs(inputs)  # a slip in the command is better told before the model is loaded
     images = find_images(inputs)

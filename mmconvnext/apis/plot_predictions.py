@@ -7,12 +7,15 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.dataset import default_collate
+from PIL import Image
 
 from ..errors import UserError
+from ..reports.annotated import annotate_sample
 from ..reports.figures import check_figure_file, save_figure
-from ..reports.pictures import rgb_of
-from ..text import printable
 from . import build_runner, load_config
+
+COLUMNS, GAP, DPI = 8, 8, 100
+SIDE = 192  # pixels of an image
 
 
 def plot_predictions(
@@ -48,33 +51,24 @@ def plot_predictions(
     runner.model.eval()
     with torch.no_grad():
         predictions = runner.model.test_step(default_collate(samples))
-    draw_grid(
-        images=[rgb_of(sample['inputs']) for sample in samples],
-        predictions=predictions,
-        classes=dataset.metainfo.get('classes'),
-        out=out,
+    classes = dataset.metainfo.get('classes')
+    save_grid(
+        [
+            annotate_sample(sample['inputs'], prediction, classes, topk=1, side=SIDE)
+            for sample, prediction in zip(samples, predictions, strict=True)
+        ],
+        out,
     )
     print(f'Wrote {out}')
 
 
-def draw_grid(
-    images: list[np.ndarray], predictions: list, classes: tuple[str, ...] | None, out: str | Path
-) -> None:
-    columns = min(10, len(images))
-    names = classes and [printable(str(name)) for name in classes]
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.25 * columns, 1.5 * rows), layout='constrained')
-    cells = figure.subplots(rows, columns, squeeze=False).flat
-    for cell, image, prediction in zip(cells, images, predictions, strict=False):  # the last row may be short
-        label, score = int(prediction.pred_label), float(prediction.pred_score.max())
-        truth = int(prediction.gt_label) if 'gt_label' in prediction else label
-        name = names[label] if names else str(label)
-        cell.imshow(image)
-        cell.set_title(
-            f'{name}  {score:.0%}' + ('' if label == truth else f'\nis {names[truth] if names else truth}'),
-            fontsize=9,
-            color='black' if label == truth else 'red',
-        )
-    for cell in figure.axes:
-        cell.axis('off')
-    save_figure(figure, out, dpi=120)
+def save_grid(pictures: list[Image.Image], out: str | Path) -> None:
+    """Write pictures side by side, row by row, in any format that matplotlib has."""
+    columns = min(COLUMNS, len(pictures))
+    width, height = (max(sides) + GAP for sides in zip(*(picture.size for picture in pictures), strict=True))
+    grid = Image.new('RGB', (columns * width, -(-len(pictures) // columns) * height), 'white')
+    for place, picture in enumerate(pictures):
+        grid.paste(picture, (place % columns * width, place // columns * height))
+    figure = Figure(figsize=(grid.width / DPI, grid.height / DPI), dpi=DPI)
+    figure.figimage(np.asarray(grid))
+    save_figure(figure, out)

@@ -21,12 +21,13 @@ from ..errors import UserError
 from ..images.pixel_budget import budget
 from ..memory import enough_memory
 from ..models.convnext import SmallImageError
+from ..reports.annotated import PictureFolder, annotate, fit_to_look_at, rank, save_picture
+from ..reports.pictures import displayed
 from ..zoo.entries import list_models
 from ..zoo.models import get_model
 from ..zoo.names import Named, find
 from .inputs import Given, ImageLike, find_images
 from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
-from .results import PictureFolder, save_annotated, shrink
 
 
 class ImageClassificationInferencer(MMPretrainInferencer):
@@ -162,7 +163,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         try:
             with budget.kept():
                 pixels = self.pipeline.read(image)
-                shown = shrink(pixels) if keep else None
+                shown = fit_to_look_at(displayed(pixels)) if keep else None
                 return self.pipeline(pixels), shown
         except Exception as error:  # decoders and transforms raise what they like
             return one_line(error), None
@@ -194,11 +195,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         scores = prediction.pred_score.float().cpu()
         if not scores.isfinite().all():
             return dict(path=path, error='the network gave scores that are not finite; check its weights')
-        best = scores.topk(min(topk, len(scores)))
-        ranked = [
-            {'label': label, 'score': score, 'class': self.classes[label] if self.classes else None}
-            for label, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
+        ranked = rank(scores, topk, self.classes)
         several = dict(pred_labels=prediction.pred_label.tolist()) if self.multi_label else {}
         return dict(
             path=path,
@@ -276,8 +273,12 @@ def draw_all(
     pool: Executor, pictures: PictureFolder, batch: list[tuple], results: list[dict], *, percent: bool
 ) -> None:
     """Save the annotated images of a batch."""
+
+    def draw(shown: Image.Image, ranked: list[dict], file: Path) -> None:
+        save_picture(annotate(shown, ranked, percent=percent), file)
+
     jobs = [
-        pool.submit(save_annotated, shown, result['topk'], pictures.place(given.name), percent=percent)
+        pool.submit(draw, shown, result['topk'], pictures.place(given.name))
         for (given, _, shown), result in zip(batch, results, strict=True)
         if 'error' not in result
     ]

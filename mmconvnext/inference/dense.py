@@ -20,13 +20,13 @@ from ..config.loading import find_type
 from ..errors import UserError
 from ..images.pixel_budget import budget
 from ..memory import is_out_of_memory
+from ..reports.annotated import PictureFolder
 from ..reports.pictures import displayed
 from ..zoo.models import get_model
 from ..zoo.names import Named, find
 from .classifier import check_device
 from .inputs import Given, ImageLike, find_images
 from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
-from .results import PictureFolder
 
 # Where a config names none; by default scope.
 VISUALIZER = {'mmdet': 'DetLocalVisualizer', 'mmseg': 'SegLocalVisualizer'}

@@ -1,17 +1,12 @@
-"""What becomes of predictions: a file, a table, annotated images."""
+"""What becomes of predictions: a file and a table."""
 
 import csv
-import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-import matplotlib
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,43 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import UserError
-from ..files import check_place, check_writable, written_whole
-from ..reports.pictures import displayed
+from ..files import written_whole
+from ..reports.annotated import MOST_CLASSES, name_of, score_text
 from ..text import csv_cell, json_text, printable
 
-# matplotlib brings a font with more than Latin letters; Pillow's own has no others.
-FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
-SHOWN = (320, 640)  # pixels of an annotated image's long side: at least, at most
-MOST_ROWS, MOST_CLASSES = 50, 10  # shown; files have all
-ROW, MARGIN = 26, 8  # pixels of a line of text, and around it
-BEST, OTHER, BAR = '#1f5fa8', '#444444', '#d7e6f6'
+MOST_ROWS = 50  # shown; files have all
 # Lists of a result, of which it has one -> what their entries are ranked by.
 MEASURES = {'topk': 'score', 'objects': 'score', 'areas': 'share'}
 # Too long for files: all scores of every image, and the labels of all its pixels.
 LEFT_OUT = ('pred_scores', 'labels')
-
-
-def check_outputs(out: str | Path | None, out_dir: str | Path | None) -> None:
-    """Raise before a long run whose results could not be written."""
-    if out_dir is not None:
-        check_folder(out_dir)
-    if out is not None:
-        check_new_file(out, '.json', '.csv')
-
-
-def check_new_file(out: str | Path, *suffixes: str) -> None:
-    """Raise before a long run whose file could not be written, or would replace another."""
-    if Path(out).suffix not in suffixes:
-        raise UserError(f'{out}: what is written here is {" or ".join(suffixes)}; let its name end in it')
-    check_place(Path(out))
-
-
-def check_folder(folder: str | Path) -> None:
-    """Raise unless annotated images have the folder for themselves, and can be written there."""
-    folder = Path(folder)
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f'{folder} is there and not an empty folder; name a new one for the annotated images')
-    check_writable(folder / 'image')
 
 
 @contextmanager
@@ -172,7 +139,7 @@ class Summary:
                 self.reasons.append(f'  {path}: {printable(result["error"])}')
         elif len(self.rows) < MOST_ROWS:
             found = [
-                (name_of(one), written(one[self.measure], self.percent))
+                (name_of(one), score_text(one[self.measure], self.percent))
                 for one in result[self.finds][:MOST_CLASSES]
             ]
             count = 1
@@ -228,82 +195,3 @@ def track(results: Iterable[dict], total: int) -> Iterator[dict]:
     columns = (TextColumn('Predicting'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield from progress.track(results, total=total)
-
-
-def name_of(ranked: dict) -> str:
-    """What to call one of the best classes."""
-    return printable(str(ranked['label'] if ranked['class'] is None else ranked['class']))
-
-
-class PictureFolder:
-    """A new folder for annotated images, each with a name of its own.
-
-    Args:
-        folder: is not there yet, or empty.
-        suffixes: of the pictures; a name without any of them gets the first.
-    """
-
-    def __init__(self, folder: str | Path, suffixes: tuple[str, ...] = ('.jpg', '.jpeg')):
-        check_folder(folder)
-        self.folder, self.suffixes = Path(folder), suffixes
-        self.taken, self.copies = set(), Counter()
-
-    def place(self, name: str) -> Path:
-        """The file for the picture of an image, numbered if another image has the name already."""
-        # A pattern may climb: a/../../b.jpg. Nothing is written outside of the folder.
-        name = '/'.join(part for part in Path(name).parts if part not in ('..', '/')) or 'image'
-        path = free = Path(name if name.lower().endswith(self.suffixes) else f'{name}{self.suffixes[0]}')
-        # Some file systems take A.jpg for a.jpg.
-        while str(free).casefold() in self.taken:
-            self.copies[path] += 1
-            free = path.with_stem(f'{path.stem}-{self.copies[path] + 1}')
-        self.taken.add(str(free).casefold())
-        return self.folder / free
-
-
-def written(score: float, percent: bool) -> str:
-    return f'{score:.1%}' if percent else f'{score:.4g}'
-
-
-def save_annotated(image: Image.Image, topk: list[dict], file: Path, *, percent: bool = True) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        annotate(image, topk, percent=percent).save(file, 'JPEG', quality=92)
-    except OSError as error:
-        raise UserError(f'the picture {file} cannot be written: {error}') from error
-
-
-def annotate(image: Image.Image, topk: list[dict], *, percent: bool = True) -> Image.Image:
-    """The image above its best classes, with a bar as long as a score that is a part of 1."""
-    width, topk = max(image.width, SHOWN[0]), topk[:MOST_CLASSES]
-    picture = Image.new('RGB', (width, image.height + ROW * len(topk) + 2 * MARGIN), 'white')
-    picture.paste(image, ((width - image.width) // 2, 0))
-    draw, font = ImageDraw.Draw(picture), ImageFont.truetype(FONT, 15)
-    for rank, best in enumerate(topk):
-        top = image.height + MARGIN + rank * ROW
-        score, color = written(best['score'], percent), OTHER if rank else BEST
-        room = width - 4 * MARGIN - draw.textlength(score, font)
-        bar = best['score'] * (width - 2 * MARGIN) if percent else 0
-        draw.rectangle((MARGIN, top + 1, MARGIN + bar, top + ROW - 2), fill=BAR)
-        middle = top + ROW // 2
-        draw.text((2 * MARGIN, middle), elide(name_of(best), room, font), color, font, anchor='lm')
-        draw.text((width - 2 * MARGIN, middle), score, color, font, anchor='rm')
-    return picture
-
-
-def elide(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
-    """Return as much of a text as there is room for."""
-    if font.getlength(text) <= room:
-        return text
-    while text and font.getlength(f'{text}…') > room:
-        text = text[:-1]
-    return f'{text}…'
-
-
-def shrink(pixels: np.ndarray) -> Image.Image:
-    """BGR or grey pixels as an image that is neither too large nor too small to look at."""
-    image = Image.fromarray(displayed(pixels))
-    smallest, largest = SHOWN
-    image.thumbnail((largest, largest))
-    times = -(-smallest // max(image.size))
-    return image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)

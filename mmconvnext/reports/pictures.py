@@ -1,7 +1,15 @@
 """Pixels for people."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from torch import Tensor
+
+
+def inputs_of(batch: dict) -> Sequence:
+    """The images of a batch; with test-time augmentation the last view of each: ours is not flipped."""
+    views = isinstance(batch['data_samples'][0], (list, tuple))
+    return batch['inputs'][-1] if views else batch['inputs']
 
 
 def rgb_of(inputs: Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ from mmpretrain.evaluation import ConfusionMatrix
 from torch import Tensor
 
 from ..errors import UserError
-from .pictures import rgb_of
+from .pictures import inputs_of, rgb_of
 
 MOST_MISTAKES, MOST_DOUBTS = 48, 12
 
@@ -109,9 +109,3 @@ def confusion_matrix(predictions: Sequence[Prediction], num_classes: int) -> Ten
     """Count images by true and predicted class: (classes, classes)."""
     labels, truths = (torch.tensor([getattr(p, field) for p in predictions]) for field in ('label', 'truth'))
     return ConfusionMatrix.calculate(labels, truths, num_classes=num_classes)
-
-
-def inputs_of(batch: dict) -> Sequence:
-    """The images of a batch; with test-time augmentation the last view of each: ours is not flipped."""
-    views = isinstance(batch['data_samples'][0], (list, tuple))
-    return batch['inputs'][-1] if views else batch['inputs']

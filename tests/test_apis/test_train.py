@@ -81,7 +81,7 @@ def test_results_and_pictures_are_written(tiny_config, tmp_path):
     predictions = mmengine.load(tmp_path / 'pred.pkl')
     assert len(predictions) == 32
     assert predictions[0]['pred_score'].sum().item() == pytest.approx(1, abs=1e-5)
-    assert len(list((tmp_path / 'show').rglob('*.png'))) == 32
+    assert len(list((tmp_path / 'show').rglob('*.jpg'))) == 32
 
     plain = evaluate(tiny_config, checkpoint, out=str(tmp_path / 'm.json'), out_item='metrics', **options)
     assert mmengine.load(tmp_path / 'm.json') == plain

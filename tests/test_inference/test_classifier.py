@@ -28,8 +28,9 @@ from mmconvnext.images import reader as reading_images
 from mmconvnext.inference import classifier as inference
 from mmconvnext.inference.inputs import find_images
 from mmconvnext.inference.pipeline import TestPipeline, read_ahead
-from mmconvnext.inference.results import PictureFolder, annotate, class_layout, results_file
+from mmconvnext.inference.results import class_layout, results_file
 from mmconvnext.models.network import Network
+from mmconvnext.reports.annotated import PictureFolder, annotate
 from mmconvnext.zoo import get_model
 from tests.conftest import REPO, TINY_ARCH
 from tests.peers import randomize

@@ -1,10 +1,17 @@
+"""Pictures of samples with their predictions."""
+
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from mmpretrain.structures import DataSample
 from PIL import Image
 
 from mmconvnext.apis import train
-from mmconvnext.apis.plot_predictions import draw_grid, plot_predictions
+from mmconvnext.apis.plot_predictions import plot_predictions, save_grid
+from mmconvnext.hooks.pictures import PicturesHook
+from mmconvnext.reports.annotated import annotate_sample
 
 
 def pixels(file):
@@ -23,15 +30,47 @@ def test_pictures_of_a_run(tiny_config, tmp_path):
     assert pixels(tmp_path / 'grid.png').shape[0] > 0
 
 
-@pytest.mark.parametrize('wrong', [False, True])
-def test_mistakes_are_red(tmp_path, wrong):
-    import torch
+def grey(label):
+    sample = DataSample().set_pred_score(torch.tensor([0.9, 0.1])).set_gt_label(label)
+    return torch.full((3, 8, 8), 128, dtype=torch.uint8), sample
 
-    prediction = (
-        DataSample().set_pred_score(torch.tensor([0.9, 0.1])).set_pred_label(0).set_gt_label(int(wrong))
+
+@pytest.mark.parametrize('label', [0, 1, [0, 1]])
+def test_mistakes_are_red(label):
+    plain, others = (np.asarray(annotate_sample(*grey(each), ('cat', 'dog'))) for each in (0, label))
+    assert not is_red(plain)
+    assert is_red(others) == (label == 1)
+    assert (others.shape[0] > plain.shape[0]) == (label == 1)  # the true class is named below
+    assert (plain[:320] == 128).all()
+
+
+def test_any_names_are_drawn():
+    for classes in ((r'$\frac{$', '\udcff'), (3, 4), None):  # formula, invalid UTF-8, values of YAML
+        assert annotate_sample(*grey(1), classes).width == 320
+
+
+def test_grid_holds_every_picture(tmp_path):
+    pictures = [Image.new('RGB', (20, 10 + i), 'red' if i == 9 else 'blue') for i in range(10)]
+    for suffix in ('png', 'pdf', 'svg'):
+        save_grid(pictures, tmp_path / f'grid.{suffix}')
+    drawn = pixels(tmp_path / 'grid.png')
+    assert drawn.shape == (2 * 27, 8 * 28, 3)
+    assert is_red(drawn[27:, 28:48])
+    assert not is_red(drawn[:27])
+
+
+def test_pictures_of_a_test_have_names_of_their_own(tmp_path):
+    """Images of one name in different folders, and those that come out of no file, have a picture each."""
+    hook = PicturesHook(tmp_path / 'shown')
+    runner = SimpleNamespace(
+        model=SimpleNamespace(),
+        world_size=2,
+        rank=1,
+        test_dataloader=SimpleNamespace(dataset=SimpleNamespace(metainfo={})),
     )
-    grey = np.full((8, 8, 3), 128, np.uint8)
-    draw_grid([grey] * 3, [prediction] * 3, ('cat', 'dog'), tmp_path / 'grid.png')
-    assert is_red(pixels(tmp_path / 'grid.png')) == wrong
-    for classes in ((r'$\frac{$', '\udcff'), (3, 4)):  # formula, invalid UTF-8, and values of YAML
-        draw_grid([grey], [prediction], classes, tmp_path / 'grid.png')
+    inputs, samples = zip(*(grey(0) for _ in range(4)), strict=True)
+    for sample, path in zip(samples, ('/data/cat/1.jpg', '/data/dog/1.jpg'), strict=False):
+        sample.set_metainfo(dict(img_path=path))
+    hook.after_test_iter(runner, 0, dict(inputs=inputs, data_samples=samples), samples)
+    names = sorted(str(path.relative_to(tmp_path / 'shown')) for path in (tmp_path / 'shown').rglob('*.jpg'))
+    assert names == ['cat/1.jpg', 'dog/1.jpg', 'image-5.jpg', 'image-7.jpg']

@@ -1,0 +1,161 @@
+"""An image above what it was taken for, and the folder of such pictures."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from mmpretrain.structures import DataSample
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..errors import UserError
+from ..files import check_new_folder
+from ..text import printable
+from .pictures import rgb_of
+
+# matplotlib brings a font with more than Latin letters; Pillow's own has no others.
+FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
+MIN_SIDE = 320  # pixels; twice as many at most
+MOST_CLASSES = 10  # below an image; files have all
+ROW, MARGIN = 26, 8  # pixels of a line of text, and around it
+BEST, OTHER, WRONG, BAR = '#1f5fa8', '#444444', '#d62718', '#d7e6f6'
+
+
+def annotate_sample(
+    inputs: Tensor,
+    sample: DataSample,
+    classes: Sequence[str] | None,
+    *,
+    topk: int = 5,
+    percent: bool = True,
+    side: int = MIN_SIDE,
+) -> Image.Image:
+    """Draw a sample as the model sees it, above its best classes, and its true ones if these are others.
+
+    Args:
+        inputs: (C, H, W), as a pipeline packs them.
+        sample: its prediction, with ``pred_score`` and perhaps ``gt_label``.
+        classes: their names.
+        topk: how many of them.
+        percent, side: see ``annotate``.
+
+    Raises:
+        UserError: the prediction has no scores.
+    """
+    if 'pred_score' not in sample:
+        raise UserError('only classifiers that give scores are drawn, and this model gives none')
+    truths = [class_of(label, classes) for label in sample.get('gt_label', torch.empty(0)).tolist()]
+    best = rank(sample.pred_score.float().cpu(), topk, classes)
+    return annotate(fit_to_look_at(rgb_of(inputs), side), best, truths, percent=percent, side=side)
+
+
+def rank(scores: Tensor, topk: int, classes: Sequence[str] | None) -> list[dict]:
+    """Return dicts of label, class (None without names) and score of the likeliest classes, best first."""
+    best = scores.topk(min(topk, len(scores)))
+    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [class_of(label, classes) | {'score': score} for label, score in ranked]
+
+
+def class_of(label: int, classes: Sequence[str] | None) -> dict:
+    return {'label': label, 'class': classes[label] if classes else None}
+
+
+def fit_to_look_at(rgb: np.ndarray, smallest: int = MIN_SIDE) -> Image.Image:
+    """Make an image (H, W, 3) neither too large nor too small: its long side has pixels enough."""
+    image = Image.fromarray(rgb)
+    image.thumbnail((2 * smallest, 2 * smallest))
+    times = -(-smallest // max(image.size))
+    return image.resize((times * image.width, times * image.height), Image.Resampling.NEAREST)
+
+
+def annotate(
+    image: Image.Image,
+    ranked: list[dict],
+    truths: Collection[dict] = (),
+    *,
+    percent: bool = True,
+    side: int = MIN_SIDE,
+) -> Image.Image:
+    """Draw an image above its best classes, with a bar as long as a score that is a part of 1.
+
+    Args:
+        image: of ``fit_to_look_at``.
+        ranked: of ``rank``.
+        truths: of ``class_of``; if the best class is none of them, it is red, and they are named below.
+        percent: whether scores are parts of 1, unlike those of a regression.
+        side: pixels of the picture, at least.
+    """
+    rows = [(name_of(one), score_text(one['score'], percent), OTHER) for one in ranked[:MOST_CLASSES]]
+    bars = [one['score'] for one in ranked[:MOST_CLASSES]] if percent else []
+    wrong = bool(truths) and ranked[0]['label'] not in [one['label'] for one in truths]
+    rows[0] = (*rows[0][:2], WRONG if wrong else BEST)
+    if wrong:
+        rows.append((f'is {", ".join(map(name_of, truths))}', '', WRONG))
+    width = max(image.width, side)
+    picture = Image.new('RGB', (width, image.height + ROW * len(rows) + 2 * MARGIN), 'white')
+    picture.paste(image, ((width - image.width) // 2, 0))
+    draw, font = ImageDraw.Draw(picture), ImageFont.truetype(FONT, 15)
+    tops = range(image.height + MARGIN, picture.height - MARGIN, ROW)
+    for top, bar in zip(tops, bars, strict=False):  # the true classes have none
+        right = MARGIN + bar * (width - 2 * MARGIN)
+        draw.rectangle((MARGIN, top + 1, right, top + ROW - 2), fill=BAR)
+    for top, (name, score, color) in zip(tops, rows, strict=True):
+        room, middle = width - 4 * MARGIN - draw.textlength(score, font), top + ROW // 2
+        draw.text((2 * MARGIN, middle), elide(name, room, font), color, font, anchor='lm')
+        draw.text((width - 2 * MARGIN, middle), score, color, font, anchor='rm')
+    return picture
+
+
+def save_picture(picture: Image.Image, file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(file, 'JPEG', quality=92)
+    except OSError as error:
+        raise UserError(f'the picture {file} cannot be written: {error}') from error
+
+
+def name_of(ranked: dict) -> str:
+    """What to call a class: its name, or else its number."""
+    return printable(str(ranked['label'] if ranked['class'] is None else ranked['class']))
+
+
+def score_text(score: float, percent: bool) -> str:
+    return f'{score:.1%}' if percent else f'{score:.4g}'
+
+
+def elide(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
+    """Return as much of a text as there is room for."""
+    if font.getlength(text) <= room:
+        return text
+    while text and font.getlength(f'{text}…') > room:
+        text = text[:-1]
+    return f'{text}…'
+
+
+class PictureFolder:
+    """A new folder for annotated images, each with a name of its own.
+
+    Args:
+        folder: is not there yet, or empty.
+        suffixes: of the pictures; a name without any of them gets the first.
+    """
+
+    def __init__(self, folder: str | Path, suffixes: tuple[str, ...] = ('.jpg', '.jpeg')):
+        check_new_folder(folder)
+        self.folder, self.suffixes = Path(folder), suffixes
+        self.taken, self.copies = set(), Counter()
+
+    def place(self, name: str) -> Path:
+        """The file for the picture of an image, numbered if another image has the name already."""
+        # A pattern may climb: a/../../b.jpg. Nothing is written outside of the folder.
+        name = '/'.join(part for part in Path(name).parts if part not in ('..', '/')) or 'image'
+        path = free = Path(name if name.lower().endswith(self.suffixes) else f'{name}{self.suffixes[0]}')
+        # Some file systems take A.jpg for a.jpg.
+        while str(free).casefold() in self.taken:
+            self.copies[path] += 1
+            free = path.with_stem(f'{path.stem}-{self.copies[path] + 1}')
+        self.taken.add(str(free).casefold())
+        return self.folder / free
