@@ -56,7 +56,7 @@ def enough_memory(otherwise: str) -> Iterator[None]:
     """Raise UserError with this message where memory runs out inside."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # GPUs, allocators and Python have a type each, see above
         if not is_out_of_memory(error):
             raise
         raise UserError(otherwise) from error

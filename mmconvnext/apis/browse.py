@@ -93,7 +93,7 @@ def look_at(
     try:
         original = ImageReader('unchanged').from_bytes(read_bytes(path)) if path else info['img']
         drawn = [rgb_of(draws[Draw(index, epoch)]['inputs']) for epoch in range(epochs)]
-    except Exception as error:  # decoders and transforms raise what they like
+    except Exception as error:  # decoders and transforms raise what they like; the page shows it
         return Sample(path, name, error=one_line(error))
     return Sample(path, name, displayed(original), drawn)
 

@@ -15,7 +15,6 @@ from ..explanation.occlusion import resolve_patch
 from ..files import check_new_file, written_whole
 from ..inference.classifier import ImageClassificationInferencer, check_counts
 from ..inference.inputs import Given, find_images
-from ..inference.pipeline import one_line
 from ..reports.annotated import PictureFolder
 from ..reports.class_results import distinct_names
 from ..reports.explanation import MOST_BARS, Explanation, Score, save_explanation
@@ -73,9 +72,9 @@ def explain(
     broken = []
     for given in images:
         try:
-            sample = inferencer.pipeline(inferencer.pipeline.read(given.image))
-        except Exception as error:  # decoders and transforms raise what they like
-            broken.append(f'  {printable(given.path)}: {printable(one_line(error))}')
+            sample, _ = inferencer.pipeline.prepare(given.image)
+        except UserError as error:
+            broken.append(f'  {printable(given.path)}: {printable(str(error))}')
             continue
         explanation = explain_sample(inferencer, given.path, sample, label, **options)
         file = place(given)

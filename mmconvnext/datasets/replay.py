@@ -74,7 +74,7 @@ class Replayed(Dataset):
             seed_draws(self.seed, turn, other)
             try:
                 return mark_replaced(self.dataset[other], path, reason)
-            except Exception as error:
+            except Exception as error:  # as above
                 if not is_broken_image(error) or attempt == MOST_REPLACEMENTS - 1:
                     raise
         raise AssertionError('the last attempt raises')

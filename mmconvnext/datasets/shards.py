@@ -258,7 +258,7 @@ class Shards(IterableDataset):
             raw = ahead.popleft() if ahead else next(raws)
             try:
                 sample = self.pack(raw, epoch)
-            except Exception as error:
+            except Exception as error:  # transforms raise what they like
                 if not is_broken_image(error):
                     raise
                 if not self.training:
@@ -276,7 +276,7 @@ class Shards(IterableDataset):
                 ahead.append(next(raws))
             try:
                 return self.pack(ahead[i], epoch)
-            except Exception as error:
+            except Exception as error:  # as above
                 if not is_broken_image(error):
                     raise
                 last = error

@@ -68,7 +68,7 @@ class LoadImage(LoadImageFromFile):
         try:
             encoded = results.pop('img_bytes', None) or self.read(results['img_path'])
             image = self.decode(encoded)
-        except Exception as error:
+        except Exception as error:  # backends of mmengine raise errors of their clients
             if self.ignore_empty:
                 return None
             if isinstance(error, ImageError):

@@ -23,7 +23,7 @@ def decided_by_first(decide: Callable[[], Decision]) -> Decision:
     if is_main_process():
         try:
             outcome[0] = decide()
-        except Exception as error:
+        except Exception as error:  # of any kind: the others would wait for ever
             raised = error
             outcome[1] = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
     broadcast_object_list(outcome)

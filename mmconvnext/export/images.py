@@ -95,8 +95,8 @@ class Pictures(Sequence):
     def __getitem__(self, number: int) -> dict:
         file = self.files[number]
         try:
-            return self.pipeline(self.pipeline.read(file))
-        except Exception as error:  # decoders raise what they like
+            return self.pipeline.prepare(file)[0]
+        except UserError as error:
             raise UserError(f'{file} cannot be read: {error}') from error
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from numbers import Integral
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
@@ -18,7 +19,6 @@ from PIL import Image
 
 from ..checkpoints.descriptions import Unexpected, class_names, shown
 from ..errors import UserError
-from ..images.pixel_budget import budget
 from ..memory import enough_memory
 from ..models.convnext import SmallImageError
 from ..reports.annotated import PictureFolder, annotate, fit_to_look_at, rank, save_picture
@@ -27,7 +27,7 @@ from ..zoo.entries import list_models
 from ..zoo.models import get_model
 from ..zoo.names import Named, find
 from .inputs import Given, ImageLike, find_images
-from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
+from .pipeline import MOST_THREADS, TestPipeline, read_ahead
 
 
 class ImageClassificationInferencer(MMPretrainInferencer):
@@ -161,12 +161,9 @@ class ImageClassificationInferencer(MMPretrainInferencer):
     def _prepare(self, image: ImageLike, keep: bool) -> tuple[dict | str, Image.Image | None]:
         """The network's input, or why there is none; and a small copy of the image to draw on."""
         try:
-            with budget.kept():
-                pixels = self.pipeline.read(image)
-                shown = fit_to_look_at(displayed(pixels)) if keep else None
-                return self.pipeline(pixels), shown
-        except Exception as error:  # decoders and transforms raise what they like
-            return one_line(error), None
+            return self.pipeline.prepare(image, look_at if keep else None)
+        except UserError as error:
+            return str(error), None
 
     def _classify(self, batch: list[tuple], topk: int) -> list[dict]:
         """Results of a batch, those of its broken images among them."""
@@ -267,6 +264,11 @@ def check_device(device: str | torch.device | None) -> None:
     except (AssertionError, RuntimeError) as error:  # not compiled in; unknown or not there
         reason = str(error).splitlines()[0]
         raise UserError(f'device {device} cannot be used: {reason}; leave it out or choose cpu') from error
+
+
+def look_at(pixels: np.ndarray) -> Image.Image:
+    """A small copy of BGR or grey pixels to draw on."""
+    return fit_to_look_at(displayed(pixels))
 
 
 def draw_all(

@@ -18,7 +18,6 @@ from ..config.inner_datasets import inner_settings
 from ..config.libraries import class_count
 from ..config.loading import find_type
 from ..errors import UserError
-from ..images.pixel_budget import budget
 from ..memory import is_out_of_memory
 from ..reports.annotated import PictureFolder
 from ..reports.pictures import displayed
@@ -144,11 +143,10 @@ class DenseInferencer:
     def _prepare(self, given: Given) -> tuple[Given, np.ndarray | None, dict | str]:
         """The pixels and the network's input, or why there is none."""
         try:
-            with budget.kept():
-                pixels = self.pipeline.read(given.image)
-                return given, pixels, self.pipeline(pixels)
-        except Exception as error:  # decoders and transforms raise what they like
-            return given, None, one_line(error)
+            sample, pixels = self.pipeline.prepare(given.image, lambda pixels: pixels)
+            return given, pixels, sample
+        except UserError as error:
+            return given, None, str(error)
 
     @torch.inference_mode()
     def _predict(self, sample: dict) -> BaseDataElement:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from mmengine.config import Config
@@ -14,6 +15,7 @@ from PIL import Image
 from ..config.inner_datasets import pipeline_of
 from ..datasets.transforms import LoadImage
 from ..errors import UserError
+from ..images.pixel_budget import budget
 from .inputs import ImageLike, read_bytes
 
 # The short side is resized to some hundred pixels: a line of one pixel would become a giant.
@@ -50,6 +52,19 @@ class TestPipeline:
         self.channels = channels_of(cfg)
         edges = [step['scale'] for step in others if kind(step) == 'ResizeEdge']
         self.short_side = max((edge for edge in edges if isinstance(edge, int)), default=0)
+
+    def prepare(self, image: ImageLike, look: Callable[[np.ndarray], Any] | None = None) -> tuple[dict, Any]:
+        """Return the network's input, and what ``look`` makes of the pixels while they are there.
+
+        Raises:
+            UserError: what is wrong with the image, in one line.
+        """
+        try:
+            with budget.kept():
+                pixels = self.read(image)
+                return self(pixels), look and look(pixels)
+        except Exception as error:  # decoders, transforms and connections raise what they like
+            raise UserError(one_line(error)) from error
 
     def read(self, image: ImageLike) -> np.ndarray:
         """Return the pixels that the config's loader gives, BGR if there are three channels.

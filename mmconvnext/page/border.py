@@ -98,7 +98,7 @@ class Border:
             await self.app(scope, receive, send_unless_failed)
         except ClientDisconnect:
             raise
-        except Exception as error:
+        except Exception as error:  # gradio leaves to the server whatever it has not foreseen
             logger.warning(shortened(f'{scope["method"]} {scope["path"]!r} failed: {error!r}', MAX_LINE))
         if failed or not started:
             await PlainTextResponse('This request cannot be answered', 400)(scope, receive, send)

@@ -15,7 +15,6 @@ from torch import Tensor
 from ..errors import UserError
 from ..explanation import grad_cam
 from ..inference.inputs import Given
-from ..inference.pipeline import one_line
 from ..inference.results import class_layout, results_file
 from ..memory import enough_memory
 from ..models.linear_head import scores_of
@@ -59,12 +58,11 @@ def prepare(model: Model, upload: Upload) -> Prepared:
     Raises:
         UserError: it is no whole image of a known format and size.
     """
-    pipeline = model.inferencer.pipeline
     try:
         check_image(upload)
-        sample = pipeline(pipeline.read(str(upload.path)))
-    except Exception as error:  # decoders and transforms raise what they like
-        raise UserError(f'{upload.name}: {upload.told(one_line(error))}') from error
+        sample, _ = model.inferencer.pipeline.prepare(str(upload.path))
+    except UserError as error:
+        raise UserError(f'{upload.name}: {upload.told(str(error))}') from error
     with torch.inference_mode():
         inputs = model.inferencer.model.data_preprocessor(default_collate([sample]))['inputs']
     return Prepared(rgb_of(sample['inputs']), inputs)

@@ -131,7 +131,7 @@ def try_to_load(source: Source) -> str:
         return f'{file} takes more memory than a checkpoint of its size should'
     except UserError as error:
         return str(error)
-    except BaseException as error:
+    except BaseException as error:  # a hostile file may raise anything: this process is there for it
         return f'{file} cannot be read as a checkpoint ({type(error).__name__}: {error})'
     return ''
 

@@ -51,7 +51,7 @@ def naming_broken_images():
     """Turn the traceback of a loader process into its message; of a broken image, with its path."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # torch raises what a loader process raised, whatever its type
         # A loader process sends its whole traceback as text; the message comes last.
         told = str(error).split(f'\n{UserError.__module__}.UserError: ')
         if isinstance(error, UserError) and len(told) > 1:
