@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from mmconvnext.apis import evaluate, train
 from mmconvnext.datasets import Shards, shard_reading, shards
 from mmconvnext.datasets.shard_index import open_file
+from mmconvnext.datasets.shard_order import split
 from mmconvnext.datasets.shard_writing import make_shards
 from mmconvnext.errors import UserError
 from tests.servers import Folder, serve
@@ -112,7 +113,7 @@ def check_split(total, world_size, workers, batch_size, training, multiple=1):
     places, steps = Counter(), set()
     for rank in range(world_size):
         parts = [
-            shards.split(
+            split(
                 total,
                 rank=rank,
                 world_size=world_size,
