@@ -22,7 +22,7 @@ from tests.conftest import REPO
 
 GPUS = 8
 GIB = 2**30
-MOST_PIXELS = 256
+MAX_PIXELS = 256
 
 
 def memory() -> str:
@@ -59,7 +59,7 @@ def memory() -> str:
 def sizes() -> str:
     """Return the most accurate classifier of every arch, and the most accurate one for commercial use."""
     rows = []
-    affordable = [e for e in imagenet_classifiers(zoo().values()) if e.resolution <= MOST_PIXELS and e.top1]
+    affordable = [e for e in imagenet_classifiers(zoo().values()) if e.resolution <= MAX_PIXELS and e.top1]
     for arch in ARCHS:
         of_arch = [entry for entry in affordable if entry.network.backbone['arch'] == arch]
         free = [entry for entry in of_arch if commercial_use(entry) == 'yes']

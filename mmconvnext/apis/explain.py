@@ -17,7 +17,7 @@ from ..inference.classifier import ImageClassificationInferencer, check_counts
 from ..inference.inputs import Given, find_images
 from ..reports.annotated import PictureFolder
 from ..reports.class_results import distinct_names
-from ..reports.explanation import MOST_BARS, Explanation, Score, save_explanation
+from ..reports.explanation import MAX_BARS, Explanation, Score, save_explanation
 from ..reports.pictures import rgb_of
 from ..text import printable
 from .infer import check_inputs, choose_model
@@ -157,7 +157,7 @@ def explain_sample(
         path=path,
         image=rgb_of(sample['inputs']),
         target=target,
-        ranked=ranked[:MOST_BARS],
+        ranked=ranked[:MAX_BARS],
         grad_cam=grad_cam(model, images, classes, deep)[0].cpu().numpy(),
         stage=deep,
         occlusion=hidden[0].cpu().numpy(),

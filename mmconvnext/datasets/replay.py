@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 MASK = (1 << 64) - 1
 # A dataset of nothing but broken images has to end in an error.
-MOST_REPLACEMENTS = 100
+MAX_REPLACEMENTS = 100
 
 
 class Draw(int):
@@ -69,13 +69,13 @@ class Replayed(Dataset):
                 raise
             reason = error
             path = str(self.dataset.get_data_info(index).get('img_path', f'sample {index}'))
-        for attempt in range(MOST_REPLACEMENTS):
+        for attempt in range(MAX_REPLACEMENTS):
             other = mixed(self.seed, turn, index, attempt) % len(self)
             seed_draws(self.seed, turn, other)
             try:
                 return mark_replaced(self.dataset[other], path, reason)
             except Exception as error:  # as above
-                if not is_broken_image(error) or attempt == MOST_REPLACEMENTS - 1:
+                if not is_broken_image(error) or attempt == MAX_REPLACEMENTS - 1:
                     raise
         raise AssertionError('the last attempt raises')
 

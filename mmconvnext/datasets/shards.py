@@ -28,7 +28,7 @@ from .transforms import LoadImage
 # Seconds before a shard behind a URL is opened again.
 WAITS = (1, 5, 25)
 # More broken images in a row than this mean that something else is wrong.
-MOST_BROKEN = 100
+MAX_BROKEN = 100
 MAX_LABEL_DIGITS = 9
 
 
@@ -195,7 +195,7 @@ class Shards(IterableDataset):
 
     def stand_in(self, epoch: int, raws: Iterator[Raw], ahead: deque[Raw]) -> dict:
         """The next sample that can be decoded; it is given in its own turn all the same."""
-        for i in range(MOST_BROKEN):
+        for i in range(MAX_BROKEN):
             if i == len(ahead):
                 ahead.append(next(raws))
             try:
@@ -204,7 +204,7 @@ class Shards(IterableDataset):
                 if not is_broken_image(error):
                     raise
                 last = error
-        raise UserError(f'{MOST_BROKEN} images in a row cannot be read, the last is {ahead[-1].path}: {last}')
+        raise UserError(f'{MAX_BROKEN} images in a row cannot be read, the last is {ahead[-1].path}: {last}')
 
     def pack(self, raw: Raw, epoch: int) -> dict:
         results = dict(img_bytes=raw.image, img_path=raw.path, gt_label=raw.label, sample_idx=raw.sample)

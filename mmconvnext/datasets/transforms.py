@@ -107,7 +107,7 @@ class LoadImageForCrop(LoadImage):
     """
 
     # Smaller files are decoded as fast as they are looked at.
-    FEWEST_BYTES = 300_000
+    MIN_BYTES = 300_000
 
     def __init__(self, scale: int, crop_ratio_range: tuple[float, float], **kwargs):
         super().__init__(**kwargs)
@@ -120,7 +120,7 @@ class LoadImageForCrop(LoadImage):
         return results and {**results, 'decoded_for': (self.scale, self.least_area)}
 
     def decode(self, encoded: bytes) -> np.ndarray:
-        large = len(encoded) >= self.FEWEST_BYTES
+        large = len(encoded) >= self.MIN_BYTES
         return self.reader.from_bytes(encoded, self.reduction if large else None)
 
     def reduction(self, size: tuple[int, int]) -> int:

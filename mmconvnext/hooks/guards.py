@@ -14,7 +14,7 @@ from torch.nn.utils import get_total_norm
 from ..errors import RunError
 from ..registry import HOOKS
 
-MOST_PATHS_TOLD = 5
+MAX_PATHS_SHOWN = 5
 
 
 @HOOKS.register_module()
@@ -108,8 +108,8 @@ class BrokenImagesHook(Hook):
             paths = sorted(self.paths)
             raise RunError(
                 f'{self.count} images of this epoch cannot be read, more than {self.max_fraction:.1%} of '
-                f'{images}: {", ".join(paths[:MOST_PATHS_TOLD])}'
-                f'{", ..." if len(paths) > MOST_PATHS_TOLD else ""}. All of them are in broken_images.txt '
+                f'{images}: {", ".join(paths[:MAX_PATHS_SHOWN])}'
+                f'{", ..." if len(paths) > MAX_PATHS_SHOWN else ""}. All of them are in broken_images.txt '
                 'of the work dir; replace them, or allow more with --cfg-options '
                 'default_hooks.broken_images.max_fraction=0.1'
             )

@@ -24,7 +24,7 @@ except ImportError:  # Windows
 
 # Drawing takes one or two milliseconds, more on a slow line; training gives it this share of its time.
 SHARE_OF_TIME = 1 / 500
-LEAST_SECONDS_BETWEEN, MOST_SECONDS_BETWEEN = 0.5, 5.0
+MIN_SECONDS_BETWEEN, MAX_SECONDS_BETWEEN = 0.5, 5.0
 
 
 @HOOKS.register_module()
@@ -163,8 +163,8 @@ class ProgressHook(Hook):
         start = time.perf_counter()
         self.live.refresh()
         now = time.perf_counter()
-        pause = max((now - start) / SHARE_OF_TIME, LEAST_SECONDS_BETWEEN)
-        self.due = now + min(pause, MOST_SECONDS_BETWEEN)
+        pause = max((now - start) / SHARE_OF_TIME, MIN_SECONDS_BETWEEN)
+        self.due = now + min(pause, MAX_SECONDS_BETWEEN)
 
 
 def is_not_periodic(record: logging.LogRecord) -> bool:

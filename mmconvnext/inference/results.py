@@ -15,10 +15,10 @@ from rich.text import Text
 
 from ..errors import UserError
 from ..files import written_whole
-from ..reports.annotated import MOST_CLASSES, name_of, score_text
+from ..reports.annotated import MAX_CLASSES, name_of, score_text
 from ..text import csv_cell, json_text, printable
 
-MOST_ROWS = 50  # shown; files have all
+MAX_ROWS = 50  # shown; files have all
 # Lists of a result, of which it has one -> what their entries are ranked by.
 MEASURES = {'topk': 'score', 'objects': 'score', 'areas': 'share'}
 # Too long for files: all scores of every image, and the labels of all its pixels.
@@ -135,12 +135,12 @@ class Summary:
         path = f'image {self.total}' if result['path'] is None else printable(result['path'])
         if 'error' in result:
             self.broken += 1
-            if len(self.reasons) < MOST_ROWS:
+            if len(self.reasons) < MAX_ROWS:
                 self.reasons.append(f'  {path}: {printable(result["error"])}')
-        elif len(self.rows) < MOST_ROWS:
+        elif len(self.rows) < MAX_ROWS:
             found = [
                 (name_of(one), score_text(one[self.measure], self.percent))
-                for one in result[self.finds][:MOST_CLASSES]
+                for one in result[self.finds][:MAX_CLASSES]
             ]
             count = 1
             if 'pred_labels' in result:  # ranked by score, so those that reach the threshold come first
@@ -164,8 +164,8 @@ class Summary:
         if self.rows:
             # A pipe has no width.
             Console(width=None if sys.stdout.isatty() else 120).print(self.table())
-        if done > MOST_ROWS:
-            print(f'These are the first {MOST_ROWS} of {done:,} images; all are {where}')
+        if done > MAX_ROWS:
+            print(f'These are the first {MAX_ROWS} of {done:,} images; all are {where}')
         if out:
             print(f'Wrote {out}')
         if out_dir and done:

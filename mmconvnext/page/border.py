@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..checkpoints.descriptions import finite, refuse
 from ..errors import UserError
 from ..text import shortened
-from .uploads import MOST_FILES, Uploads
+from .uploads import MAX_FILES, Uploads
 from .vetting import Vetting
 
 API = '/gradio_api'
@@ -29,12 +29,12 @@ READ_API = ('/queue/data', '/heartbeat/', '/startup-events', '/theme.css')
 WRITE_API = ('/queue/join', '/cancel', '/reset')
 # Uploads lie in a temporary folder while they are read, before anything is known of them. A slow one takes no
 # turn from others; all together have room for so many of the largest.
-MOST_HELD = 2
+MAX_HELD = 2
 UPLOAD_SECONDS = 600
 STALL_SECONDS = 30  # without a byte
-MOST_UPLOAD = 16  # size of all its images, in units of the largest that is allowed
-MOST_FIELDS = 8  # in memory, beside its files
-MOST_FORM = 1_000_000  # bytes of a request that holds no file
+MAX_UPLOAD = 16  # size of all its images, in units of the largest that is allowed
+MAX_FIELDS = 8  # in memory, beside its files
+MAX_FORM_BYTES = 1_000_000  # bytes of a request that holds no file
 MAX_LINE = 300  # characters of a line in the log
 logger = logging.getLogger('uvicorn.error')
 
@@ -168,7 +168,7 @@ class Border:
         body = b''
         async for part in request.stream():
             body += part
-            if len(body) > MOST_FORM:
+            if len(body) > MAX_FORM_BYTES:
                 return PlainTextResponse('This request is too long', 413), request.receive
         try:
             paths = paths_in(json.loads(body, parse_constant=refuse, parse_float=finite))
@@ -202,10 +202,10 @@ class FormParser(MultiPartParser):
     """
 
     def __init__(self, headers: Headers, stream: AsyncIterator[bytes], border: Border):
-        super().__init__(headers, stream, max_files=MOST_FILES, max_fields=MOST_FIELDS)
+        super().__init__(headers, stream, max_files=MAX_FILES, max_fields=MAX_FIELDS)
         self.border, uploads = border, border.uploads
         self.most_bytes, self.total, self.size = uploads.most_bytes, 0, 0
-        self.most_total = max(self.most_bytes, MOST_UPLOAD * uploads.most_megabytes * 1e6)
+        self.most_total = max(self.most_bytes, MAX_UPLOAD * uploads.most_megabytes * 1e6)
 
     def on_part_begin(self) -> None:
         super().on_part_begin()
@@ -219,7 +219,7 @@ class FormParser(MultiPartParser):
             raise UserError(f'a file has more than {self.most_bytes / 1e6:g} MB; choose a smaller one')
         if self.total > self.most_total:
             raise UserError(f'more than {self.most_total / 1e6:g} MB at once; choose fewer files')
-        if self.border.held > MOST_HELD * self.most_total:
+        if self.border.held > MAX_HELD * self.most_total:
             raise UserError('too much is being uploaded at once; try again in a minute')
         super().on_part_data(data, start, end)
 

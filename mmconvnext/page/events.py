@@ -13,10 +13,9 @@ from ..inference.classifier import ImageClassificationInferencer
 from ..zoo.names import find
 from .models import Model, Models, Source, facts_of_entry
 from .prediction import classify_all, explain, predict, prepare, write_csv
-from .uploads import MOST_FILES, Upload, Uploads, check_checkpoint
+from .uploads import MAX_FILES, Upload, Uploads, check_checkpoint
 from .vetting import Vetting
 
-TOPK = 5
 COLUMNS = ('Image', 'Class', 'Score', 'Then', 'Problem')
 
 
@@ -47,7 +46,7 @@ class Events:
                 return None, no_heat(), self.about(name, checkpoint)
             model = self.model(name, checkpoint)
             prepared = prepare(model, self.upload(image))
-            scores, milliseconds = predict(model, prepared, TOPK)
+            scores, milliseconds = predict(model, prepared)
             best = next(iter(scores))
             heat = explain(model, prepared, best)
         except UserError as error:
@@ -82,15 +81,15 @@ class Events:
         """-> table, CSV, what there is to say."""
         try:
             uploads = [self.upload(image) for image in images or ()]
-            if not 0 < len(uploads) <= MOST_FILES:
-                raise UserError(f'there are {len(uploads)} images; choose 1 to {MOST_FILES}')
+            if not 0 < len(uploads) <= MAX_FILES:
+                raise UserError(f'there are {len(uploads)} images; choose 1 to {MAX_FILES}')
             model = self.model(name, checkpoint)
-            results = list(classify_all(model, uploads, TOPK))
+            results = list(classify_all(model, uploads))
         except UserError as error:
             return gr.Dataframe(visible=False), gr.DownloadButton(visible=False), problem(error)
         folder = self.uploads.folder / secrets.token_hex(16)
         folder.mkdir()
-        write_csv(results, folder / 'results.csv', TOPK)
+        write_csv(results, folder / 'results.csv')
         done = sum('error' not in result for result in results)
         return (
             gr.Dataframe([row(result) for result in results], visible=True),

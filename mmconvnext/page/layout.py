@@ -3,8 +3,9 @@
 import gradio as gr
 
 from ..images.reader import MAX_PIXELS
-from .events import COLUMNS, TOPK, Events
-from .uploads import MOST_CHECKPOINT_MEGABYTES, MOST_FILES
+from .events import COLUMNS, Events
+from .prediction import TOPK
+from .uploads import MAX_CHECKPOINT_MEGABYTES, MAX_FILES
 
 TITLE = 'ConvNeXt: what is in your image?'
 # Of the fonts that gradio carries; its half-bold one lacks letters.
@@ -76,7 +77,7 @@ def build(events: Events) -> gr.Blocks:
                     said = gr.HTML(elem_id='said')
         with gr.Tab('Many images'):
             images = gr.File(
-                label=f'Up to {MOST_FILES} images', file_count='multiple', height=180, elem_id='images'
+                label=f'Up to {MAX_FILES} images', file_count='multiple', height=180, elem_id='images'
             )
             start = gr.Button('Classify all', variant='primary')
             summary = gr.HTML(elem_id='summary')
@@ -115,7 +116,7 @@ def limits(uploads) -> str:
     )
     if uploads.checkpoints:
         said += (
-            f'Checkpoints: .safetensors or .pth of at most {MOST_CHECKPOINT_MEGABYTES:,} MB, read as data: '
+            f'Checkpoints: .safetensors or .pth of at most {MAX_CHECKPOINT_MEGABYTES:,} MB, read as data: '
             'nothing in them is run. '
         )
     return f'<small>{said}Files are deleted after an hour, and when the server ends.</small>'

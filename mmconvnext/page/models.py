@@ -14,7 +14,7 @@ from ..zoo.entries import Entry
 from ..zoo.licenses import commercial_use
 from ..zoo.names import find
 
-MOST_MODELS = 3  # Huge takes 2.6 GB
+MAX_MODELS = 3  # Huge takes 2.6 GB
 
 
 class Source(NamedTuple):
@@ -86,7 +86,7 @@ class Models:
                 model = Model(source, self.device)
                 with self._lock:
                     self._models[source] = model
-                    while len(self._models) > MOST_MODELS:
+                    while len(self._models) > MAX_MODELS:
                         self._models.popitem(last=False)
         return model
 

@@ -19,6 +19,7 @@ from ..inference.results import class_layout, results_file
 from ..memory import enough_memory
 from ..models.linear_head import scores_of
 from ..models.outputs import outputs_of
+from ..reports.annotated import rank
 from ..reports.pictures import rgb_of
 from .models import Model
 from .uploads import Upload, check_image
@@ -27,6 +28,7 @@ COLORS = matplotlib.colormaps['inferno']
 STRONGEST = 0.8  # share of the colour where the heat is 1; where it is 0, the image is seen alone
 SHOWN_SIDE = 448  # pixels, at least
 NO_MEMORY = 'there is too little memory for this network and its images; choose a smaller network'
+TOPK = 5  # classes of an image
 BATCH = 8  # images that go through the network at once
 
 
@@ -68,7 +70,7 @@ def prepare(model: Model, upload: Upload) -> Prepared:
     return Prepared(rgb_of(sample['inputs']), inputs)
 
 
-def predict(model: Model, image: Prepared, topk: int) -> Prediction:
+def predict(model: Model, image: Prepared) -> Prediction:
     """The best classes."""
     with model.lock, torch.inference_mode(), enough_memory(NO_MEMORY):
         if not model.warm:  # the first image takes longer: memory is asked for, kernels are chosen
@@ -82,9 +84,8 @@ def predict(model: Model, image: Prepared, topk: int) -> Prediction:
     scores = scores_of(model.inferencer.model.head, logits.float())[0].cpu()
     if not scores.isfinite().all():
         raise UserError(f'{model.name} gives scores that are not finite; check its weights')
-    best = scores.topk(min(topk, len(scores)))
-    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return Prediction({model.names[label]: score for label, score in ranked}, milliseconds)
+    ranked = {one['class']: one['score'] for one in rank(scores, TOPK, model.names)}
+    return Prediction(ranked, milliseconds)
 
 
 def wait_for(device: torch.device) -> None:
@@ -113,14 +114,14 @@ def overlaid(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 
-def classify_all(model: Model, uploads: Sequence[Upload], topk: int) -> Iterator[dict]:
+def classify_all(model: Model, uploads: Sequence[Upload]) -> Iterator[dict]:
     """Results of ``ImageClassificationInferencer``, whose ``path`` is the user's name of the file."""
     for begin in range(0, len(uploads), BATCH):
         batch = uploads[begin : begin + BATCH]
         refused = {upload: error for upload in batch if (error := fault(upload)) is not None}
         images = [Given(str(upload.path), upload.name, '') for upload in batch if upload not in refused]
         with model.lock:  # others take their turn between two batches
-            results = iter(list(model.inferencer.stream(images, batch_size=BATCH, topk=topk)))
+            results = iter(list(model.inferencer.stream(images, batch_size=BATCH, topk=TOPK)))
         for upload in batch:
             if upload in refused:
                 yield dict(path=upload.name, error=refused[upload])
@@ -142,8 +143,8 @@ def fault(upload: Upload) -> str | None:
     return None
 
 
-def write_csv(results: Iterable[dict], file: Path, topk: int) -> None:
+def write_csv(results: Iterable[dict], file: Path) -> None:
     """Write a line for each image."""
-    with results_file(file, class_layout(topk)) as write:
+    with results_file(file, class_layout(TOPK)) as write:
         for result in results:
             write(result)

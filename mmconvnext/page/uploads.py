@@ -18,13 +18,13 @@ from ..images.reader import MAX_PIXELS
 
 # Formats of images -> how their files are called here.
 IMAGES = {'JPEG': '.jpg', 'PNG': '.png', 'WEBP': '.webp', 'GIF': '.gif', 'BMP': '.bmp', 'TIFF': '.tif'}
-MOST_CHECKPOINT_MEGABYTES = 4096  # Huge in fp32 has 2,640, and optimizers write more
+MAX_CHECKPOINT_MEGABYTES = 4096  # Huge in fp32 has 2,640, and optimizers write more
 KEPT_SECONDS = 3600
 TIDIED_SECONDS = 60  # how often is looked for what is older
 # Of all uploads together, in units of the largest that is allowed; the oldest go first.
-MOST_STORED = 200
-MOST_FILES = 64  # of one upload, and images of one batch
-LONGEST_NAME = 80
+MAX_STORED = 200
+MAX_FILES = 64  # of one upload, and images of one batch
+MAX_NAME_LENGTH = 80
 GONE = 'is not kept any more; upload it again'
 
 
@@ -63,7 +63,7 @@ class Uploads:
     @property
     def most_bytes(self) -> int:
         """The largest size of an upload of any kind, in bytes."""
-        most = max(self.most_megabytes, MOST_CHECKPOINT_MEGABYTES if self.checkpoints else 0)
+        most = max(self.most_megabytes, MAX_CHECKPOINT_MEGABYTES if self.checkpoints else 0)
         return int(most * 1e6)
 
     def store(self, file: BinaryIO, name: str) -> Upload:
@@ -77,7 +77,7 @@ class Uploads:
         checkpoint = suffix in ('.pth', '.safetensors')
         if checkpoint and not self.checkpoints:
             raise UserError(f'{name} is a checkpoint; this page takes images only')
-        check_size(name, size, MOST_CHECKPOINT_MEGABYTES if checkpoint else self.most_megabytes)
+        check_size(name, size, MAX_CHECKPOINT_MEGABYTES if checkpoint else self.most_megabytes)
         upload = Upload(self.folder / f'{secrets.token_hex(16)}{suffix}', name, size)
         file.seek(0)
         try:
@@ -135,7 +135,7 @@ class Uploads:
             self._stored = {path: upload for path, upload in self._stored.items() if upload.path.exists()}
 
     def _make_room(self) -> None:
-        room = MOST_STORED * self.most_megabytes * 1e6 + self.checkpoints * self.most_bytes
+        room = MAX_STORED * self.most_megabytes * 1e6 + self.checkpoints * self.most_bytes
         total = sum(upload.size for upload in self._stored.values())
         for path, upload in list(self._stored.items())[:-1]:
             if total <= room:
@@ -197,4 +197,4 @@ def shown(name: str) -> str:
     """A name of a user's as the page shows it: its last part, in letters that can be seen."""
     name = name.replace('\\', '/').rpartition('/')[2]
     name = ''.join(c for c in name if c.isprintable()) or 'unnamed'
-    return name if len(name) <= LONGEST_NAME else f'{name[: LONGEST_NAME - 1]}…'
+    return name if len(name) <= MAX_NAME_LENGTH else f'{name[: MAX_NAME_LENGTH - 1]}…'

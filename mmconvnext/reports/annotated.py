@@ -19,7 +19,7 @@ from .pictures import rgb_of
 # matplotlib brings a font with more than Latin letters; Pillow's own has no others.
 FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
 MIN_SIDE = 320  # pixels; twice as many at most
-MOST_CLASSES = 10  # below an image; files have all
+MAX_CLASSES = 10  # below an image; files have all
 ROW, MARGIN = 26, 8  # pixels of a line of text, and around it
 BEST, OTHER, WRONG, BAR = '#1f5fa8', '#444444', '#d62718', '#d7e6f6'
 
@@ -88,8 +88,8 @@ def annotate(
         percent: whether scores are parts of 1, unlike those of a regression.
         side: pixels of the picture, at least.
     """
-    rows = [(name_of(one), score_text(one['score'], percent), OTHER) for one in ranked[:MOST_CLASSES]]
-    bars = [one['score'] for one in ranked[:MOST_CLASSES]] if percent else []
+    rows = [(name_of(one), score_text(one['score'], percent), OTHER) for one in ranked[:MAX_CLASSES]]
+    bars = [one['score'] for one in ranked[:MAX_CLASSES]] if percent else []
     wrong = bool(truths) and ranked[0]['label'] not in [one['label'] for one in truths]
     rows[0] = (*rows[0][:2], WRONG if wrong else BEST)
     if wrong:

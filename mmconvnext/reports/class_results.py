@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..text import csv_cell, printable
 
-MOST_ROWS = 20  # of the table in the log; the file has all
+MAX_ROWS = 20  # of the table in the log; the file has all
 
 
 def distinct_names(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
@@ -96,15 +96,15 @@ def table_of(results: list[ClassResult]) -> str:
     for column in ('Images', 'Accuracy'):
         table.add_column(column, justify='right')
     table.add_column('Most often taken for', overflow='fold', max_width=48)
-    for r in ranked[:MOST_ROWS]:
+    for r in ranked[:MAX_ROWS]:
         taken = f'{printable(r.confused_with)} ({r.confused_images})' if r.confused_images else ''
         # As Text, brackets in names are not taken for styles.
         table.add_row(Text(printable(r.name)), f'{r.images}', f'{r.accuracy:.1f} %', Text(taken))
     text = StringIO()
     Console(file=text, width=120).print(table)
     lines = text.getvalue()
-    if len(ranked) > MOST_ROWS:
-        lines += f'These are the {MOST_ROWS} worst of {len(ranked)} classes.\n'
+    if len(ranked) > MAX_ROWS:
+        lines += f'These are the {MAX_ROWS} worst of {len(ranked)} classes.\n'
     if len(ranked) < len(results):
         missing = len(results) - len(ranked)
         lines += f'{missing} class{"es" * (missing > 1)} had no images here.\n'

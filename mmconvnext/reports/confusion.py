@@ -13,10 +13,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..text import shortened
 from .figures import save_figure
 
-MOST_NUMBERS = 40  # classes up to which every cell tells its images
-MOST_NAMES = 100  # classes up to which every row has its name
-LONGEST_NAME = 24  # letters
-LONGEST_TITLE = 80
+MAX_NUMBERS = 40  # classes up to which every cell tells its images
+MAX_NAMES = 100  # classes up to which every row has its name
+MAX_NAME_LENGTH = 24  # letters
+MAX_TITLE_LENGTH = 80
 
 
 def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path, *, title: str = '') -> None:
@@ -36,23 +36,23 @@ def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path, 
     figure = Figure(figsize=(side + 1.2, side), layout='constrained')
     axes = figure.subplots()
     parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    how = dict(cmap='Blues', norm=PowerNorm(0.5 if size <= MOST_NAMES else 0.35, vmin=0, vmax=1))
-    drawn = axes.imshow(parts, **how) if size <= MOST_NAMES else draw_dots(axes, parts, **how)
+    how = dict(cmap='Blues', norm=PowerNorm(0.5 if size <= MAX_NAMES else 0.35, vmin=0, vmax=1))
+    drawn = axes.imshow(parts, **how) if size <= MAX_NAMES else draw_dots(axes, parts, **how)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.7, ticks=[0, 0.05, 0.2, 0.5, 1])
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     bar.set_label('of the true class')
     right = np.trace(matrix)
     total = int(matrix.sum())
     accuracy = f'{right:,} of {total:,} images right ({right / max(total, 1):.1%})'
-    axes.set_title(f'{shortened(title, LONGEST_TITLE)}\n{accuracy}'.strip(), fontsize=11)
+    axes.set_title(f'{shortened(title, MAX_TITLE_LENGTH)}\n{accuracy}'.strip(), fontsize=11)
     axes.set(xlabel='predicted class', ylabel='true class')
-    if size <= MOST_NAMES:
-        name_axes(axes, [shortened(name, LONGEST_NAME) for name in classes], points=points_for(size))
+    if size <= MAX_NAMES:
+        name_axes(axes, [shortened(name, MAX_NAME_LENGTH) for name in classes], points=points_for(size))
     else:
         axes.set(xlabel='label of the predicted class', ylabel='label of the true class')
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(10, integer=True))
-    if size <= MOST_NUMBERS:
+    if size <= MAX_NUMBERS:
         write_numbers(axes, matrix, parts, points=points_for(size))
     save_figure(figure, out, dpi=120)
 

@@ -13,12 +13,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..text import shortened
 from .figures import save_figure
 
-LONGEST_NAME = 28  # letters of a class
-LONGEST_PATH = 70
-MOST_BARS = 5
+MAX_NAME_LENGTH = 28  # letters of a class
+MAX_PATH_LENGTH = 70
+MAX_BARS = 5
 WARM, GREY, INK, FAINT = '#c8452d', '#b9c0c8', '#20262e', '#59636e'
 # Below this, differences of probability are not worth a colour.
-SMALLEST_SCALE = 0.01
+MIN_SCALE = 0.01
 
 
 class Score(NamedTuple):
@@ -70,7 +70,7 @@ def save_explanation(explanation: Explanation, out: str | Path) -> None:
         cam, explanation.image, explanation.grad_cam, 'inferno', Normalize(0, 1), 'of the strongest evidence'
     )
     describe(cam, 'Grad-CAM', f'features of stage {explanation.stage} that speak for the class')
-    scale = max(float(np.abs(explanation.occlusion).max()), SMALLEST_SCALE)
+    scale = max(float(np.abs(explanation.occlusion).max()), MIN_SCALE)
     draw_heat(
         hidden,
         explanation.image,
@@ -84,7 +84,8 @@ def save_explanation(explanation: Explanation, out: str | Path) -> None:
         axes = figure.add_subplot(grid[1, number])
         draw_image(axes, stage)
         describe(axes, f'Stage {number}', f'{stage.shape[1]} × {stage.shape[0]} features')
-    path, target = shortened(explanation.path, LONGEST_PATH), shortened(explanation.target.name, LONGEST_NAME)
+    path = shortened(explanation.path, MAX_PATH_LENGTH)
+    target = shortened(explanation.target.name, MAX_NAME_LENGTH)
     figure.suptitle(
         f'{path}   ·   why {target}?',
         **dict(x=0.025, ha='left', fontsize=14, fontweight='bold', color=INK),
@@ -123,17 +124,17 @@ def draw_heat(
 
 def draw_scores(axes: Axes, explanation: Explanation) -> None:
     """A bar for each of the likeliest classes, and for the explained one."""
-    bars = explanation.ranked[:MOST_BARS]
+    bars = explanation.ranked[:MAX_BARS]
     if explanation.target not in bars:
-        bars = [*bars[: MOST_BARS - 1], explanation.target]
+        bars = [*bars[: MAX_BARS - 1], explanation.target]
     for row, each in enumerate(bars):
         marked = each == explanation.target
         axes.barh(row, 1, height=0.34, color='#eef1f4')
         axes.barh(row, each.score, height=0.34, color=WARM if marked else GREY)
         text = dict(va='bottom', fontsize=10, color=INK, fontweight='bold' if marked else 'normal')
-        axes.text(0, row - 0.24, shortened(each.name, LONGEST_NAME), ha='left', **text)
+        axes.text(0, row - 0.24, shortened(each.name, MAX_NAME_LENGTH), ha='left', **text)
         axes.text(1, row - 0.24, f'{each.score:.1%}', ha='right', **text)
-    axes.set(xlim=(0, 1), ylim=(MOST_BARS - 0.4, -0.75), xticks=[], yticks=[], box_aspect=1)
+    axes.set(xlim=(0, 1), ylim=(MAX_BARS - 0.4, -0.75), xticks=[], yticks=[], box_aspect=1)
     axes.spines[:].set_visible(False)
     describe(axes, 'Scores', 'explained class in red')
 

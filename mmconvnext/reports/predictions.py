@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import UserError
 from .pictures import inputs_of, rgb_of
 
-MOST_MISTAKES, MOST_DOUBTS = 48, 12
+MAX_MISTAKES, MAX_DOUBTS = 48, 12
 
 
 class Prediction(NamedTuple):
@@ -79,7 +79,7 @@ class Predictions(BaseMetric):
     def keep_picture(self, place: int, inputs: Tensor) -> None:
         """Keep the picture of a new prediction if it is worth a look more than another, which goes."""
         newest = self.results[place]
-        heap, most = self.kept[newest.right], MOST_DOUBTS if newest.right else MOST_MISTAKES
+        heap, most = self.kept[newest.right], MAX_DOUBTS if newest.right else MAX_MISTAKES
         worth = (-newest.score if newest.right else newest.score, place)
         if len(heap) < most:
             heappush(heap, worth)

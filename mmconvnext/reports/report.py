@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from .class_results import ClassResult, class_results, worst_first
-from .confusion import MOST_NAMES, save_confusion
+from .confusion import MAX_NAMES, save_confusion
 from .page import data_url, escaped, figure, percent, section, write_page
-from .predictions import MOST_DOUBTS, MOST_MISTAKES, Prediction, confusion_matrix
+from .predictions import MAX_DOUBTS, MAX_MISTAKES, Prediction, confusion_matrix
 
-MOST_CONFUSIONS = 15
+MAX_CONFUSIONS = 15
 
 
 def save_report(
@@ -69,7 +69,7 @@ def mistakes(predictions: Sequence[Prediction], names: Sequence[str]) -> str:
     wrong = sorted((p for p in predictions if not p.right), key=lambda p: -p.score)
     if not wrong:
         return section('Mistakes', 'There are none.', '')
-    shown = wrong[:MOST_MISTAKES]
+    shown = wrong[:MAX_MISTAKES]
     captions = [
         f'<b class="wrong">{escaped(names[p.label])}</b> {percent(p.score)}<br>is {escaped(names[p.truth])}'
         for p in shown
@@ -79,7 +79,7 @@ def mistakes(predictions: Sequence[Prediction], names: Sequence[str]) -> str:
 
 
 def doubts(predictions: Sequence[Prediction], names: Sequence[str]) -> str:
-    right = sorted((p for p in predictions if p.right), key=lambda p: p.score)[:MOST_DOUBTS]
+    right = sorted((p for p in predictions if p.right), key=lambda p: p.score)[:MAX_DOUBTS]
     captions = [f'<b class="right">{escaped(names[p.label])}</b> {percent(p.score)}' for p in right]
     return section('Least certain right ones', 'The lowest score first.', gallery(right, captions))
 
@@ -94,7 +94,7 @@ def gallery(predictions: Sequence[Prediction], captions: Sequence[str]) -> str:
 
 def confusions(matrix: torch.Tensor, names: Sequence[str]) -> str:
     """The matrix as a picture, beside the most frequent confusions."""
-    kind = 'svg' if len(names) <= MOST_NAMES else 'png'
+    kind = 'svg' if len(names) <= MAX_NAMES else 'png'
     with TemporaryDirectory() as folder:
         file = Path(folder, f'matrix.{kind}')
         save_confusion(matrix.numpy(), names, file)
@@ -109,7 +109,7 @@ def confusions(matrix: torch.Tensor, names: Sequence[str]) -> str:
         ]
         for true, taken in (
             divmod(place, len(names))
-            for place in wrong.flatten().argsort(descending=True, stable=True)[:MOST_CONFUSIONS].tolist()
+            for place in wrong.flatten().argsort(descending=True, stable=True)[:MAX_CONFUSIONS].tolist()
         )
         if wrong[true, taken]
     ]

@@ -14,7 +14,7 @@ MAX_NAME_LENGTH = 60  # letters of a run or a metric
 MAX_METRICS = 20
 MAX_VALUE = 1e30  # larger ones overflow in the scales of axes
 # Fewer points than this are drawn as they are.
-MOST_POINTS_UNSMOOTHED = 100
+MAX_POINTS_UNSMOOTHED = 100
 
 
 def plot_runs(runs: list[str | Path], out: str | Path) -> None:
@@ -88,7 +88,7 @@ def label_of(name: str) -> str:
 
 def draw_smoothed(axes: Axes, steps: np.ndarray, values: np.ndarray, color: str, name: str) -> None:
     """A line; a long one is pale, with its mean over a fiftieth of its length on top."""
-    if len(values) <= MOST_POINTS_UNSMOOTHED:
+    if len(values) <= MAX_POINTS_UNSMOOTHED:
         axes.plot(steps, values, color=color, label=name)
         return
     axes.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)

@@ -17,7 +17,7 @@ from .classes import SHARDS
 from .datasets import build, check_images, naming, title
 
 # Counting the labels of more samples than this takes longer than a wrong label would cost.
-MOST_LABELS_READ = 100_000
+MAX_LABELS_CHECKED = 100_000
 MAX_IMAGES_TRIED = 10  # until one passes the pipeline
 
 
@@ -89,7 +89,7 @@ def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
                 else 'it needs the classes of the training data, each with its folder'
             )
         )
-    labelled = hasattr(dataset, 'get_gt_labels') and 0 < len(dataset) <= MOST_LABELS_READ
+    labelled = hasattr(dataset, 'get_gt_labels') and 0 < len(dataset) <= MAX_LABELS_CHECKED
     if not classes and labelled and 'gt_label' in dataset.get_data_info(0):
         largest = int(dataset.get_gt_labels().max())
         if largest >= outputs:

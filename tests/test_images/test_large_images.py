@@ -20,7 +20,7 @@ CROP = dict(scale=64, crop_ratio_range=(0.35, 1.0))
 
 @pytest.fixture(autouse=True)
 def _all_files_are_large(monkeypatch):
-    monkeypatch.setattr(LoadImageForCrop, 'FEWEST_BYTES', 0)
+    monkeypatch.setattr(LoadImageForCrop, 'MIN_BYTES', 0)
 
 
 def photo(height, width):
@@ -100,7 +100,7 @@ def test_bytes_of_a_shard_are_decoded_the_same(tmp_path):
 
 
 def test_small_files_are_not_looked_at(tmp_path, monkeypatch):
-    monkeypatch.setattr(LoadImageForCrop, 'FEWEST_BYTES', 10**6)
+    monkeypatch.setattr(LoadImageForCrop, 'MIN_BYTES', 10**6)
     assert LoadImageForCrop(**CROP).transform(written(tmp_path, 600, 600))['img_shape'] == (600, 600)
 
 

@@ -118,7 +118,7 @@ def test_slow_uploads_take_no_turn_from_others_and_end_at_last(opened, monkeypat
 
 
 def test_all_uploads_together_have_a_largest_size(opened_to_others, monkeypatch):
-    monkeypatch.setattr('mmconvnext.page.border.MOST_HELD', 0.01)  # of 16 MB
+    monkeypatch.setattr('mmconvnext.page.border.MAX_HELD', 0.01)  # of 16 MB
     answer = send(opened_to_others, parts(3, 100_000))
     assert (answer.status_code, answer.text) == (
         413,

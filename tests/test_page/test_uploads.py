@@ -156,7 +156,7 @@ def test_uploads_are_found_by_their_path_alone(tmp_path):
 
 
 def test_the_oldest_of_too_many_uploads_go(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, 'MOST_STORED', 3)
+    monkeypatch.setattr(module, 'MAX_STORED', 3)
     size = len(noise(0)) / 1e6
     uploads = Uploads(tmp_path, 1.05 * size, checkpoints=False)
     paths = [uploads.store(BytesIO(noise(0)), 'a.png').path for _ in range(5)]
