@@ -1,7 +1,6 @@
 """Draw what the predictions of a classifier rest on."""
 
 from collections.abc import Callable, Sequence
-from math import isfinite
 from pathlib import Path
 
 import torch
@@ -15,9 +14,9 @@ from ..explanation.occlusion import resolve_patch
 from ..files import check_new_file, written_whole
 from ..inference.classifier import ImageClassificationInferencer, check_counts
 from ..inference.inputs import Given, find_images
-from ..reports.annotated import PictureFolder
+from ..reports.annotated import PictureFolder, class_of, name_of, rank
 from ..reports.class_results import distinct_names
-from ..reports.explanation import MAX_BARS, Explanation, Score, save_explanation
+from ..reports.explanation import MAX_BARS, Explanation, save_explanation
 from ..reports.pictures import rgb_of
 from ..text import printable
 from .infer import check_inputs, choose_model
@@ -81,7 +80,7 @@ def explain(
         with written_whole(file) as part:
             save_explanation(explanation, part)
         target = explanation.target
-        print(f'Wrote {printable(str(file))}: {printable(target.name)} {target.score:.1%}')
+        print(f'Wrote {printable(str(file))}: {name_of(target)} {target["score"]:.1%}')
     if broken:
         raise UserError(
             f'{len(broken)} of {len(images)} images could not be read; the others are done:\n'
@@ -142,22 +141,19 @@ def explain_sample(
     model, names = inferencer.model, names_of(inferencer)
     images = model.data_preprocessor(default_collate([sample]), False)['inputs']
     patch, stride = resolve_patch(patch, stride, *images.shape[2:])
-    scores = classifier_of(model).probabilities(images)[0].tolist()
-    ranked = [
-        Score(number, names[number], scores[number])
-        for number in sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
-    ]
-    target = ranked[0] if label is None else Score(label, names[label], scores[label])
-    if not all(map(isfinite, scores)):
+    scores = classifier_of(model).probabilities(images)[0].cpu()
+    if not scores.isfinite().all():
         raise UserError('the network gave scores that are not finite; check its weights')
-    classes, stages = torch.tensor([target.label]), stage_maps(model, images)
+    ranked = rank(scores, MAX_BARS, names)
+    target = ranked[0] if label is None else class_of(label, names) | {'score': float(scores[label])}
+    classes, stages = torch.tensor([target['label']]), stage_maps(model, images)
     deep = pointing_stage(stages) if stage is None else stage
     hidden = occlusion(model, images, classes, patch=patch, stride=stride, batch_size=batch_size)
     return Explanation(
         path=path,
         image=rgb_of(sample['inputs']),
         target=target,
-        ranked=ranked[:MAX_BARS],
+        ranked=ranked,
         grad_cam=grad_cam(model, images, classes, deep)[0].cpu().numpy(),
         stage=deep,
         occlusion=hidden[0].cpu().numpy(),

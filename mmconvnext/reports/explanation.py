@@ -21,21 +21,13 @@ WARM, GREY, INK, FAINT = '#c8452d', '#b9c0c8', '#20262e', '#59636e'
 MIN_SCALE = 0.01
 
 
-class Score(NamedTuple):
-    """Number, name and probability of a class."""
-
-    label: int
-    name: str
-    score: float
-
-
 class Explanation(NamedTuple):
     """
     Attributes:
         path: what the picture calls the image.
         image: (H, W, 3) uint8 in RGB, as the network gets it but for its normalisation.
-        target: the class that is explained.
-        ranked: the likeliest classes, best first.
+        target: label, name and score of the class that is explained, as of ``rank``.
+        ranked: those of the likeliest classes, best first.
         grad_cam: (H, W) from 0 to 1.
         stage: whose map it weighted.
         occlusion: (H, W) from -1 to 1.
@@ -45,8 +37,8 @@ class Explanation(NamedTuple):
 
     path: str
     image: np.ndarray
-    target: Score
-    ranked: list[Score]
+    target: dict
+    ranked: list[dict]
     grad_cam: np.ndarray
     stage: int
     occlusion: np.ndarray
@@ -85,7 +77,7 @@ def save_explanation(explanation: Explanation, out: str | Path) -> None:
         draw_image(axes, stage)
         describe(axes, f'Stage {number}', f'{stage.shape[1]} × {stage.shape[0]} features')
     path = shortened(explanation.path, MAX_PATH_LENGTH)
-    target = shortened(explanation.target.name, MAX_NAME_LENGTH)
+    target = shortened(explanation.target['class'], MAX_NAME_LENGTH)
     figure.suptitle(
         f'{path}   ·   why {target}?',
         **dict(x=0.025, ha='left', fontsize=14, fontweight='bold', color=INK),
@@ -130,10 +122,10 @@ def draw_scores(axes: Axes, explanation: Explanation) -> None:
     for row, each in enumerate(bars):
         marked = each == explanation.target
         axes.barh(row, 1, height=0.34, color='#eef1f4')
-        axes.barh(row, each.score, height=0.34, color=WARM if marked else GREY)
+        axes.barh(row, each['score'], height=0.34, color=WARM if marked else GREY)
         text = dict(va='bottom', fontsize=10, color=INK, fontweight='bold' if marked else 'normal')
-        axes.text(0, row - 0.24, shortened(each.name, MAX_NAME_LENGTH), ha='left', **text)
-        axes.text(1, row - 0.24, f'{each.score:.1%}', ha='right', **text)
+        axes.text(0, row - 0.24, shortened(each['class'], MAX_NAME_LENGTH), ha='left', **text)
+        axes.text(1, row - 0.24, f'{each["score"]:.1%}', ha='right', **text)
     axes.set(xlim=(0, 1), ylim=(MAX_BARS - 0.4, -0.75), xticks=[], yticks=[], box_aspect=1)
     axes.spines[:].set_visible(False)
     describe(axes, 'Scores', 'explained class in red')

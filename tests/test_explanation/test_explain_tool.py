@@ -48,9 +48,9 @@ def test_picture_shows_what_the_functions_give(tiny_config, weights, photos, tmp
     inferencer = ImageClassificationInferencer(tiny_config, weights)
     for name, found in zip(('a.jpg', 'b.png'), drawn, strict=True):
         result = inferencer(photos / name)[0]
-        assert found.target.label == 7
-        assert found.target.score == pytest.approx(result['pred_scores'][7], rel=1e-4)
-        assert [each.label for each in found.ranked] == [each['label'] for each in result['topk']]
+        assert found.target['label'] == 7
+        assert found.target['score'] == pytest.approx(result['pred_scores'][7], rel=1e-4)
+        assert [each['label'] for each in found.ranked] == [each['label'] for each in result['topk']]
         pixels = np.asarray(Image.open(photos / name).resize((32, 32), Image.Resampling.BICUBIC))
         assert np.abs(found.image.astype(int) - pixels).max() <= 2
         images = (torch.from_numpy(found.image.copy()).movedim(-1, 0)[None] - 127.5) / 127.5
