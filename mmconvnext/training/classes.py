@@ -14,7 +14,7 @@ from ..datasets.shard_index import read_index
 from ..errors import UserError
 from ..text import listed
 from .datasets import naming
-from .explaining import find
+from .explaining import registered
 
 SHARDS = 'mmconvnext.Shards'
 
@@ -69,7 +69,7 @@ def take_classes_from_data(cfg: Config, loaders: tuple[str, ...], weights: Weigh
     return weights is not None and training and not cfg.get('resume') and known != classes
 
 
-def set_class_count(cfg: Config) -> None:
+def set_mixup_classes(cfg: Config) -> None:
     """Let mixup know the number of classes that the head has."""
     outputs = cfg.model.get('head', {}).get('num_classes')
     if outputs is not None and 'num_classes' in cfg.get('data_preprocessor', {}):
@@ -104,7 +104,7 @@ def name_folders(cfg: Config, loaders: tuple[str, ...], known: tuple[str, ...] |
 
 
 def numbers_folders_of_its_own(settings: ConfigDict) -> bool:
-    kind = find(DATASETS, settings.type)
+    kind = registered(DATASETS, settings.type)
     if not (isinstance(kind, type) and issubclass(kind, CustomDataset)) or kind.METAINFO:
         return False
     named = settings.get('classes') or (settings.get('metainfo') or {}).get('classes')

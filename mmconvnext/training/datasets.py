@@ -23,7 +23,7 @@ from ..datasets.annotations import (
 from ..datasets.broken import find_broken
 from ..errors import UserError
 from ..text import listed, shortened
-from .explaining import BUILD_ERRORS, find
+from .explaining import BUILD_ERRORS, registered
 
 MAX_NAMED = 10  # broken images
 MAX_LETTERS = 200
@@ -59,7 +59,7 @@ def build(settings: ConfigDict, num_classes: int | None):
 def with_checks(settings: ConfigDict, num_classes: int | None) -> ConfigDict:
     """Return a copy in which every dataset that reads is built by ``build_checked``."""
     settings = ConfigDict(settings)
-    kind = find(DATASETS, settings.type)
+    kind = registered(DATASETS, settings.type)
     if 'dataset' in settings:
         settings.dataset = with_checks(settings.dataset, num_classes)
         if kind is KFoldDataset and settings.get('seed') is None:

@@ -134,7 +134,7 @@ def option_of(frame: FrameType, cfg: Config, loader: str) -> str | None:
 
 
 def place_of(part, places: list[tuple[str, dict]], registry: Registry, otherwise: str) -> str:
-    found = (place for place, each in places if find(registry, each['type']) is type(part))
+    found = (place for place, each in places if registered(registry, each['type']) is type(part))
     return next(found, otherwise)
 
 
@@ -170,7 +170,7 @@ def places_of_hooks(cfg: Config) -> list[tuple[str, dict]]:
     return [(place, hook) for place, hook in named + own if hook is not None]
 
 
-def find(registry: Registry, kind: str | type) -> type | None:
+def registered(registry: Registry, kind: str | type) -> type | None:
     """The class of a type in a config, as mmengine looks it up while it builds."""
     if not isinstance(kind, str):
         return kind

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from ..engine.rehearsal import Rehearsal, can_rehearse, nothing_kept, with_own_pipeline
 from ..errors import UserError, did_you_mean
 from .data import give_datasets
-from .explaining import explained, find, naming_broken_images, places_of_hooks, reason
+from .explaining import explained, naming_broken_images, places_of_hooks, reason, registered
 from .metrics import places_of_metrics
 
 # Parts that are built when the run is.
@@ -68,8 +68,8 @@ def rehearse(cfg: Config, datasets: dict[str, BaseDataset], runner_class: type[R
         UserError: naming the option that does not work.
     """
     check_parts(cfg)
-    val_loop = None if cfg.get('val_cfg') is None else find(LOOPS, cfg.val_cfg.get('type', ValLoop))
-    if not can_rehearse(runner_class, find(LOOPS, cfg.train_cfg.type), val_loop):
+    val_loop = None if cfg.get('val_cfg') is None else registered(LOOPS, cfg.val_cfg.get('type', ValLoop))
+    if not can_rehearse(runner_class, registered(LOOPS, cfg.train_cfg.type), val_loop):
         return 'No rehearsal: it works neither with DeepSpeed nor with loops other than those of mmengine'
     start = time.perf_counter()
     attributes = dict(
@@ -169,7 +169,7 @@ def check_part(registry: Registry, settings: dict, place: str) -> None:
 
 def check_type(registry: Registry, settings: dict, place: str) -> None:
     kind = settings['type']
-    if find(registry, kind) is None:
+    if registered(registry, kind) is None:
         raise UserError(f"{place}.type='{kind}' is unknown{did_you_mean(str(kind), known_names(registry))}")
 
 

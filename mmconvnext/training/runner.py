@@ -10,7 +10,7 @@ from ..config.libraries import class_count
 from ..engine.runner import Runner
 from ..zoo.mmengine_loader import use_safe_loading
 from ..zoo.weights import load_weights
-from .classes import set_class_count, take_classes_from_data
+from .classes import set_mixup_classes, take_classes_from_data
 from .data import (
     build_dataset,
     check_data_roots,
@@ -62,7 +62,7 @@ def build_runner(
 
     # Before the model is built: its head and mixup may take their classes from the data or the weights.
     other_classes = take_classes_from_data(cfg, loaders, loaded)
-    set_class_count(cfg)
+    set_mixup_classes(cfg)
     model = build_on_meta(cfg)
 
     # What one message at the border can say is found before the first image is read.
