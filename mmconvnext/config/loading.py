@@ -1,6 +1,7 @@
 """Which file is a config, and are it and the overrides of a command line right?"""
 
 import inspect
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def check_config(
     for option in cfg_options or {}:
         check_option(cfg, option)
     try:
-        cfg.merge_from_dict(cfg_options or {})
+        cfg.merge_from_dict(deepcopy(cfg_options or {}))  # it takes _delete_ out of the caller's
     except TypeError as error:  # a dict in place of a value, or the other way round
         raise UserError(f'--cfg-options: {error}') from error
     for section in ('default_hooks', 'custom_hooks', 'env_cfg', 'randomness'):

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -66,6 +68,15 @@ def test_name_of_a_recipe_and_of_a_checkpoint_is_proposed_once():
 def test_options_that_exist_are_taken(option):
     value = VALUES.get(option, 1)
     assert option.split('.')[0] in load_config(NAME, {option: value})
+
+
+def test_options_of_the_caller_stay_as_they_are():
+    options = {'model.backbone.arch': dict(_delete_=True, depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))}
+    before = deepcopy(options)
+    for _ in range(2):
+        cfg = load_config('convnext-v2-atto_32xb32_in1k', options)
+        assert list(cfg.model.backbone.arch) == ['depths', 'channels']
+    assert options == before
 
 
 @pytest.mark.parametrize(
