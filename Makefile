@@ -10,7 +10,7 @@ PYTHON ?= python3
 PIP_OPTIONS ?=
 STACK ?= maintained
 TESTS ?= tests
-# The stacks overwrite each other's files, so each has its environment.
+# The stacks overwrite each other's files, so each has its own environment.
 VENV ?= .venv$(if $(filter maintained,$(STACK)),,-$(STACK))
 # The versions that the tests passed with, for the Python versions they ran on.
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -20,7 +20,7 @@ PIP_INSTALL = -m pip install $(PIP_OPTIONS) $(addprefix --constraint ,$(CONSTRAI
 override DEMO = work_dirs/demo
 
 INSTALLED = $(VENV)/installed-$(STACK)
-# What the tests need besides.
+# Marks an environment that also has what the tests need.
 TESTABLE = $(VENV)/testable-$(STACK)
 EXTRAS = $(STACK),dev$(if $(filter maintained,$(STACK)),$(FOR_MAINTAINED))
 FOR_MAINTAINED = ,app,docs,export
@@ -54,7 +54,7 @@ test: $(TESTABLE)
 test-fast: $(TESTABLE)
 	$(RUN) -m pytest -n auto --dist worksteal -m "not slow" $(TESTS)
 
-# With MMDetection, MMSegmentation and the operators they need, in an environment of their own.
+# Tests with MMDetection, MMSegmentation and their operators, in a separate environment.
 DOWNSTREAM = .venv-downstream
 test-downstream: $(DOWNSTREAM)/installed
 	$(DOWNSTREAM)/bin/python -m pytest -n auto --dist worksteal tests/test_downstream
@@ -72,11 +72,11 @@ lint: $(TESTABLE)
 	$(RUN) -m ruff format --check
 	$(VENV)/bin/lint-imports
 
-# The site: docs/_build/html/index.html.
+# Build the site: docs/_build/html/index.html.
 docs: $(TESTABLE)
 	$(RUN) -m sphinx --fail-on-warning --keep-going docs docs/_build/html
 
-# Record the versions in the environments for the next installations.
+# Record the installed versions as constraints for later installations.
 FREEZE = -m pip list --format=freeze --exclude-editable
 constraints: $(TESTABLE) $(DOWNSTREAM)/installed
 	for name in $(STACK):$(VENV) downstream:$(DOWNSTREAM); do \

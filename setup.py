@@ -19,8 +19,8 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmconvnext', 'mmconvnext.*']),
-    # .mim links to configs and tools: so a wheel holds them where OpenMMLab's tools look for them.
-    # Spelt out, since ** stops at links before setuptools 82.
+    # .mim links to configs and tools, so that a wheel contains them where OpenMMLab's tools look for them.
+    # Written out, because ** does not follow links before setuptools 82.
     package_data={
         'mmconvnext': [
             *('.mim/*.yml', '.mim/configs/*/*.yml', '.mim/tools/*.py', '.mim/tools/*.sh'),
@@ -40,8 +40,8 @@ setup(
         'pyyaml',
         'rich',
         'safetensors',
-        'scikit-learn',  # carries the handwritten digits
-        'timm',  # carries the names of ImageNet's classes
+        'scikit-learn',  # contains the handwritten digits
+        'timm',  # contains the names of the ImageNet classes
         # Before 2.6, torch.load(weights_only=True) could be made to run code (CVE-2025-32434).
         'torch>=2.6',
         'torchvision',
@@ -53,15 +53,15 @@ setup(
         'original': ORIGINAL,
         'detection': [*MAINTAINED, 'onedl-mmdetection>=3.5.1'],
         'segmentation': [*MAINTAINED, 'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],
-        # mmengine's strategy needs the optimizers that 0.19.7 no longer has.
+        # mmengine's strategy needs optimizers that were removed in 0.19.7.
         'deepspeed': ['deepspeed>=0.14,<0.19.6'],
-        # The page lets only such requests through as this version's makes.
+        # The page only accepts requests in the format of this version.
         'app': ['gradio>=6.31,<7'],
         'docs': ['furo', 'myst-parser', 'sphinx'],
         'export': ['onnx', 'onnxscript', 'onnxruntime', 'openvino', 'nncf'],
         'tensorboard': ['tensorboard'],
         'wandb': ['wandb'],
-        # MMDetection cannot be imported beside transformers 5.
+        # MMDetection cannot be imported in an environment with transformers 5.
         'test': TEST,
         'dev': [
             *TEST,

@@ -1,7 +1,7 @@
-"""The site of the documentation: `make docs` builds it into docs/_build/html.
+"""Configuration of the documentation site, which `make docs` builds into docs/_build/html.
 
-The pages read on GitHub, too. There, a line that is only a link to a part of README.md or to model_zoo.md
-is a link; here, that part stands in its place, so that every fact has one source.
+The pages can also be read on GitHub. There, a line that is only a link to a section of README.md or to
+model_zoo.md stays a link; here, it is replaced by the text, so that every fact has one source.
 """
 
 import re
@@ -43,7 +43,7 @@ LINK = re.compile(r'(!?\[[^\]]*\])\((?!https?:|#)([^)#]+)(#[^)]*)?\)')
 
 
 def include(found: re.Match) -> str:
-    """The text that a line links to, without its heading, as it would stand in docs/."""
+    """Return the text that a line links to, without its heading and with links relative to docs/."""
     text = (ROOT / f'{found[1]}.md').read_text(encoding='utf-8')
     if found[2]:
         text = section(text, found[2])
@@ -51,10 +51,10 @@ def include(found: re.Match) -> str:
 
 
 def section(text: str, anchor: str) -> str:
-    """The part of a page whose heading gets this anchor from GitHub.
+    """Return the section of a page whose heading has this anchor on GitHub.
 
     Raises:
-        KeyError: there is none.
+        KeyError: there is no such section.
     """
     for part in re.split(r'^(?=## )', text, flags=re.MULTILINE):
         heading = part.partition('\n')[0].lstrip('# ')
@@ -64,14 +64,14 @@ def section(text: str, anchor: str) -> str:
 
 
 def from_docs(link: re.Match) -> str:
-    """A link of a file at the top, seen from docs/."""
+    """Rewrite a link in a top-level file for a page in docs/."""
     text, target, anchor = link[1], link[2], link[3] or ''
     inside = target.startswith('docs/')
     return f'{text}({target.removeprefix("docs/") if inside else f"../{target}"}{anchor})'
 
 
 def on_the_site(link: re.Match) -> str:
-    """A link of docs/, to the site's page if there is one; folders have none."""
+    """Rewrite a link in docs/ to the page of the site; folders have no page."""
     text, target, anchor = link[1], link[2], link[3] or ''
     if target == '../model_zoo.md':
         return f'{text}(zoo.md{anchor})'

@@ -10,7 +10,7 @@ check_stack()
 # mmcv without compiled ops warns at import; classification uses none of them.
 warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 
-# Imported when asked for: mmengine imports this package whenever a config has our prefix.
+# Imported on access, because mmengine imports this package whenever a config has our prefix.
 LAZY = {
     'DenseInferencer': '.inference.dense',
     'ImageClassificationInferencer': '.inference.classifier',

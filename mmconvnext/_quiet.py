@@ -1,4 +1,4 @@
-"""Import mmpretrain before anyone else here does: it prints what is of no concern while it is imported."""
+"""Import mmpretrain without the irrelevant lines that it prints; imported before all other uses of it."""
 
 import io
 from contextlib import redirect_stdout

@@ -1,4 +1,4 @@
-"""Is one of the two OpenMMLab stacks installed, and recent enough?"""
+"""Check that one of the two OpenMMLab stacks is installed and recent enough."""
 
 import warnings
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,7 @@ REQUIRED = {
 
 
 def check_stack() -> None:
-    """Raise ImportError naming every library that is missing or too old, and the cure.
+    """Raise ImportError with every library that is missing or too old, and how to install it.
 
     mmengine hides an ImportError when it looks up a type of ours, so the message is also a warning.
     """
@@ -38,7 +38,7 @@ def check_stack() -> None:
 
 
 def installed_version(distributions: tuple[str, ...]) -> str | None:
-    """Version of the first distribution found, without importing it; None if there is none."""
+    """Return the version of the first distribution that is installed, without importing it, or None."""
     for distribution in distributions:
         try:
             return version(distribution)

@@ -1,4 +1,4 @@
-"""From ``KEY=VALUE`` on a command line to a value of a config."""
+"""Parse ``KEY=VALUE`` on a command line into values of a config."""
 
 import io
 import tokenize
@@ -14,7 +14,7 @@ PLAIN = (bool, int, float, str, list, tuple, dict, type(None))
 
 
 class CfgOptions(Action):
-    """Collects ``KEY=VALUE`` into a dict, over several uses of the option too.
+    """Collect ``KEY=VALUE`` arguments in a dict, also if the option is given several times.
 
     Unlike mmengine's ``DictAction``, it keeps spaces and quotes within a value.
     """
@@ -34,13 +34,13 @@ class CfgOptions(Action):
 
 
 def parse_value(text: str) -> Any:
-    """Return what a text stands for: a Python literal, a list, or the text itself.
+    """Return the value of a text: a Python literal, a list, or the text itself.
 
     Words in lists need no quotes: ``[a,b]`` and ``a,b`` are both ``['a', 'b']``. A comma that is meant
     literally is quoted: ``"'a,b'"``.
 
     Raises:
-        ValueError: quotes or brackets that do not match, or that a shell or an editor has changed.
+        ValueError: quotes or brackets do not match, or a shell or an editor has changed them.
     """
     stripped = text.strip()
     if stripped[:1] and stripped[0] in TYPOGRAPHIC_QUOTES:

@@ -1,4 +1,4 @@
-"""What the tools share."""
+"""Options and error handling that all tools share."""
 
 import errno
 import logging
@@ -17,12 +17,12 @@ from .text import printable_lines
 
 
 def run_tool(function: Callable | str, args: Namespace) -> None:
-    """Call a tool's function; a UserError becomes one line, from the first process of a machine.
+    """Call the function of a tool, and print a UserError as one line in the first process of each machine.
 
     Args:
-        function: itself, or ``package.module:name``: --help and slips are answered at once that way,
-            since the libraries take ten seconds to import.
-        args: of the function.
+        function: the function, or ``package.module:name``, so that --help and wrong options do not wait for
+            the libraries, whose import takes seconds.
+        args: arguments of the function.
     """
     keep_freed_memory()
     logging.setLogRecordFactory(readable_record)
@@ -35,7 +35,7 @@ def run_tool(function: Callable | str, args: Namespace) -> None:
             call(**vars(args))
     except UserError as error:
         local_rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
-        # What went wrong in one process alone, that one says.
+        # An error in a single process is printed by that process.
         sys.exit(
             f'Error: {printable_lines(str(error))}' if local_rank == '0' or isinstance(error, RunError) else 1
         )
@@ -51,9 +51,9 @@ def run_tool(function: Callable | str, args: Namespace) -> None:
 
 
 def readable_record(*args, **kwargs) -> logging.LogRecord:
-    """Return a record for the log whose message obeys nothing in the names that it quotes."""
+    """Return a log record in whose message control characters are escaped."""
     record = logging.LogRecord(*args, **kwargs)
-    with suppress(TypeError, ValueError):  # arguments that do not fit, which logging itself reports
+    with suppress(TypeError, ValueError):  # wrong arguments, which logging itself reports
         if (message := record.getMessage()) != (readable := printable_lines(message)):
             record.msg, record.args = readable, ()
     return record
@@ -65,7 +65,7 @@ def add_cfg_options(parser: ArgumentParser, example: str) -> None:
         nargs='+',
         action=CfgOptions,
         metavar='KEY=VALUE',
-        help=f'override the config, as {example}; lists as key="[a,b]"; text keeps its spaces',
+        help=f'override values of the config, such as {example}; lists as key="[a,b]"; text keeps its spaces',
     )
 
 
@@ -76,7 +76,7 @@ def add_model(parser: ArgumentParser) -> None:
         help='name in model_zoo.md, config, or weights in any format as a file, folder or URL',
     )
     parser.add_argument(
-        '--checkpoint', help='other weights for the model; alone, the network is read off them'
+        '--checkpoint', help='other weights for the model; without --model, the network is inferred from them'
     )
 
 
@@ -85,7 +85,7 @@ def add_image_size(parser: ArgumentParser) -> None:
         '--image-size',
         type=int,
         metavar='PIXELS',
-        help="side of the network's input, set in every pipeline; resizing before a crop keeps its ratio",
+        help="height and width of the network's input; resizing before a crop is scaled with it",
     )
 
 
@@ -93,8 +93,8 @@ def add_weights(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--weights',
         choices=['ema', 'raw'],
-        help='of a checkpoint of a training with EMA: the average of the weights or the weights themselves; '
-        'default as the checkpoint has it: the average in those of this package and of mmengine',
+        help='for checkpoints with both: the averaged weights (ema) or the weights themselves (raw); '
+        'default those in state_dict, which is the average in checkpoints of this package and of mmengine',
     )
 
 
@@ -102,7 +102,7 @@ def add_optimize(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--optimize',
         choices=['fp32', 'bf16'],
-        help='compute in the form for inference: faster, the same results to rounding of this precision',
+        help='optimize the network for inference: faster, equal up to rounding in this precision',
     )
 
 
@@ -110,5 +110,5 @@ def add_trust_checkpoint(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='unpickle the checkpoint even if that runs code in it; only for files whose maker you know',
+        help='unpickle the checkpoint even if that runs code in it; only for files that you trust',
     )

@@ -1,4 +1,4 @@
-"""Errors that people read."""
+"""Errors for users, with readable messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,16 +8,19 @@ MOST_CHOICES = 40
 
 
 class UserError(ValueError):
-    """What was found, what was expected and what to do; the tools print it alone and exit with 1."""
+    """A mistake that the user can correct: what was found, what was expected and what to do.
+
+    The tools print only the message and exit with status 1.
+    """
 
 
 class RunError(UserError):
-    """Ends a run that was well begun, perhaps in one of its processes only."""
+    """An error during a run, possibly in one of its processes only."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the nearest known ones, or all if they are few."""
-    known = sorted(set(known))  # a recipe and a checkpoint may have one name
+    """Return the end of a message about an unknown word: similar known words, or all if there are few."""
+    known = sorted(set(known))  # a recipe and a checkpoint may have the same name
     close = get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f'; did you mean {" or ".join(close)}?'

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Write files atomically, and open regular files only."""
 
 import os
 import shutil
@@ -15,13 +15,13 @@ from .errors import UserError
 def open_regular(path: str | Path) -> BinaryIO:
     """Open a regular file for reading bytes; never wait for a pipe or read a device.
 
-    The check is made on the opened file, so the path cannot be exchanged in between.
+    The opened file itself is checked, so the path cannot be replaced in between.
 
     Raises:
         OSError: the file does not exist or cannot be opened.
         UserError: the path is a folder, pipe, socket or device.
     """
-    # A pipe without a writer would block the call itself.
+    # Opening a pipe without a writer would block.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_CLOEXEC', 0))
     try:
         check_regular_mode(path, os.fstat(descriptor).st_mode)
@@ -51,9 +51,9 @@ def check_regular_mode(path: str | Path, mode: int) -> None:
 
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes the target if all goes well and vanishes if not.
+    """Yield a temporary path, which is renamed to the target on success and deleted on failure.
 
-    Folders on the way to the target are made.
+    Missing parent folders are created.
     """
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=f'.{target.name}.') as folder:
@@ -63,8 +63,8 @@ def written_whole(target: Path) -> Iterator[Path]:
 
 
 def check_place(target: Path) -> None:
-    """Raise UserError if something is at the target already, or if nothing can be written there."""
-    if os.path.lexists(target):  # also a link that leads nowhere
+    """Raise UserError if the target exists or cannot be written."""
+    if os.path.lexists(target):  # also for a broken link
         raise UserError(f'{target} exists already; delete it or choose another name')
     check_writable(target)
 
@@ -85,7 +85,7 @@ def check_new_folder(folder: str | Path) -> None:
 
 
 def check_writable(target: Path) -> None:
-    """Raise UserError unless a file can be made or replaced at the target; its folders may be missing."""
+    """Raise UserError unless a file can be created or replaced at the target; its folders may be missing."""
     try:
         there = next(path for path in target.absolute().parents if path.exists())
         if not there.is_dir():
@@ -94,7 +94,7 @@ def check_writable(target: Path) -> None:
             )
         if target.is_dir():
             raise UserError(f'{target} is a folder; name a file in it')
-        # Permissions do not tell of read-only file systems and full disks.
+        # Permissions do not show read-only file systems and full disks.
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b'0')
     except OSError as error:
@@ -102,20 +102,20 @@ def check_writable(target: Path) -> None:
 
 
 def put_in_place(part: Path, target: Path) -> None:
-    """Rename a file, or a folder, once all of it is on the disk; a crash leaves the old or the new one.
+    """Rename a file or folder after flushing it to disk; a crash leaves either the old or the new one.
 
     A folder replaces a folder; a file never does.
     """
     for path in [part, *part.rglob('*')] if part.is_dir() else [part]:
         sync(path)
-    if part.is_dir() and target.is_dir():  # which a rename does not replace
+    if part.is_dir() and target.is_dir():  # a rename cannot replace a folder
         shutil.rmtree(target)
     part.replace(target)
     sync(target.absolute().parent)
 
 
 def sync(path: Path) -> None:
-    """Wait until the disk has a file, or the names in a folder."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

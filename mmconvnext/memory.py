@@ -1,4 +1,4 @@
-"""Memory that is freed, and memory that there is not."""
+"""Keep or release freed memory, and report missing memory."""
 
 import ctypes
 import os
@@ -8,22 +8,23 @@ from contextlib import contextmanager
 
 from .errors import UserError
 
-# Of glibc's malloc.h.
+# Constants of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-# In bytes; the second is the most that older versions take.
+# In bytes; the second is the maximum of older versions.
 THRESHOLDS = (2**31 - 1, 2**25)
 
 
 def keep_freed_memory() -> bool:
     """Keep the memory of freed tensors for the next ones, instead of giving it back to the system.
 
-    On a CPU the pages of every large temporary tensor are otherwise made anew: 90,000 page faults a batch
-    of eight images in timm's ConvNeXt-T, and 1.15 times the time on two AVX2 cores. The tools call it; a
-    program of yours calls it once, early. Processes that are forked later have it, too.
+    On a CPU, the memory pages of every large temporary tensor are otherwise allocated anew: 90,000 page
+    faults per batch of eight images in timm's ConvNeXt-T, and 1.15 times the time on two AVX2 cores. All
+    tools call this function. Call it once at the start of your own program; forked processes inherit the
+    setting.
 
     Returns:
-        Whether it is so now: only with glibc, and not where ``MALLOC_TRIM_THRESHOLD_`` or
-        ``MALLOC_MMAP_THRESHOLD_`` in the environment say otherwise.
+        Whether memory is kept now. This needs glibc, and the environment variables ``MALLOC_TRIM_THRESHOLD_``
+        and ``MALLOC_MMAP_THRESHOLD_`` take precedence.
     """
     if any(f'MALLOC_{name}_THRESHOLD_' in os.environ for name in ('TRIM', 'MMAP')):
         return False
@@ -37,14 +38,14 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> None:
-    """Give the memory that glibc keeps for each thread back to the system; elsewhere do nothing."""
+    """Return the memory that glibc keeps for each thread to the system; without glibc, do nothing."""
     if sys.platform.startswith('linux') and (trim := getattr(ctypes.CDLL(None), 'malloc_trim', None)):
         trim(0)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether a GPU, PyTorch's allocator for CPUs or Python had no memory left."""
-    # By name, since PyTorch takes seconds to import and tools answer --help without it.
+    """Return whether a GPU, PyTorch's CPU allocator or Python ran out of memory."""
+    # Compared by name, because importing PyTorch takes seconds and --help does not need it.
     if isinstance(error, MemoryError) or type(error).__name__ == 'OutOfMemoryError':
         return True
     words = 'DefaultCPUAllocator', 'bad_alloc'
@@ -53,7 +54,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def enough_memory(otherwise: str) -> Iterator[None]:
-    """Raise UserError with this message where memory runs out inside."""
+    """Raise UserError with this message if the block runs out of memory."""
     try:
         yield
     except Exception as error:  # GPUs, allocators and Python have a type each, see above

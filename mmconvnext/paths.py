@@ -1,7 +1,7 @@
-"""Where the configs, tools and metafiles of this package lie."""
+"""Paths of the configs, tools and metafiles of this package."""
 
 from pathlib import Path
 
-# The wheel carries them here, where OpenMMLab's tools look; in a checkout these are links.
+# The wheel contains them here, where OpenMMLab's tools look for them; in a checkout these are links.
 MIM = Path(__file__).parent / '.mim'
 CONFIGS = MIM / 'configs'

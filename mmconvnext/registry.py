@@ -1,7 +1,7 @@
-"""Our registries: children of mmengine's root, found from any library as ``mmconvnext.Name``.
+"""Registries of this package: children of mmengine's root, so any library finds ``mmconvnext.Name``.
 
-mmengine imports this module by itself when a config says ``type='mmconvnext.Name'`` and hides an
-ImportError raised here, so it imports nothing but mmengine.
+mmengine imports this module when a config contains ``type='mmconvnext.Name'``, and hides any ImportError
+raised here; therefore it imports nothing but mmengine.
 """
 
 from mmengine import registry as root

@@ -1,4 +1,4 @@
-"""Names and messages of others, as terminals, pictures, tables and JSON can hold them."""
+"""Make untrusted names and messages safe for terminals, pictures, tables and JSON."""
 
 import json
 import math
@@ -7,15 +7,15 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePath
 
-# Joiners inside words of Persian and of Indian scripts, and inside emoji; they move nothing on a screen.
+# Joiners in words of Persian and Indic scripts and in emoji, which do not reorder text.
 JOINERS = '\u200c\u200d'
-# A spreadsheet takes text for a formula if it begins like one, or does so behind what some split cells at.
+# Spreadsheets read text as a formula if it starts like one, or does so after a cell separator.
 FORMULA = re.compile(r'(^|;)(\s*)(?=[=+\-@|%＝＋－＠])')
 NUMBER = re.compile(r'[+-]?\d+(\.\d+)?([eE][+-]?\d+)?')
 
 
 def printable(text: str) -> str:
-    """Return the text with escapes in place of what a terminal obeys, reorders or cannot show."""
+    """Escape characters that a terminal would interpret, reorder or cannot show."""
     return ''.join(c if is_printable(c) else c.encode('unicode_escape').decode() for c in text)
 
 
@@ -24,26 +24,26 @@ def is_printable(c: str) -> bool:
 
 
 def printable_lines(text: str) -> str:
-    """Return ``printable`` of each line."""
+    """Apply ``printable`` to each line."""
     return '\n'.join(printable(line.expandtabs()) for line in text.split('\n'))
 
 
 def shortened(text: str, longest: int) -> str:
-    """``printable``, and cut to so many letters."""
+    """Apply ``printable`` and cut the text to a maximum length."""
     text = printable(text)
     return text if len(text) <= longest else f'{text[: longest - 1]}…'
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first few names, for a message."""
+    """Join the first few names for a message."""
     return ', '.join(shortened(name, 150) for name in names[:3]) + (', ...' if len(names) > 3 else '')
 
 
 def csv_cell(value: object) -> object:
-    """Return a value as a cell of a CSV file that no spreadsheet computes and no terminal obeys.
+    """Return a value as a cell of a CSV file that no spreadsheet or terminal interprets.
 
-    Numbers stay numbers, also those in text. Other text gets an apostrophe before what would begin a
-    formula, as spreadsheets write such text themselves, and is made ``printable``.
+    Numbers are unchanged, also in text. Other text that would start a formula gets an apostrophe, as
+    spreadsheets themselves write such text, and is made ``printable``.
     """
     if isinstance(value, PurePath):
         value = str(value)
@@ -53,14 +53,14 @@ def csv_cell(value: object) -> object:
 
 
 def json_text(value: object, **options) -> str:
-    """Return JSON that every reader takes: null for numbers that are not finite, escapes for controls.
+    """Return JSON that every reader accepts: null for non-finite numbers, escapes for control characters.
 
     Args:
-        value: of plain types.
-        **options: of ``json.dumps``.
+        value: nested plain types.
+        **options: arguments of ``json.dumps``.
     """
     text = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, **options)
-    # Outside of its strings, JSON has no other control characters than line breaks.
+    # Outside of strings, line breaks are the only control characters in JSON.
     return ''.join(c if is_printable(c) or c == '\n' else escaped_in_json(c) for c in text)
 
 
@@ -69,7 +69,7 @@ def escaped_in_json(c: str) -> str:
 
 
 def finite(value: object) -> object:
-    """Return a copy of a nested value with None for each number that is not finite."""
+    """Return a copy of a nested value with None in place of non-finite numbers."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""A page on this machine: choose a model, drop an image, see classes, Grad-CAM and latency.
+"""Serve a page that classifies images: choose a model, drop an image, see classes, Grad-CAM and latency.
 
-Answers this machine only, unless --host or --origin says otherwise. Others choose from --model and
---checkpoint alone: they neither upload checkpoints nor have the server download the zoo.
+Only this machine can connect, unless --host or --origin is given. Other users can choose only models given by
+--model and --checkpoint: they can neither upload checkpoints nor make the server download others.
 """
 
 import argparse
@@ -17,16 +17,17 @@ def parse_args() -> argparse.Namespace:
         '--config',
         nargs='+',
         default=[],
-        help='models to choose from, the first one first: names in model_zoo.md, or weights in any format',
+        help='models to offer, the default first: names in model_zoo.md, or weights in any format',
     )
     parser.add_argument(
-        '--checkpoint', help='other weights for the first; alone, the network is read off them'
+        '--checkpoint',
+        help='other weights for the first model; without --model, the network is inferred from them',
     )
-    parser.add_argument('--host', default='127.0.0.1', help='address to answer at; default 127.0.0.1')
-    parser.add_argument('--port', type=int, default=7860, help='default 7860; 0: any free one')
+    parser.add_argument('--host', default='127.0.0.1', help='address to listen on; default 127.0.0.1')
+    parser.add_argument('--port', type=int, default=7860, help='default 7860; 0 for any free port')
     parser.add_argument('--max-megabytes', type=float, default=20, help='of an image; default 20')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default a GPU if there is one')
-    parser.add_argument('--origin', help='https://name under which a proxy on this machine offers the page')
+    parser.add_argument('--origin', help='https://NAME under which a proxy on this machine serves the page')
     return parser.parse_args()
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw what the prediction of a classifier rests on: Grad-CAM, occlusion and the maps of the stages."""
+"""Draw what the prediction of a classifier is based on: Grad-CAM, occlusion and the feature maps."""
 
 import argparse
 
@@ -14,23 +14,25 @@ def parse_args() -> argparse.Namespace:
         '--class',
         dest='class_name',
         metavar='CLASS',
-        help='name or number of the class to explain; default the predicted one',
+        help='name or number of the class to explain; default the predicted class',
     )
-    parser.add_argument('--out', metavar='FILE', help='new file for the picture of one image, .png')
-    parser.add_argument('--out-dir', metavar='DIR', help='new folder for the pictures of several')
+    parser.add_argument('--out', metavar='FILE', help='new .png file for the picture of a single image')
+    parser.add_argument('--out-dir', metavar='DIR', help='new folder for the pictures of several images')
     parser.add_argument(
         '--stage',
         type=int,
-        help='whose map Grad-CAM weights, from 0; default the last that has 4 x 4 places or more',
+        help='stage to visualize with Grad-CAM, counted from 0; default the last whose map is at least 4 x 4',
     )
     parser.add_argument(
-        '--patch', type=int, help='side of the hidden square in pixels; default a seventh of the short side'
+        '--patch',
+        type=int,
+        help='side of the hidden square in pixels; default a seventh of the short side',
     )
     parser.add_argument(
-        '--stride', type=int, help='pixels from one place of it to the next; default half of it'
+        '--stride', type=int, help='distance between positions of the square in pixels; default half its side'
     )
     parser.add_argument(
-        '--batch-size', type=int, default=32, help='covered images that go through the network at once'
+        '--batch-size', type=int, default=32, help='images with a hidden square per forward pass'
     )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default a GPU if there is one')
     add_trust_checkpoint(parser)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write a classifier for ONNX Runtime, OpenVINO or a program without Python, checked against PyTorch."""
+"""Export a classifier to ONNX, OpenVINO or a compiled PyTorch package, and compare it with PyTorch."""
 
 import argparse
 
@@ -10,29 +10,31 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'config',
-        help='config, name of model_zoo.md, or weights in any format, whose network is read off them',
+        help='config, name in model_zoo.md, or weights in any format, from which the network is inferred',
     )
-    parser.add_argument('checkpoint', nargs='?', help='its weights; default those of the name or file')
+    parser.add_argument(
+        'checkpoint', nargs='?', help='other weights for the model; default those of the name or file'
+    )
     parser.add_argument(
         '--format',
         required=True,
         choices=['onnx', 'openvino', 'torch'],
-        help='torch: compiled ahead of time for processors like this one',
+        help='torch: compiled ahead of time for this kind of processor',
     )
     parser.add_argument('--out', metavar='FILE', help='new file, .onnx, .xml or .pt2; default work_dirs/NAME')
     parser.add_argument(
         '--preprocess',
         action='store_true',
-        help='normalise in the file: it takes RGB images (N, H, W, 3) of uint8',
+        help='include the normalization: the input is RGB images (N, H, W, 3) of uint8',
     )
-    parser.add_argument('--softmax', action='store_true', help='give probabilities in place of logits')
+    parser.add_argument('--softmax', action='store_true', help='output probabilities instead of logits')
     parser.add_argument(
-        '--int8', action='store_true', help='8 bits where that is fast, calibrated on images; onnx, openvino'
+        '--int8', action='store_true', help='quantize to 8 bits, calibrated on images; only onnx and openvino'
     )
     parser.add_argument(
         '--images',
         metavar='DIR',
-        help='real images to check and calibrate with; with one folder a class, the accuracy is told. '
+        help='real images to check and calibrate with; with one folder per class, the accuracy is reported. '
         "Default: the config's data, or photographs that libraries carry",
     )
     add_trust_checkpoint(parser)

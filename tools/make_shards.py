@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write an image folder into tar shards, for datasets past one disk."""
+"""Pack an image folder into tar shards, which are read faster than many files."""
 
 import argparse
 
@@ -8,12 +8,14 @@ from mmconvnext.command_line import run_tool
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('image_folder', help='holds one folder a class')
-    parser.add_argument('out', help='new folder, or one in which this was started before: it goes on')
+    parser.add_argument('image_folder', help='folder with one folder per class')
+    parser.add_argument('out', help='new folder, or one from an interrupted run, which continues')
     size = parser.add_mutually_exclusive_group()
-    size.add_argument('--max-size', help='of a shard, as 500MB; default 1GB')
-    size.add_argument('--per-shard', type=int, help='images of a shard')
-    parser.add_argument('--workers', type=int, default=4, help='shards written at a time; default 4')
+    size.add_argument('--max-size', help='maximum size of a shard, for example 500MB; default 1GB')
+    size.add_argument('--per-shard', type=int, help='maximum number of images in a shard')
+    parser.add_argument(
+        '--workers', type=int, default=4, help='number of shards written in parallel; default 4'
+    )
     return parser.parse_args()
 
 

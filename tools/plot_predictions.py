@@ -12,9 +12,9 @@ def parse_args() -> argparse.Namespace:
         'config',
         help='path of a config, or the name of one in this package or of a checkpoint in model_zoo.md',
     )
-    parser.add_argument('checkpoint', help='file or URL of weights in any format, or a name of model_zoo.md')
-    parser.add_argument('out', help='image file')
-    parser.add_argument('--count', type=int, default=40, help='how many images')
+    parser.add_argument('checkpoint', help='weights in any format as a file or URL, or name in model_zoo.md')
+    parser.add_argument('out', help='image file to write')
+    parser.add_argument('--count', type=int, default=40, help='number of images')
     add_cfg_options(parser, 'test_dataloader.batch_size=8')
     add_trust_checkpoint(parser)
     return parser.parse_args()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw loss, learning rate, accuracy and throughput of one or several runs."""
+"""Plot loss, learning rate, accuracy and throughput of one or more runs."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from mmconvnext.command_line import run_tool
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('runs', nargs='+', metavar='RUN', help='work dir of tools/train.py')
-    parser.add_argument('--out', required=True, help='image file')
+    parser.add_argument('--out', required=True, help='image file to write')
     return parser.parse_args()
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Evaluate published checkpoints and write a table of published against measured accuracies."""
+"""Test published checkpoints and write a table of published and measured accuracies."""
 
 import argparse
 
@@ -9,16 +9,18 @@ from mmconvnext.command_line import add_trust_checkpoint, run_tool
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'names', nargs='+', metavar='NAME', help="of model_zoo.md, or a pattern as '*v2-atto*'"
+        'names', nargs='+', metavar='NAME', help="names in model_zoo.md, or patterns such as '*v2-atto*'"
     )
-    parser.add_argument('--data-root', default='data/imagenet', help='folder with val/CLASS/IMAGE inside')
+    parser.add_argument('--data-root', default='data/imagenet', help='ImageNet folder with val/CLASS/IMAGE')
     parser.add_argument(
         '--out',
         default='work_dirs/reproduced.md',
-        help='table; rows that are in it already are not measured again',
+        help='table to write; rows that it already contains are not measured again',
     )
     parser.add_argument(
-        '--model-index', default=argparse.SUPPRESS, help='of another zoo; default: the one of this package'
+        '--model-index',
+        default=argparse.SUPPRESS,
+        help='model-index.yml of another zoo; default: that of this package',
     )
     parser.add_argument('--batch-size', type=int, default=64)
     parser.add_argument('--num-workers', type=int, default=4)

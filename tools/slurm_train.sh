@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Train under Slurm, in a job that goes on by itself after pre-emption and when its time is up:
+# Train under Slurm in a job that requeues itself and resumes when its time is up or after preemption:
 #   [GPUS=8] [GPUS_PER_NODE=8] [CPUS_PER_TASK=12] [SBATCH_ARGS='--time=24:00:00 ...'] [SRUN_ARGS=...] \
 #       tools/slurm_train.sh PARTITION JOB_NAME CONFIG [WORK_DIR] [options of tools/train.py]
-# The job's output goes to slurm-JOBID.out in the present folder.
+# The output of the job is slurm-JOBID.out in the current folder.
 set -euo pipefail
 usage='usage: slurm_train.sh PARTITION JOB_NAME CONFIG [WORK_DIR] [options of tools/train.py]'
 
@@ -16,9 +16,9 @@ if [[ ${1:-} != --in-job ]]; then
     fi
     gpus=${GPUS:-8}
     gpus_per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
-    # Slurm will run a copy of this script: tell it where the tools are.
+    # Slurm runs a copy of this script, which needs the path of the tools.
     tools=$(cd "$(dirname "$0")" && pwd)
-    # USR1 reaches the training processes two minutes before the time is up.
+    # USR1 reaches the training processes two minutes before the time limit.
     exec sbatch --partition="$partition" --job-name="$job" --ntasks="$gpus" --ntasks-per-node="$gpus_per_node" \
         --gres="gpu:$gpus_per_node" --cpus-per-task="${CPUS_PER_TASK:-12}" --export=ALL \
         --requeue --open-mode=append --signal=USR1@120 ${SBATCH_ARGS:-} \

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Evaluate a checkpoint on the test set of its config."""
+"""Test a checkpoint on the test data of its config."""
 
 import argparse
 
@@ -17,25 +17,27 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'config',
-        help='path of a config, or the name of one in this package or of a checkpoint in model_zoo.md',
+        help='path of a config, name of one in this package, or name of a checkpoint in model_zoo.md',
     )
     parser.add_argument(
         'checkpoint',
         nargs='?',
         help='weights in any format as a file or URL, or a name in model_zoo.md; default those of the config',
     )
-    parser.add_argument('--data-root', help="folder of the data, in place of the config's")
+    parser.add_argument('--data-root', help='data folder; default that of the config')
     add_image_size(parser)
     parser.add_argument('--work-dir', help='folder for logs; default work_dirs/NAME')
-    parser.add_argument('--out', help='new file for the results: .pkl, or .json or .yml for metrics')
     parser.add_argument(
-        '--out-item', choices=['pred', 'metrics'], help='what goes into the file; default every prediction'
+        '--out', help='new file for the results: .pkl for predictions, .pkl, .json or .yml for metrics'
     )
-    parser.add_argument('--show-dir', help='new folder for every test image with its prediction')
+    parser.add_argument(
+        '--out-item', choices=['pred', 'metrics'], help='content of the file; default the predictions'
+    )
+    parser.add_argument('--show-dir', help='new folder for all test images with their predictions')
     parser.add_argument(
         '--report',
         metavar='FILE',
-        help='page of HTML with accuracy, confusions, classes and the most confident mistakes',
+        help='HTML file with accuracy, confusions, classes and the most confident mistakes',
     )
     parser.add_argument(
         '--tta', action='store_true', help='average the scores of each image and its mirror image'

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train a config."""
+"""Train a model from a config."""
 
 import argparse
 
@@ -8,8 +8,8 @@ from mmconvnext.command_line import add_cfg_options, add_image_size, add_trust_c
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='path of a config, or the name of one in this package')
-    parser.add_argument('--data-root', help="folder of the data, in place of the config's")
+    parser.add_argument('config', help='path of a config, or name of one in this package')
+    parser.add_argument('--data-root', help='data folder; default that of the config')
     add_image_size(parser)
     parser.add_argument('--work-dir', help='folder for checkpoints and logs; default work_dirs/NAME')
     start = parser.add_mutually_exclusive_group()
@@ -17,45 +17,43 @@ def parse_args() -> argparse.Namespace:
         '--resume',
         nargs='?',
         const='auto',
-        help='go on from the newest checkpoint in the work dir, if there is one, or from the '
-        'one named here; latest: an error if there is none',
+        help='continue from the newest checkpoint in the work dir, if there is one, or from '
+        'the given file; latest: raise an error if there is none',
     )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
-    parser.add_argument(
-        '--compile', action='store_true', help="let torch's compiler fuse the backbone's operations"
-    )
+    parser.add_argument('--compile', action='store_true', help="compile the backbone with PyTorch's compiler")
     parser.add_argument(
         '--augment-on-device',
         action='store_true',
-        help='flip, RandAugment and erase whole batches on the GPU, if the cores beside it are few',
+        help='flip, augment and erase whole batches on the GPU, for machines with few CPU cores',
     )
-    parser.add_argument('--no-validate', action='store_true', help='leave out validation')
+    parser.add_argument('--no-validate', action='store_true', help='skip validation')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help="scale the learning rate by the batch size over the recipe's",
+        help='scale the learning rate linearly with the effective batch size',
     )
     parser.add_argument(
         '--accumulate',
         action='store_true',
-        help="accumulate gradients until the batch is the recipe's",
+        help='accumulate gradients to the effective batch size of the recipe',
     )
     start.add_argument(
         '--smoke',
         action='store_true',
-        help='two iterations on noise at the resolution of the config: does it run here?',
+        help='check the config: run two iterations on random noise',
     )
     parser.add_argument(
         '--no-rehearsal',
         dest='rehearsal',
         action='store_false',
-        help='start without trying one step and one batch of validation before',
+        help='skip the check of one training step and one validation batch before the start',
     )
     parser.add_argument(
         '--log',
         nargs='+',
         choices=['tensorboard', 'wandb'],
-        help='record the run there too; a resumed run goes on where it was',
+        help='also record the run with these; a resumed run continues its record',
     )
     add_cfg_options(parser, 'model.backbone.drop_path_rate=0.2')
     add_trust_checkpoint(parser)

@@ -27,5 +27,5 @@ visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
 load_from = None
 resume = False
-# Official main.py: seed 0 plus the rank. The sampler gets its seed, the same on all ranks, in datasets/.
+# Official main.py: seed 0 plus the rank. Samplers use the same seed on all ranks, set in datasets/.
 randomness = dict(seed=0, diff_rank_seed=True)

@@ -1,9 +1,9 @@
-# ConvNeXt-Tiny on your own images: one folder a class, in train/ and val/ or directly in the folder.
+# ConvNeXt-Tiny on your own images, in one folder per class; the classes are in train/ and val/ or directly in the folder.
 #
 #   tools/train.py configs/convnext/convnext-tiny_ft_folder.py --data-root photos
 #
-# Starts from timm's weights of ImageNet-12k and 1k (84.2 top-1 on ImageNet at 224 px, Apache-2.0), the most
-# accurate of this size. The classes are read from the folders.
+# It starts from timm's weights trained on ImageNet-12k and 1k (84.2 top-1 on ImageNet at 224 px, Apache-2.0), the
+# most accurate of this size.
 _base_ = [
     '../_base_/models/convnext_finetune.py',
     '../_base_/datasets/image_folder_224.py',
@@ -12,7 +12,7 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(drop_path_rate=0.1),  # the one it was pre-trained with
-    head=dict(num_classes=None),  # as many as the data has
+    backbone=dict(drop_path_rate=0.1),  # as in pretraining
+    head=dict(num_classes=None),  # taken from the data
 )
 load_from = 'mmconvnext://convnext_tiny.in12k_ft_in1k'

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is the best?"""
+"""Find the best checkpoint of a run."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 
 
 class Best(NamedTuple):
-    """A checkpoint by the first metric of ``save_best``; ``metric`` is empty where no name is known."""
+    """The best checkpoint by the first metric of ``save_best``; ``metric`` is empty if unknown."""
 
     path: Path
     metric: str
@@ -16,7 +16,7 @@ class Best(NamedTuple):
 
 
 def best_checkpoint(runner: Runner) -> Best | None:
-    """The best checkpoint so far, of earlier parts of a resumed run too; None if none is kept."""
+    """Return the best checkpoint so far, including those before an interruption, or None."""
     hook = checkpoint_hook(runner)
     if hook is None or not hook.save_best:
         return None
@@ -34,7 +34,7 @@ def checkpoint_hook(runner: Runner) -> CheckpointHook | None:
 
 
 def checkpoint_name(runner: Runner) -> str:
-    """Name of the checkpoint of the epoch or iteration that has just ended; a best one ends with it."""
+    """Return the name of the checkpoint for the epoch or iteration that has just ended."""
     hook = checkpoint_hook(runner)
     place = runner.epoch if hook is None or hook.by_epoch else runner.iter
     return (getattr(hook, 'filename_tmpl', None) or 'epoch_{}.pth').format(place)

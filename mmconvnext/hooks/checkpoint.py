@@ -1,4 +1,4 @@
-"""Save by epochs and by iterations, and lose nothing on the way."""
+"""Save checkpoints by epochs and by iterations, without ever losing the last intact one."""
 
 import re
 import shutil
@@ -15,26 +15,26 @@ from ..errors import UserError
 from ..files import written_whole
 from ..registry import HOOKS
 
-# Beside the newest one, in case it cannot be read later.
+# In addition to the newest, in case that cannot be read later.
 KEPT_INSIDE_EPOCH = 2
 INSIDE_EPOCH = 'iter_{}.pth'
-POINTER = 'last_checkpoint'  # holds the path of the newest one, for mmengine
+POINTER = 'last_checkpoint'  # contains the path of the newest one, for mmengine
 NUMBER = r'(\d{1,18})'
 
 
 @HOOKS.register_module()
 class CheckpointHook(mmengine.hooks.CheckpointHook):
-    """mmengine's hook, which removes old checkpoints only when a newer one is whole.
+    """mmengine's hook, but old checkpoints are removed only when a newer one is complete.
 
-    Checkpoints from inside an epoch are named ``iter_N.pth``; the two newest are kept, until the epoch
-    is saved. With half-accumulated gradients nothing is saved, since no file holds them.
+    Checkpoints from within an epoch are named ``iter_N.pth``; the newest two are kept until the epoch is
+    saved. While gradients are accumulated, saving waits for the next optimizer step.
 
-    A run removes or replaces only checkpoints that it wrote itself, before an interruption too: each of them
-    holds the run's id. Another file whose name the run needs is renamed to ``NAME.old``.
+    A run removes or replaces only checkpoints that it wrote itself (also before an interruption), which
+    contain its run id. If it needs the name of another file, that file is renamed to ``NAME.old``.
 
     Args:
-        every_iters: also save after every so many iterations inside an epoch.
-        **kwargs: of mmengine's ``CheckpointHook``.
+        every_iters: number of iterations between checkpoints within an epoch.
+        **kwargs: arguments of mmengine's ``CheckpointHook``.
     """
 
     def __init__(self, *, every_iters: int | None = None, **kwargs):
@@ -44,14 +44,14 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
                 f'every_iters={every_iters} is for by_epoch=True; by iterations, interval says it'
             )
         self.every_iters = every_iters
-        self.is_due = False  # as soon as no gradients are half accumulated
+        self.is_due = False  # when the accumulation of gradients is complete
         self.saved_iter = None  # number of iterations in the newest checkpoint
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         if runner._resume and runner._load_from:
             runner.message_hub.update_info('last_ckpt', str(runner._load_from))
-        # A resumed file can name anything: only a best checkpoint in this run's own folder is one.
+        # A resumed file may contain any path: accept only a best checkpoint in this run's folder.
         self._set_best_paths({key: self._own_best(path) for key, path in self._best_paths().items()})
 
     def _own_best(self, named: str | None) -> str | None:
@@ -70,7 +70,7 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
             self.save_now(runner)
 
     def save_now(self, runner: Runner) -> bool:
-        """Save after the present iteration, unless it leaves half-accumulated gradients; whether it did."""
+        """Save after this iteration unless gradients are being accumulated; return whether it was saved."""
         done = runner.iter + 1
         if done % accumulation(runner) and done != runner.max_iters:
             return False
@@ -86,7 +86,7 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         if not self.by_epoch and step % accumulation(runner) and step != runner.max_iters:
-            self.is_due = True  # mmengine calls this for a new best score, too
+            self.is_due = True  # mmengine also calls this for a new best score
             return
         self._save(runner, self.filename_tmpl.format(step), meta, by_epoch=self.by_epoch)
         if self.max_keep_ckpts > 0:
@@ -111,21 +111,21 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
                 part.write_text(self.last_ckpt)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        # mmengine removes the former best file before it writes the new one: hide it until then.
+        # mmengine removes the previous best file before it writes the new one: hide it until then.
         former = self._best_paths()
         self._set_best_paths(dict.fromkeys(former))
         super()._save_best_checkpoint(runner, metrics)
         found = self._best_paths()
         self._set_best_paths({key: found[key] or former.get(key) for key in found})
         for key, path in found.items() if is_main_process() else ():
-            if path:  # whatever a crash has left beside it, too
+            if path:  # also what a crash has left
                 template = best_prefix(key or self.key_indicators[0]) + self.filename_tmpl
                 for file in numbered(self.out_dir, template).values():
                     if file.name != Path(path).name and is_own(runner, file):
                         remove(file)
 
     def _best_paths(self) -> dict[str, str | None]:
-        """Return the best checkpoint of each metric; mmengine keeps a single one in another place."""
+        """Return the best checkpoint of each metric; mmengine stores a single one in another attribute."""
         if not self.save_best:
             return {}
         return {'': self.best_ckpt_path} if len(self.key_indicators) == 1 else dict(self.best_ckpt_path_dict)
@@ -137,9 +137,10 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
             self.best_ckpt_path_dict = paths
 
     def _remove_oldest(self, runner: Runner, template: str, last: int, *, kept: int) -> None:
-        """Remove this run's checkpoints with names of this form, up to number ``last``, but the newest ones.
+        """Remove this run's checkpoints with names of this form up to number ``last``, except the newest.
 
-        The folder alone says what is there: a list in a resumed file could hold any name.
+        Only files found in the folder are considered, because a list in a resumed file could contain any
+        name.
         """
         if is_main_process():
             saved = numbered(self.out_dir, template)
@@ -149,19 +150,19 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
 
 
 def remove(checkpoint: Path) -> None:
-    if checkpoint.is_dir():  # of DeepSpeed
+    if checkpoint.is_dir():  # written by DeepSpeed
         shutil.rmtree(checkpoint)
     else:
         checkpoint.unlink(missing_ok=True)
 
 
 def is_own(runner: Runner, path: Path) -> bool:
-    """Return whether this run wrote a checkpoint, now or before an interruption."""
+    """Return whether this run wrote a checkpoint, possibly before an interruption."""
     return path in getattr(runner, 'saved', ()) or run_of(path) == run_id(runner)
 
 
 def run_id(runner: Runner) -> str:
-    """Return the id of a run, which is in all of its checkpoints and stays when it goes on from one."""
+    """Return the id of a run, which is stored in all its checkpoints and kept when it is resumed."""
     known = runner.message_hub.get_info('run_id', None)
     if known is None:
         known = uuid4().hex
@@ -195,7 +196,7 @@ def numbered(folder: str | Path, template: str) -> dict[int, Path]:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether this is a file, or a folder as DeepSpeed writes it; a link is neither."""
+    """Return whether a path is a file, or a folder of DeepSpeed; links are neither."""
     if path.is_symlink():
         return False
     if not path.is_dir():
@@ -207,10 +208,10 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def best_prefix(metric: str) -> str:
-    """Return what mmengine puts before the name of the best checkpoint, as part of a template."""
+    """Return the prefix of mmengine for best checkpoints, as part of a template."""
     return f'best_{metric}_'.replace('/', '_').replace('{', '{{').replace('}', '}}')
 
 
 def accumulation(runner: Runner) -> int:
-    """Iterations for every optimizer step."""
+    """Return the number of iterations per optimizer step."""
     return getattr(runner.optim_wrapper, '_accumulative_counts', 1)

@@ -1,4 +1,4 @@
-"""How well is each class told, and what is it taken for?"""
+"""Report the accuracy of every class, and what it is confused with."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -21,11 +21,11 @@ from ..reports.predictions import Predictions, confusion_matrix
 from ..reports.report import save_report
 from .best import best_checkpoint, checkpoint_name
 
-KEPT = 'confusions'  # matrices in the message hub: of the best checkpoint and of the last validation
+KEPT = 'confusions'  # keys in the message hub: matrices of the best checkpoint and of the last validation
 
 
 class Page(NamedTuple):
-    """The report of a test as a page of HTML, see ``save_report``."""
+    """The HTML report of a test, see ``save_report``."""
 
     file: Path
     title: str
@@ -34,26 +34,26 @@ class Page(NamedTuple):
 
 @HOOKS.register_module()
 class ClassReportHook(Hook):
-    """Report every class of the best checkpoint at the end of a training, and of a test.
+    """Report the accuracy of every class at the end of a training (of its best checkpoint) and of a test.
 
-    A table, worst classes first, goes into the log. ``classes.csv`` with all classes and
-    ``confusion_matrix.png`` go into the work dir after a training, and into the folder of the test's log
-    after a test, which leaves those of the training alone; both name the checkpoint. Without ``save_best``
-    they are of the last validation. For classifiers with one label an image; a head for several leaves the
-    report out.
+    The log gets a table with the worst classes first. ``classes.csv`` with all classes and
+    ``confusion_matrix.png`` are written to the work dir after a training, and to the folder of the test's log
+    after a test, so that those of the training stay; both contain the name of the checkpoint. Without
+    ``save_best``, the report is on the last validation. Classifiers with several labels per image get no
+    report.
     """
 
-    # Before the hook that saves checkpoints: they hold the matrix, for a run that is resumed.
+    # Before the checkpoint hook, because checkpoints contain the matrix for resuming.
     priority = 'LOW'
 
-    page: Page | None = None  # of a test; no argument, since a config may not name files to write
+    page: Page | None = None  # of a test; not an argument, because configs must not name files to write
 
     def before_run(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         several = isinstance(getattr(model, 'head', None), MultiLabelClsHead) and self.page is None
         self.seen = None if several else Predictions(pictures=self.page is not None)
         if several:
-            runner.logger.info('No report on classes: it is for networks that give an image one label.')
+            runner.logger.info('No report on classes: it needs a network that gives each image one label.')
 
     def before_val(self, runner: Runner) -> None:
         self.listen(runner.val_evaluator)
@@ -104,14 +104,14 @@ def names_of(loader: DataLoader, num_classes: int) -> tuple[str, ...]:
 
 
 def report(runner: Runner, matrix: Tensor, names: tuple[str, ...], source: str, folder: Path) -> None:
-    """Write table, file and picture.
+    """Log the table and write the files.
 
     Args:
-        runner: into whose log the table goes.
+        runner: runner whose log gets the table.
         matrix: (classes, classes), images by true and predicted class.
-        names: of the classes.
-        source: the checkpoint that was tested.
-        folder: for the others.
+        names: names of the classes.
+        source: checkpoint that was tested.
+        folder: folder for the files.
     """
     results = class_results(matrix, names)
     with written_whole(folder / 'classes.csv') as part:
@@ -134,7 +134,7 @@ def is_best(runner: Runner, checkpoint: str) -> bool:
 
 
 def nonzero(matrix: Tensor) -> dict[str, Tensor]:
-    """What a checkpoint holds of a matrix: a few numbers an image, however many classes there are."""
+    """Return the non-zero entries of a matrix for a checkpoint: at most one per image."""
     places = matrix.nonzero()
     return dict(places=places, counts=matrix[tuple(places.T)])
 
@@ -146,7 +146,7 @@ def dense(entry: dict) -> Tensor:
 
 
 def add_page(runner: Runner, page: Page) -> None:
-    """Let the test of a Runner write its page too, whether its config reports on classes or not."""
+    """Make the test of a Runner write its page, whether or not its config has a ``ClassReportHook``."""
     hook = next((hook for hook in runner.hooks if isinstance(hook, ClassReportHook)), None)
     if hook is None:
         hook = ClassReportHook()

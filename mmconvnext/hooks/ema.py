@@ -1,4 +1,4 @@
-"""The average of the weights that the official recipes evaluate."""
+"""The weight average (EMA) that the official recipes evaluate."""
 
 from collections.abc import Sequence
 
@@ -13,16 +13,16 @@ from ..registry import HOOKS
 
 
 class WeightAverage(ExponentialMovingAverage):
-    """average = (1 - momentum) * average + momentum * weights, from the first update on.
+    """Update ``average = (1 - momentum) * average + momentum * weights`` from the first step on.
 
-    As ``timm.utils.ModelEma`` with ``decay = 1 - momentum``: parameters and buffers alike, except that
-    whole numbers, as the counters of batch norm, are copied. mmengine's own copies the weights at its
-    first update.
+    Equals ``timm.utils.ModelEma`` with ``decay = 1 - momentum``: parameters and buffers are averaged, and
+    integers such as the counters of batch norm are copied. mmengine's class copies the weights at the first
+    update.
     """
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Take in the weights of ``model``, which has the names of the averaged one."""
+        """Update the average with the weights of ``model``, which has the same parameter names."""
         weights = model.state_dict()
         averages, sources = [], []
         for name, average in self.avg_parameters.items():
@@ -32,22 +32,22 @@ class WeightAverage(ExponentialMovingAverage):
                 sources.append(source)
             else:
                 average.copy_(source)
-        # One call for all: a launch for each of hundreds of small tensors costs more than the arithmetic.
+        # One call for all: launches for hundreds of small tensors cost more than the arithmetic.
         get_ema_multi_avg_fn(1 - self.momentum)(averages, sources, None)
         self.steps += 1
 
 
 @HOOKS.register_module()
 class EMAHook(hooks.EMAHook):
-    """mmengine's ``EMAHook`` that averages after every step of the optimizer, from the initial weights on.
+    """mmengine's ``EMAHook``, but it averages after every optimizer step, starting with the initial weights.
 
-    With accumulated gradients it updates when the optimizer does. The average starts from the weights
-    that training starts from, after initialisation and ``load_from``, new head included; or it is the
-    one of a checkpoint that is resumed. Checkpoints are those of mmengine's hook, and either resumes
-    the other's.
+    With accumulated gradients, the average is updated when the optimizer takes a step. It starts with the
+    weights at the start of the training (after initialization and ``load_from``, including a new head), or
+    with the average of a resumed checkpoint. Checkpoints have the format of mmengine's hook, and can be
+    exchanged with it.
 
     Args:
-        momentum: 1 - the decay of the official code.
+        momentum: 1 minus the decay of the official code.
     """
 
     def __init__(self, momentum: float = 1e-4):
@@ -58,7 +58,7 @@ class EMAHook(hooks.EMAHook):
         self.has_start = False
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        # Other checkpoints reach the average through the model: see start.
+        # The average starts from other checkpoints through the model, see start.
         if runner._resume:
             super().after_load_checkpoint(runner, checkpoint)
             self.has_start = True
@@ -74,7 +74,7 @@ class EMAHook(hooks.EMAHook):
         self.start()
 
     def start(self) -> None:
-        """Take over the weights of the model, once they are there, unless an average was resumed."""
+        """Copy the weights of the model after they are loaded, unless an average was resumed."""
         if not self.has_start:
             self.ema_model.module.load_state_dict(self.src_model.state_dict())
             self.has_start = True

@@ -1,4 +1,4 @@
-"""Stop a run that has gone wrong while its last checkpoint is good."""
+"""Stop a run with non-finite values or too many broken images while its last checkpoint is intact."""
 
 import logging
 from pathlib import Path
@@ -19,13 +19,13 @@ MAX_PATHS_SHOWN = 5
 
 @HOOKS.register_module()
 class FiniteHook(Hook):
-    """Stop before a step with a loss or gradient that is not finite; weights stay those of the step before.
+    """Stop before an optimizer step with a non-finite loss or gradient, so that the weights stay finite.
 
-    In mixed precision the loss scaler leaves out steps with infinite gradients by itself; they reach
-    this hook no more.
+    In mixed precision, the loss scaler skips steps with infinite gradients itself, so this hook does not see
+    them.
 
     Args:
-        skip: leave out up to so many steps of a run before stopping, each with a warning.
+        skip: number of such steps that are skipped with a warning before the run stops.
     """
 
     priority = 'VERY_HIGH'  # before averaging and saving
@@ -40,7 +40,7 @@ class FiniteHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         loss = (outputs or {}).get('loss')
-        # A step left out for its gradients is counted there; the loss scaler leaves out by itself.
+        # Steps skipped because of gradients are counted there; the loss scaler skips by itself.
         uncounted = self.skip == 0 or isinstance(runner.optim_wrapper, AmpOptimWrapper)
         if uncounted and isinstance(loss, torch.Tensor) and not bool(torch.isfinite(loss).all()):
             self._skip_or_stop(f'the loss of iteration {runner.iter + 1} is {loss.item()}')
@@ -52,7 +52,7 @@ class FiniteHook(Hook):
         if all_finite(gradients):
             return
         self._skip_or_stop(f'the gradients of iteration {self.runner.iter + 1} are not finite')
-        optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
+        optimizer.zero_grad(set_to_none=True)  # without gradients, a step changes nothing
 
     def _skip_or_stop(self, where: str) -> None:
         skipped = self.runner.message_hub.get_info('steps_skipped', 0) + 1
@@ -72,17 +72,18 @@ class FiniteHook(Hook):
 
 
 def all_finite(gradients: list[torch.Tensor]) -> bool:
-    """Whether no number is infinite or NaN, in any process if each has its shard of the gradients."""
+    """Return whether all numbers are finite, in all processes if gradients are sharded."""
     norm = get_total_norm(gradients)
     return bool(torch.isfinite(norm.full_tensor() if isinstance(norm, DTensor) else norm))
 
 
 @HOOKS.register_module()
 class BrokenImagesHook(Hook):
-    """List images that could not be read and were replaced; stop when there are too many.
+    """List training images that could not be read and were replaced, and stop if there are too many.
 
     Args:
-        max_fraction: of the images of an epoch, in each process; a single one is always borne.
+        max_fraction: maximum fraction of broken images in an epoch, per process; a single one is always
+            allowed.
     """
 
     def __init__(self, max_fraction: float = 0.01):
@@ -90,7 +91,7 @@ class BrokenImagesHook(Hook):
         self.count, self.paths = 0, set()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
-        if runner.iter % len(runner.train_dataloader) == 0:  # loops by iterations go through epochs, too
+        if runner.iter % len(runner.train_dataloader) == 0:  # iteration-based loops have epochs, too
             self.count = 0
         samples = data_batch.get('data_samples') or () if isinstance(data_batch, dict) else ()
         for sample in (sample for sample in samples if 'stands_in_for' in sample):
@@ -99,7 +100,7 @@ class BrokenImagesHook(Hook):
             if path not in self.paths:
                 line = f'{path} cannot be read ({sample.stands_in_because})'
                 print_log(f'{line}; another image takes its place', 'current', logging.WARNING)
-                # The log has what the first process met.
+                # The log has those of the first process.
                 with Path(runner.work_dir, 'broken_images.txt').open('a', encoding='utf-8') as file:
                     file.write(f'{line}\n')
                 self.paths.add(path)

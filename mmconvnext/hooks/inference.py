@@ -1,4 +1,4 @@
-"""Test in the form for inference."""
+"""Optimize the network for inference during tests."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -9,13 +9,13 @@ from ..registry import HOOKS
 
 @HOOKS.register_module()
 class InferenceHook(Hook):
-    """During a test, compute as ``ConvNeXt.optimize_for_inference`` does.
+    """Apply ``ConvNeXt.optimize_for_inference`` to the backbone during a test.
 
     Args:
         dtype: fp32 or bf16.
     """
 
-    priority = 'LOWEST'  # behind the hook that puts averaged weights in
+    priority = 'LOWEST'  # after the hook that loads the averaged weights
 
     def __init__(self, dtype: str):
         self.dtype = dtype

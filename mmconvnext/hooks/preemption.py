@@ -1,4 +1,4 @@
-"""Save and leave when the machine is wanted back."""
+"""Save a checkpoint and exit when the machine is about to be reclaimed."""
 
 import signal
 import threading
@@ -14,19 +14,19 @@ from .checkpoint import CheckpointHook
 
 # Exit code for "temporary failure, try again" (EX_TEMPFAIL of sysexits.h).
 REQUEUE = 75
-# Slurm and spot instances announce the end by these.
+# Slurm and spot instances announce the end with these.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 @HOOKS.register_module()
 class PreemptionHook(Hook):
-    """After SIGTERM or SIGUSR1, in any process: save at the next iteration and exit with ``REQUEUE``.
+    """After SIGTERM or SIGUSR1 to any process, save at the next iteration and exit with ``REQUEUE``.
 
-    A signal during validation is answered behind it. Processes agree by a reduction of one number,
-    whose result is read an iteration later, so that nothing waits for it.
+    A signal during validation is handled after it. Processes agree by reducing a single number, whose result
+    is read one iteration later, so that no process waits for it.
     """
 
-    priority = 'LOWEST'  # behind the checkpoint hook
+    priority = 'LOWEST'  # after the checkpoint hook
 
     def __init__(self):
         self.received = 0
@@ -34,9 +34,9 @@ class PreemptionHook(Hook):
         self.former = {}
 
     def before_run(self, runner: Runner) -> None:
-        if not isinstance(runner._train_loop, BaseLoop):  # a test has nothing to save
+        if not isinstance(runner._train_loop, BaseLoop):  # tests have nothing to save
             return
-        if threading.current_thread() is threading.main_thread():  # others may not set handlers
+        if threading.current_thread() is threading.main_thread():  # other threads cannot set handlers
             self.former = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -47,7 +47,7 @@ class PreemptionHook(Hook):
         self.stop()
 
     def stop(self) -> None:
-        """Give the signals back to whom they belonged."""
+        """Restore the previous signal handlers."""
         for number, handler in self.former.items():
             signal.signal(number, handler)
         self.former = {}
@@ -75,7 +75,7 @@ class PreemptionHook(Hook):
             runner.logger.warning('Asked to stop; nothing is saved, since the config has no CheckpointHook')
             self.stop()
             raise SystemExit(1)
-        # Slurm ends the others as soon as the first one leaves.
+        # Slurm ends the others as soon as the first one exits.
         barrier()
         self.stop()
         name = f' ({signal.Signals(self.received).name})' if self.received else ''

@@ -1,4 +1,4 @@
-"""A progress bar where there is a terminal to draw it on."""
+"""Show a progress bar in terminals."""
 
 import atexit
 import logging
@@ -22,20 +22,20 @@ try:
 except ImportError:  # Windows
     resource = None
 
-# Drawing takes one or two milliseconds, more on a slow line; training gives it this share of its time.
+# Maximum share of the time for drawing, which takes one or two milliseconds, or more on a slow line.
 SHARE_OF_TIME = 1 / 500
 MIN_SECONDS_BETWEEN, MAX_SECONDS_BETWEEN = 0.5, 5.0
 
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Epoch, ETA, images per second, loss, learning rate and memory, drawn below the log lines.
+    """Show epoch, ETA, images per second, loss, learning rate and memory below the log lines.
 
-    On a terminal the lines that LoggerHook writes every few iterations go to the log file only, for
-    the bar says the same. Anywhere else, and in all processes but the first, the hook does nothing.
+    In a terminal, the periodic lines of LoggerHook are written to the log file only, because the bar shows
+    the same. Without a terminal, and in all processes but the first, the hook does nothing.
 
-    The bar is drawn between iterations and not by a thread of its own: a loader process forked
-    while such a thread holds the lock of the terminal would wait for it for ever.
+    The bar is drawn between iterations instead of in a thread: a loader process forked while such a thread
+    holds the lock of the terminal would wait for it forever.
     """
 
     priority = 'VERY_LOW'  # after the hooks whose numbers it shows
@@ -84,7 +84,7 @@ class ProgressHook(Hook):
         self.stop()
 
     def start(self, runner: Runner, name: str, *, total: int, done: int = 0) -> None:
-        """Draw an empty bar and lead the log through it, if there is a terminal."""
+        """Draw an empty bar and redirect the log above it, if there is a terminal."""
         self.task = None
         console = Console()
         if not is_main_process() or not sys.stdout.isatty() or console.is_dumb_terminal:
@@ -112,19 +112,19 @@ class ProgressHook(Hook):
             for handler in runner.logger.handlers
             if getattr(handler, 'stream', None) is sys.stdout
         ]
-        # A Runner of mmengine leaves its hooks alone when training fails.
+        # mmengine's Runner does not call its hooks when training fails.
         atexit.register(self.stop)
         self.live.start()
         for handler, _ in self.handlers:
-            handler.setStream(sys.stdout)  # since start() a stand-in that prints above the bar
+            handler.setStream(sys.stdout)  # since start(), a proxy that prints above the bar
             handler.addFilter(is_not_periodic)
         self._draw()
         self.due = (
             time.perf_counter()
-        )  # rich imports much at its first drawing; that says nothing of the next
+        )  # rich imports modules at the first drawing, which is slower than the next ones
 
     def stop(self) -> None:
-        """Take the bar away; a second call does nothing."""
+        """Remove the bar; a second call does nothing."""
         if self.live is None:
             return
         self.live.stop()
@@ -143,10 +143,10 @@ class ProgressHook(Hook):
         timed_from, first = self.timed_from
         eta = ''
         if done > first:
-            # Validations and checkpoints so far are in it, so they are in what is left as well.
+            # This includes the validations and checkpoints so far, so the estimate does, too.
             left = (now - timed_from) / (done - first) * (runner.max_iters - done)
             eta = f'ETA {timedelta(seconds=round(left))}'
-        # The loop of an iteration-based run calls itself one epoch.
+        # An iteration-based loop counts as one epoch.
         name = f'epoch {runner.epoch + 1}/{runner.max_epochs}' if runner.max_epochs > 1 else 'train'
         self.bars.update(self.task, completed=done, eta=eta, description=name)
         scalars = runner.message_hub.log_scalars
@@ -168,12 +168,12 @@ class ProgressHook(Hook):
 
 
 def is_not_periodic(record: logging.LogRecord) -> bool:
-    """False for the lines that LoggerHook writes every few iterations."""
+    """Return False for the lines that LoggerHook writes every few iterations."""
     return record.module != 'logger_hook' or not record.funcName.endswith('_iter')
 
 
 def peak_memory() -> list[str]:
-    """The most memory used so far, of the GPU or else of this process; nothing where it is unknown."""
+    """Return the peak memory of the GPU, or else of this process; empty if it is unknown."""
     if torch.cuda.is_available():
         return [f'{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB on the GPU']
     if resource is None:

@@ -1,4 +1,4 @@
-"""A resumed run goes on as if nothing had happened."""
+"""Restore random states and position of a resumed run."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -8,9 +8,9 @@ from ..registry import HOOKS
 
 @HOOKS.register_module()
 class ReplayHook(Hook):
-    """Give a resumed training loop back its random states and its place, see ``engine.loops``."""
+    """Restore the random states and the position of a resumed training loop, see ``engine.loops``."""
 
-    priority = 'HIGHEST'  # before others note the place
+    priority = 'HIGHEST'  # before other hooks read the position
     progress = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -19,7 +19,7 @@ class ReplayHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         loop = runner.train_loop
-        if self.progress is not None and hasattr(loop, 'go_on'):  # other loops begin the epoch again
+        if self.progress is not None and hasattr(loop, 'go_on'):  # other loops start the epoch again
             loop.go_on(self.progress)
         elif runner._resume and hasattr(loop, 'begin_epoch'):
             loop.begin_epoch()

@@ -1,4 +1,4 @@
-"""How many images a second does training take in?"""
+"""Log the images per second of a training."""
 
 import time
 
@@ -12,11 +12,11 @@ from ..registry import HOOKS
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Log ``train/images_per_s``: images of all processes over the seconds since the last log line.
+    """Log ``train/images_per_s``: images of all processes divided by the seconds since the last log line.
 
-    The seconds hold data loading and all that happens from one iteration to the next; validation
-    and what is done between epochs are left out. Processes train in step and on batches of one
-    size, so the images of one stand for those of all and nothing is sent between them.
+    The time includes data loading and everything else from one iteration to the next, but not validation and
+    the time between epochs. All processes train in step with the same batch size, so the images of one are
+    multiplied and nothing is exchanged.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -39,7 +39,8 @@ class ThroughputHook(Hook):
         self.seconds += now - self.last
         self.last = now
         self.images += count_images(data_batch, self.batch_size)
-        # Only where LoggerHook reads it: mmengine copies the whole history of a scalar at every update.
+        # Only when LoggerHook reads it, because mmengine copies the whole history of a scalar at every
+        # update.
         if (batch_idx + 1) % self.interval == 0 or self.end_of_epoch(runner.train_dataloader, batch_idx):
             if self.images:
                 rate = self.world_size * self.images / self.seconds
@@ -51,9 +52,9 @@ class ThroughputHook(Hook):
 
 
 def count_images(data_batch, batch_size: int) -> int:
-    """Images in a batch of this process; ``batch_size`` where the batch has no plain list of them.
+    """Return the images in a batch of this process, or ``batch_size`` if the batch has no list of images.
 
-    A last batch may be smaller than the others; the branches of semi-supervised detection are a dict.
+    The last batch may be smaller than the others; semi-supervised detection has a dict of several branches.
     """
     inputs = data_batch.get('inputs') if isinstance(data_batch, dict) else None
     return len(inputs) if isinstance(inputs, (Tensor, list, tuple)) else batch_size

@@ -1,4 +1,4 @@
-"""Bars of a comparison."""
+"""Draw a comparison as bars."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ from contenders import Condition
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Of Okabe and Ito, which colour-blind people can tell apart.
+# Colors of Okabe and Ito, which color-blind people can distinguish.
 OURS, THEIRS = '#0072B2', '#BBBBBB'
 INCHES_A_BAR, INCHES_A_TITLE, WIDTH = 0.28, 0.8, 8
 
 
 def plot_bars(measured: list[tuple[Condition, list[dict]]], out: str | Path) -> None:
-    """Images a second of each contender, a chart for each condition, with quartiles.
+    """Draw images per second of each contender with quartiles, one chart per condition.
 
     Args:
         measured: rows of ``measure`` under each condition.

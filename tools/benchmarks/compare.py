@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure this ConvNeXt and its peers in one run, in turns: images a second and peak memory."""
+"""Measure images per second and peak memory of this ConvNeXt and its peers, in alternation."""
 
 import argparse
 import gc
@@ -37,23 +37,23 @@ def compare(
     out: str | Path | None = None,
     plot: str | Path | None = None,
 ) -> None:
-    """Measure our network and its peers in turns, print the ratios and append rows to a file.
+    """Measure our network and its peers in alternation, print the ratios and append rows to a file.
 
     Args:
-        arch: networks, of ``ARCHS``, behind ``v2-`` for V2.
+        arch: names in ``ARCHS``, with prefix ``v2-`` for V2.
         mode: inference, training.
         dtype: fp32, bf16.
-        batch: numbers of images at once.
-        size: of their sides in pixels.
-        contenders: library and form, as ``timm eager``; default: all whose library is installed, without
-            the compiled ones, whose compilation takes minutes.
-        rounds: timings of each contender, at least 2.
-        quick: one network, one image and eight, few rounds and no memory: three minutes on two cores.
-        out: JSON lines, appended; default: the file of this repository.
-        plot: image file for bars of these measurements.
+        batch: batch sizes to measure.
+        size: image heights and widths in pixels.
+        contenders: library and variant, for example ``timm eager``; default: all installed ones except the
+            compiled, whose compilation takes minutes.
+        rounds: timed rounds per contender, at least 2.
+        quick: measure one network with batches of 1 and 8, few rounds and no memory, in three minutes.
+        out: file of JSON lines to append to; default: that of this repository.
+        plot: image file for a bar chart.
 
     Raises:
-        UserError: no such network or contender, or a form of ours that is not right.
+        UserError: no such network or contender, or our optimized network gives other results.
     """
     if quick:
         arch, batch, rounds = arch[:1], (1, 8), 3
@@ -92,7 +92,7 @@ def check(arch: Iterable[str], contenders: Iterable[str], rounds: int) -> None:
 def measure(
     condition: Condition, contenders: Iterable[str], rounds: int, *, memory: bool = True
 ) -> list[dict]:
-    """A row for each contender that can do this; its peak memory takes a new process, and a while."""
+    """Return a row for each contender that supports a condition; memory is measured in a new process."""
     cases = {}
     for name in contenders:
         try:
@@ -118,9 +118,9 @@ def measure(
 
 
 def peak_memory(name: str, condition: Condition) -> float:
-    """MiB that the second call takes at its peak, on top of what lies there before the first.
+    """Return the peak memory of the second call in MiB, beyond that in use before the first call.
 
-    In a process of its own, since a process keeps what it once had.
+    This runs in a separate process, because a process keeps freed memory.
     """
     with get_context('spawn').Pool(1) as pool:
         return pool.apply(_peak_memory, (name, condition, torch.get_num_threads()))
@@ -137,19 +137,19 @@ def _peak_memory(name: str, condition: Condition, threads: int) -> float:
         return round((torch.cuda.max_memory_allocated() - before) / 2**20, 1)
     before = resident('VmRSS')
     call()
-    Path('/proc/self/clear_refs').write_text('5')  # the peak starts anew
+    Path('/proc/self/clear_refs').write_text('5')  # reset the peak
     call()
     return round(resident('VmHWM') - before, 1)
 
 
 def resident(field: str) -> float:
-    """MiB of memory in use (VmRSS) or at its peak (VmHWM), on Linux."""
+    """Return the memory of this process in MiB, current (VmRSS) or peak (VmHWM), on Linux."""
     lines = Path('/proc/self/status').read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
 
 
 def show(condition: Condition, rows: list[dict]) -> None:
-    """A table, ours first, with ratios to the best of the others."""
+    """Print a table, ours first, with ratios to the best of the others."""
     others = [row['images_per_second'] for row in rows if not row['contender'].startswith('mmconvnext')]
     best = max(others, default=None)
     table = Table(title=str(condition), box=box.SIMPLE_HEAD, title_justify='left')
@@ -168,25 +168,29 @@ def show(condition: Condition, rows: list[dict]) -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--arch', nargs='+', default=['tiny'], help='networks, as tiny or v2-base')
+    parser.add_argument('--arch', nargs='+', default=['tiny'], help='networks, for example tiny or v2-base')
     parser.add_argument(
         '--mode', nargs='+', choices=['inference', 'training'], default=['inference', 'training']
     )
     parser.add_argument('--dtype', nargs='+', choices=['fp32', 'bf16'], default=['fp32'])
-    parser.add_argument('--batch', nargs='+', type=int, default=[1, 8], help='numbers of images at once')
-    parser.add_argument('--size', type=int, default=224, help='of their sides in pixels')
+    parser.add_argument('--batch', nargs='+', type=int, default=[1, 8], help='batch sizes to measure')
+    parser.add_argument('--size', type=int, default=224, help='image heights and widths in pixels')
     parser.add_argument(
         '--contenders',
         nargs='+',
         metavar='NAME',
-        help='as "mmconvnext optimized" "timm compiled"; default all installed ones but the compiled',
+        help='such as "mmconvnext optimized" "timm compiled"; default all installed but the compiled',
     )
-    parser.add_argument('--rounds', type=int, default=7, help='timings of each')
     parser.add_argument(
-        '--quick', action='store_true', help='three minutes: one network, few rounds, no memory'
+        '--rounds', type=int, default=7, help='timed rounds per contender; the median is reported'
     )
-    parser.add_argument('--out', metavar='FILE', help='JSON lines; default those of this repository')
-    parser.add_argument('--plot', metavar='FILE', help='image for bars of these measurements')
+    parser.add_argument(
+        '--quick', action='store_true', help='one network, few rounds, no memory: three minutes'
+    )
+    parser.add_argument(
+        '--out', metavar='FILE', help='file of JSON lines to append to; default that of this repository'
+    )
+    parser.add_argument('--plot', metavar='FILE', help='image file for a bar chart')
     return parser.parse_args()
 
 

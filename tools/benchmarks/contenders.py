@@ -1,4 +1,4 @@
-"""Everybody's ConvNeXt with a thousand classes and random weights, ready to run."""
+"""Build ConvNeXt of every library with 1000 classes and random weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from mmconvnext.models.inference import DTYPES
 
 CLASSES = 1000
 V2 = dict(use_grn=True, layer_scale_init_value=0.0)
-# Stochastic depth in training, official README of ConvNeXt; the others here are trained without.
+# Stochastic depth in training, from the official README of ConvNeXt; all others are trained without.
 DROP_PATH_RATES = {'tiny': 0.1, 'small': 0.4, 'base': 0.5, 'large': 0.5}
-# How each library is run; ours come first.
+# Variants of each library; ours come first.
 FORMS = {
     'mmconvnext': ('eager', 'compiled', 'optimized'),
     'timm': ('eager', 'compiled'),
@@ -33,14 +33,14 @@ RUNTIMES = ('onnxruntime', 'openvino')
 
 @dataclass(frozen=True)
 class Condition:
-    """What is measured.
+    """Conditions of a measurement.
 
     Attributes:
-        arch: of ``ARCHS``, behind ``v2-`` for V2.
-        mode: inference or training: forward pass, cross entropy, backward pass and AdamW.
-        dtype: fp32 or bf16: by autocast, and by cast weights where a form is for inference only.
-        batch: images at once.
-        size: of their sides in pixels.
+        arch: name in ``ARCHS``, with prefix ``v2-`` for V2.
+        mode: inference, or training (forward pass, cross entropy, backward pass and AdamW step).
+        dtype: fp32 or bf16; bf16 uses autocast, or cast weights in variants for inference only.
+        batch: batch size.
+        size: image height and width in pixels.
         device: cpu or cuda.
     """
 
@@ -59,7 +59,7 @@ class Condition:
 
 
 class Classifier(nn.Module):
-    """The last features of a backbone of OpenMMLab through a linear layer."""
+    """A backbone of OpenMMLab with a linear layer on its last features."""
 
     def __init__(self, backbone: nn.Module, channels: int):
         super().__init__()
@@ -70,7 +70,7 @@ class Classifier(nn.Module):
 
 
 class Logits(nn.Module):
-    """A model of transformers as a function from images to logits."""
+    """A model of transformers that returns logits for images."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -81,7 +81,7 @@ class Logits(nn.Module):
 
 
 def build(library: str, name: str) -> nn.Module:
-    """A module from images to logits.
+    """Build a module that computes logits from images.
 
     Raises:
         LookupError: the library does not have this network.
@@ -122,14 +122,14 @@ def build(library: str, name: str) -> nn.Module:
 
 
 def contender(name: str, condition: Condition) -> Callable[[], object]:
-    """A function that does once what the condition says, as the contender does it.
+    """Return a function that runs one forward pass or training step of a contender.
 
     Args:
-        name: library and form, as ``timm compiled``.
-        condition: see there.
+        name: library and variant, for example ``timm compiled``.
+        condition: what to measure.
 
     Raises:
-        LookupError: the contender cannot do this.
+        LookupError: the contender does not support the condition.
     """
     library, _, form = name.partition(' ')
     device = torch.device(condition.device)
@@ -157,7 +157,7 @@ def contender(name: str, condition: Condition) -> Callable[[], object]:
 
 
 def training_step(model: nn.Module, images: Tensor, autocast: torch.autocast) -> Callable[[], None]:
-    """One iteration. The optimizer is the same for everybody, and the fastest there is."""
+    """Return a function for one iteration, with the same, fastest optimizer for all contenders."""
     model.train()
     labels = torch.randint(CLASSES, (len(images),), device=images.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=True)
@@ -173,7 +173,7 @@ def training_step(model: nn.Module, images: Tensor, autocast: torch.autocast) ->
 
 
 def runtime(library: str, condition: Condition, images: Tensor) -> Callable[[], np.ndarray]:
-    """timm's network in a runtime for inference on CPUs."""
+    """Return timm's network in a runtime for inference on CPUs."""
     if condition.mode == 'training' or condition.device != 'cpu':
         raise LookupError(f'{library} is for inference on a CPU')
     model = build('timm', condition.arch).eval()
@@ -210,7 +210,7 @@ def installed_contenders() -> list[str]:
 
 
 def check_sameness(condition: Condition) -> None:
-    """Raise UserError unless our optimized form gives what our plain one gives, in fp32."""
+    """Raise UserError unless our optimized network gives the results of the plain one in fp32."""
     model = build('mmconvnext', condition.arch).eval().to(condition.device)
     images = torch.randn(2, 3, condition.size, condition.size, device=condition.device)
     with torch.inference_mode():

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""What protects the digits run (resumption, safe files, guards, watching): its share of the time.
+"""Measure the time that protection (resuming, safe files, guards, monitoring) takes in the digits run.
 
-Two measures: the run with and without, in turn, and the time spent inside the functions that
-protection adds, which a noisy machine blurs less.
+Two measures: alternating runs with and without protection, and the time spent in the functions that
+protection adds, which varies less on a busy machine.
 """
 
 import argparse
@@ -37,7 +37,7 @@ ADDED = (
 
 
 class Marks(mmengine.hooks.Hook):
-    """From the first iteration to the end of the run, checkpoints and validations included."""
+    """Measure from the first iteration to the end of the run, including checkpoints and validation."""
 
     priority = 'LOWEST'
     seconds = None
@@ -68,7 +68,7 @@ def drop_own_hooks(cfg: mmengine.Config, **_) -> None:
 
 
 def timed_shares(config: str, epochs: int) -> dict[str, float]:
-    """Percent of a protected run inside each added function."""
+    """Return the percentage of a protected run that each added function takes."""
     inside = defaultdict(float)
 
     def timed(name: str, function):
@@ -92,7 +92,7 @@ def main(config: str, pairs: int, epochs: int, threads: int) -> None:
     torch.set_num_threads(threads)
     times = {True: [], False: []}
     for i in range(pairs + 1):
-        for protected in (True, False) if i % 2 else (False, True):  # either comes first equally often
+        for protected in (True, False) if i % 2 else (False, True):  # each comes first equally often
             seconds = run(config, epochs, protected=protected)
             if i > 0:  # the first pair warms up
                 times[protected].append(seconds)

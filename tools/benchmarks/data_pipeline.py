@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure on one core how many training images a second our pipeline, mmpretrain's and timm's make."""
+"""Measure how many training images per second one core prepares with our, mmpretrain's and timm's code."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -30,19 +30,19 @@ from mmconvnext.registry import MODELS
 from mmconvnext.training.augmenting import augment_batches
 
 RESULTS = Path(__file__).parent / 'results/data_pipeline.jsonl'
-HEIGHT, WIDTH, QUALITY = 375, 500, 90  # many of ImageNet's images have this size
+HEIGHT, WIDTH, QUALITY = 375, 500, 90  # a common size in ImageNet
 IMAGES = 32
-BATCH = 4  # times these images: the 128 of the recipe
+BATCH = 4  # times the number of images gives the 128 of the recipe
 OURS = 'mmconvnext'
 ON_DEVICE = f'{OURS} with --augment-on-device'
 
 
 def mmpretrain_steps(mean: list[float], std: list[float]) -> list[dict]:
-    """The official augmentation out of mmpretrain's transforms, as in its configs of ConvNeXt.
+    """Return the official augmentation with mmpretrain's transforms, as in its configs of ConvNeXt.
 
     Args:
-        mean: of the BGR channels.
-        std: the same.
+        mean: mean of the BGR channels.
+        std: standard deviation of the BGR channels.
     """
     return [
         dict(type='LoadImageFromFile'),
@@ -71,14 +71,14 @@ def mmpretrain_steps(mean: list[float], std: list[float]) -> list[dict]:
 
 
 def pipelines() -> dict[str, Callable[[str], torch.Tensor | np.ndarray]]:
-    """By name, from the path of a file to (3, 224, 224); and what they all begin with."""
+    """Return the pipelines by name, from a path to an image (3, 224, 224), and their common first step."""
     cfg = recipe()
     return {
         OURS: images_of(cfg.train_dataloader.dataset.pipeline),
         ON_DEVICE: images_of(recipe(on_device=True).train_dataloader.dataset.pipeline),
         'mmpretrain': images_of(mmpretrain_steps(cfg.grey, cfg.noise)),
         'timm': timm_pipeline(use_prefetcher=False),
-        # timm's loader with prefetching leaves them to the GPU.
+        # With prefetching, timm's loader does this on the GPU.
         'timm without erasing and normalising': timm_pipeline(use_prefetcher=True),
         'decoding alone': cv2.imread,
     }
@@ -103,15 +103,15 @@ def images_of(steps: list[dict]) -> Callable[[str], torch.Tensor]:
 
 
 def preprocessing(cfg: Config, paths: list[str], device: torch.device) -> Callable[[], dict]:
-    """Makes inputs of the network out of one batch that a worker made."""
+    """Return a function that preprocesses one batch of a worker for the network."""
     preprocessor = MODELS.build(dict(type='ClsDataPreprocessor') | cfg.data_preprocessor).to(device)
     batch = default_collate(list(map(samples_of(cfg.train_dataloader.dataset.pipeline), paths * BATCH)))
     return lambda: preprocessor(batch, training=True)
 
 
 def timm_pipeline(*, use_prefetcher: bool) -> Callable[[str], torch.Tensor]:
-    """With the settings of the official datasets.py."""
-    import timm  # only this tool needs it
+    """Return timm's pipeline with the settings of the official datasets.py."""
+    import timm  # only this tool needs timm
 
     transform = timm.data.create_transform(
         224,
@@ -136,19 +136,19 @@ def timm_pipeline(*, use_prefetcher: bool) -> Callable[[str], torch.Tensor]:
 
 
 def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> None:
-    """Measure our training pipeline and those of the peers in turns, on one thread; print and append rows.
+    """Measure our training pipeline and those of peers on one thread in alternation; print and append rows.
 
-    And the data preprocessor with and without --augment-on-device, on the GPU if there is one.
+    Also measures the data preprocessor with and without --augment-on-device, on the GPU if there is one.
 
     Args:
-        rounds: timings of each, at least 2.
-        out: JSON lines, appended; default: the file of this repository.
+        rounds: timed rounds per pipeline, at least 2.
+        out: file of JSON lines to append to; default: that of this repository.
 
     Raises:
         UserError: too few rounds, or no timm.
     """
     if find_spec('timm') is None:
-        raise UserError('timm, one of those that are measured, is not installed: pip install timm')
+        raise UserError('timm, which is one of the contenders, is not installed: pip install timm')
     check_rounds(rounds)
     out = results_file(out, RESULTS)
     with TemporaryDirectory() as folder, one_thread():
@@ -184,7 +184,7 @@ def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> Non
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Use one thread, as a worker of a data loader does."""
+    """Use a single thread, like a worker of a data loader."""
     threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1), cv2.setNumThreads(1)
     try:
@@ -194,14 +194,14 @@ def one_thread() -> Iterator[None]:
 
 
 def make_images(folder: Path) -> list[str]:
-    """Files with the spectrum of photographs, about as large as ImageNet's."""
+    """Write JPEG files with the spectrum of photographs and about the file size of those in ImageNet."""
     draw = np.random.default_rng(0)
     rows, columns = np.fft.fftfreq(HEIGHT)[:, None], np.fft.rfftfreq(WIDTH)
     frequency = np.hypot(rows, columns)
-    frequency[0, 0] = np.inf  # no mean
+    frequency[0, 0] = np.inf  # zero mean
 
     def clouds() -> np.ndarray:
-        # Amplitudes fall by about 1 / f: Field 1987, "Relations between the statistics of natural images".
+        # Amplitudes fall with about 1 / f: Field 1987, "Relations between the statistics of natural images".
         noise = np.fft.rfft2(draw.standard_normal((HEIGHT, WIDTH))) / frequency**1.1
         grey = np.fft.irfft2(noise, (HEIGHT, WIDTH))
         return grey / grey.std()
@@ -223,7 +223,7 @@ def over(pipeline: Callable, paths: list[str]) -> Callable[[], None]:
 
 
 def show(rows: list[dict]) -> None:
-    """Tables with our speed as a multiple of each."""
+    """Print tables with our speed relative to each peer."""
     titles = {
         'worker': 'A core makes images',
         'device': f'{rows[-1]["conditions"]["device"]} preprocesses them',
@@ -243,8 +243,12 @@ def show(rows: list[dict]) -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--rounds', type=int, default=15, help='timings of each')
-    parser.add_argument('--out', metavar='FILE', help='JSON lines; default those of this repository')
+    parser.add_argument(
+        '--rounds', type=int, default=15, help='timed rounds per pipeline; the median is reported'
+    )
+    parser.add_argument(
+        '--out', metavar='FILE', help='file of JSON lines to append to; default that of this repository'
+    )
     return parser.parse_args()
 
 

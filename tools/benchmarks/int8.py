@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure accuracy and speed of a classifier in int8, in ONNX Runtime and OpenVINO, against fp32."""
+"""Compare accuracy and speed of a classifier in int8 and fp32, in ONNX Runtime and OpenVINO."""
 
 import argparse
 from functools import partial
@@ -25,7 +25,7 @@ from mmconvnext.export.int8 import MOST_IMAGES, check_calibration, quantize
 
 RESULTS = Path(__file__).parent / 'results/int8.jsonl'
 RUNTIMES = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
-# Form -> whether the depthwise convolutions stay in fp32.
+# Variant -> whether the depthwise convolutions stay in fp32.
 FORMS = {'int8': True, 'int8 everywhere': False}
 
 
@@ -44,14 +44,14 @@ def compare_int8(
     Args:
         config: see ``export``.
         checkpoint: see ``export``.
-        images: folder with one folder a class, see ``real_images``.
-        batch: numbers of images at once that are timed.
-        size: of their sides in pixels; accuracies are measured at the model's own.
-        rounds: timings of each, at least 2.
-        out: JSON lines, appended; default: the file of this repository.
+        images: folder with one folder per class, see ``real_images``.
+        batch: batch sizes to measure.
+        size: image heights and widths for timing, in pixels; accuracies use the size of the model.
+        rounds: timed rounds per variant, at least 2.
+        out: file of JSON lines to append to; default: that of this repository.
 
     Raises:
-        UserError: as ``export`` does, too few rounds, or the classes of the images are not known.
+        UserError: see ``export``; or too few rounds, or the classes of the images are unknown.
     """
     check_rounds(rounds)
     out = results_file(out, RESULTS)
@@ -60,7 +60,7 @@ def compare_int8(
     graph = Graph(model).eval()
     calibrating, testing = real_images(model, images)
     if not testing.labelled:
-        raise UserError('accuracy takes images whose class is known: one folder a class, with --images')
+        raise UserError('to measure the accuracy, pass --images with one folder per class')
     check_calibration(graph, calibrating)
     rows = []
     for runtime, form in forms.items():
@@ -90,7 +90,7 @@ def compare_int8(
 
 
 def make(form: Format, graph: Graph, images: Images, folder: Path) -> dict[str, Run]:
-    """The functions of files in fp32 and in every form."""
+    """Return a function for the file of fp32 and of every variant."""
     files = {name: folder / f'{name}{form.suffix}' for name in ('fp32', *FORMS)}
     example = graph.input_of(images.batch(0, 1)[0].repeat(2, 1, 1, 1))
     write(graph, example, form, {}, files['fp32'])
@@ -115,7 +115,7 @@ def describe(model: nn.Module) -> dict:
 
 
 def show(rows: list[dict]) -> None:
-    """A table, with speeds as ratios to fp32 in the same runtime."""
+    """Print a table with speeds relative to fp32 in the same runtime."""
     table = Table(box=box.SIMPLE_HEAD)
     for column in ('', 'top-1', 'as PyTorch', 'error', 'batch', 'images/s', 'to fp32'):
         table.add_column(column, justify='right' if column else 'left')
@@ -140,16 +140,24 @@ def show(rows: list[dict]) -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config, name of model_zoo.md, or weights in any format')
-    parser.add_argument('checkpoint', nargs='?', help='its weights; default those of the name or file')
+    parser.add_argument(
+        'checkpoint', nargs='?', help='other weights for the model; default those of the name or file'
+    )
     parser.add_argument(
         '--images',
         metavar='DIR',
-        help="one folder a class, in train/ and val/ or directly; default the config's data",
+        help="images in one folder per class, in train/ and val/ or directly; default the config's data",
     )
-    parser.add_argument('--batch', type=int, nargs='+', default=[1, 8], help='images at once, timed')
-    parser.add_argument('--size', type=int, default=224, help='of their sides in pixels')
-    parser.add_argument('--rounds', type=int, default=7, help='timings of each')
-    parser.add_argument('--out', metavar='FILE', help='JSON lines; default those of this repository')
+    parser.add_argument('--batch', type=int, nargs='+', default=[1, 8], help='batch sizes to measure')
+    parser.add_argument(
+        '--size', type=int, default=224, help='image heights and widths for timing, in pixels'
+    )
+    parser.add_argument(
+        '--rounds', type=int, default=7, help='timed rounds per variant; the median is reported'
+    )
+    parser.add_argument(
+        '--out', metavar='FILE', help='file of JSON lines to append to; default that of this repository'
+    )
     return parser.parse_args()
 
 

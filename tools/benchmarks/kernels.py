@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check and time the Triton kernels on a GPU beside plain and compiled torch, in turns."""
+"""Check the Triton kernels on a GPU, and time them in alternation with plain and compiled torch."""
 
 import argparse
 import os
@@ -30,18 +30,18 @@ RESULTS = Path(__file__).parent / 'results/kernels.jsonl'
 CONTENDERS = ('triton', 'torch', 'compiled')
 DTYPE = torch.bfloat16
 EPS = 1e-6
-# Of the tensor whose copy gives the bandwidth: 1 GiB, many times a cache.
+# Size of the tensor whose copy gives the bandwidth: 1 GiB, much larger than any cache.
 COPIED_VALUES = 2**29
 
 
 @dataclass
 class Case:
-    """An operator on the maps of a stage.
+    """An operator on the feature maps of a stage.
 
     Attributes:
-        inputs: of our kernel and of plain torch alike; the first is a map.
-        passes: how often a map goes through memory at least, for each direction that is timed: forward, and
-            training, which is forward and backward.
+        inputs: inputs for our kernel and plain torch; the first is a feature map.
+        passes: minimum number of times that a map is read or written in a forward pass and in training
+            (forward and backward).
     """
 
     op: str
@@ -58,16 +58,16 @@ def measure_kernels(
     rounds: int = 7,
     out: str | Path | None = None,
 ) -> None:
-    """Check and time the kernels on the maps of ConvNeXt-T and -B at 224 pixels, and append rows to a file.
+    """Check and time the kernels on feature maps of ConvNeXt-T and -B at 224 px, and append rows to a file.
 
     Args:
-        op: operators that ``build`` knows.
-        batch: number of images.
-        rounds: timings of each contender, at least 2.
-        out: JSON lines, appended; default: the file of this repository.
+        op: names of operators in ``build``.
+        batch: batch size.
+        rounds: timed rounds per contender, at least 2.
+        out: file of JSON lines to append to; default: that of this repository.
 
     Raises:
-        UserError: no GPU, or a kernel that is not right.
+        UserError: there is no GPU, or a kernel is wrong.
     """
     if not torch.cuda.is_available():
         raise UserError(
@@ -75,7 +75,7 @@ def measure_kernels(
             'later) with a torch for CUDA and triton'
         )
     check_rounds(rounds)
-    os.environ['MMCONVNEXT_TRITON'] = '0'  # torch's side stays torch's
+    os.environ['MMCONVNEXT_TRITON'] = '0'  # torch must not use our kernels
     out = results_file(out, RESULTS)
     device = torch.device('cuda')
     copy = copy_bandwidth(device, rounds)
@@ -89,7 +89,7 @@ def measure_kernels(
 
 
 def copy_bandwidth(device: torch.device, rounds: int) -> float:
-    """Bytes read and written a second."""
+    """Return the bytes that are read and written per second."""
     source = torch.randn(COPIED_VALUES, dtype=DTYPE, device=device)
     target = torch.empty_like(source)
     seconds = time_interleaved({'copy': lambda: target.copy_(source)}, rounds)['copy']
@@ -97,8 +97,8 @@ def copy_bandwidth(device: torch.device, rounds: int) -> float:
 
 
 def build(op: str, images: int, channels: int, side: int, device: torch.device) -> Case:
-    """The operator on maps of side x side pixels, of ``channels`` or of the hidden four times as many."""
-    from mmconvnext.ops.triton import depthwise_conv as conv_kernels  # which need triton
+    """Return an operator on maps of side x side pixels with ``channels``, or four times as many if hidden."""
+    from mmconvnext.ops.triton import depthwise_conv as conv_kernels  # imported here because it needs triton
     from mmconvnext.ops.triton import gelu as gelu_kernels
     from mmconvnext.ops.triton import grn as grn_kernels
     from mmconvnext.ops.triton import layer_norm as norm_kernels
@@ -133,14 +133,14 @@ def build(op: str, images: int, channels: int, side: int, device: torch.device) 
 
 
 def measure(case: Case, contenders: Sequence[str], rounds: int, copy: float) -> list[dict]:
-    """A row for each direction and contender.
+    """Return a row for each direction and contender.
 
     Raises:
-        UserError: the kernel is not right.
+        UserError: the kernel is wrong.
     """
     calls = dict(triton=case.ours, torch=case.plain)
     if 'compiled' in contenders:
-        torch.compiler.reset()  # it gives up on a function after eight shapes
+        torch.compiler.reset()  # torch.compile gives up on a function after eight shapes
         calls['compiled'] = torch.compile(case.plain, dynamic=False)
     errors = check(case, calls)
     runs = {
@@ -179,10 +179,10 @@ def measure(case: Case, contenders: Sequence[str], rounds: int, copy: float) -> 
 
 
 def check(case: Case, calls: dict[str, Callable]) -> dict[str, float]:
-    """Largest error of each call over output and gradients, as a share of their norm in fp32.
+    """Return the largest error of each call in output and gradients, relative to their norm in fp32.
 
     Raises:
-        UserError: the kernel's exceeds both twice that of plain torch and one unit in the last place.
+        UserError: the kernel's error exceeds both twice that of plain torch and one unit in the last place.
     """
     wide = tuple(x.detach().float().requires_grad_(x.requires_grad) for x in case.inputs)
     with torch.backends.cudnn.flags(allow_tf32=False):
@@ -192,7 +192,7 @@ def check(case: Case, calls: dict[str, Callable]) -> dict[str, float]:
         found = run(call, case.inputs, 'training')
         errors[name] = max(relative_error(*pair) for pair in zip(found, truth, strict=True))
     allowed = max(2 * errors['torch'], torch.finfo(DTYPE).eps)
-    if not errors['triton'] <= allowed:  # nor a NaN
+    if not errors['triton'] <= allowed:  # also true for NaN
         raise UserError(
             f'{case.op} on {tuple(case.inputs[0].shape)} is wrong by {errors["triton"]:.2g} of its norm, '
             f'plain torch by {errors["torch"]:.2g}; it is not timed before it is right'
@@ -205,7 +205,7 @@ def relative_error(found: Tensor, truth: Tensor) -> float:
 
 
 def run(call: Callable, inputs: tuple[Tensor, ...], direction: str) -> list[Tensor]:
-    """The outputs and, in training, the gradients of half the sum of their squares."""
+    """Return the output and, in training, the gradients of half the sum of its squares."""
     wanted = [x for x in inputs if x.requires_grad and direction == 'training']
     with torch.set_grad_enabled(bool(wanted)):
         out = outputs(call(*inputs))
@@ -218,7 +218,7 @@ def outputs(result: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
 
 
 def show(rows: list[dict]) -> None:
-    """A table of one operator on one shape."""
+    """Print a table for one operator and shape."""
     first = rows[0]
     title = f'{first["op"]} on {"x".join(map(str, first["shape"]))} {first["dtype"]}'
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify='left')
@@ -243,9 +243,13 @@ OPS = ('depthwise_conv', 'layer_norm', 'gelu_backward', 'grn')
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--op', nargs='+', choices=OPS, default=OPS)
-    parser.add_argument('--batch', type=int, default=128, help='number of images')
-    parser.add_argument('--rounds', type=int, default=7, help='timings of each')
-    parser.add_argument('--out', metavar='FILE', help='JSON lines; default those of this repository')
+    parser.add_argument('--batch', type=int, default=128, help='batch size')
+    parser.add_argument(
+        '--rounds', type=int, default=7, help='timed rounds per contender; the median is reported'
+    )
+    parser.add_argument(
+        '--out', metavar='FILE', help='file of JSON lines to append to; default that of this repository'
+    )
     return parser.parse_args()
 
 

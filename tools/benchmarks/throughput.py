@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time the forward pass of every ImageNet classifier of the zoo, in turns; model_zoo.md quotes the rows."""
+"""Time the forward pass of every ImageNet classifier of the zoo in alternation, for model_zoo.md."""
 
 import argparse
 import json
@@ -30,25 +30,25 @@ def measure(
     threads: int | None = None,
     amp: bool = False,
 ) -> None:
-    """Time the eager forward pass of every network at every resolution it has ImageNet-1k weights for.
+    """Time the eager forward pass of every network at every resolution with published ImageNet-1k weights.
 
-    On a GPU in channels_last; without one on the CPU, in torch's usual layout. The weights are random:
+    Runs on a GPU in channels_last, or on the CPU in torch's default layout. The weights are random, because
     time does not depend on them.
 
     Args:
-        out: JSON file, replaced; default: the one that model_zoo.md quotes.
-        entries: of these; default: of the zoo.
-        max_gmacs: leave out networks above so many billion multiply-accumulates an image.
-        batch_size: images at a time.
-        rounds: timings of each network, at least 2.
-        threads: of torch; default: one a core.
-        amp: compute in bfloat16 where torch's autocast does.
+        out: JSON file to replace; default: the one that model_zoo.md quotes.
+        entries: checkpoints to measure; default: the zoo.
+        max_gmacs: skip networks with more billion multiply-accumulates per image.
+        batch_size: images per forward pass.
+        rounds: timed rounds per network, at least 2.
+        threads: number of torch threads; default: one per core.
+        amp: use autocast with bfloat16.
 
     Raises:
-        UserError: nothing is small enough, or one round is to show a spread.
+        UserError: no network is small enough, or there are too few rounds.
     """
     if rounds < 2:
-        raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
+        raise UserError(f'--rounds is {rounds}; measuring a spread takes at least 2')
     out = RESULTS if out is None else Path(out)
     check_writable(out)
     chosen = {
@@ -83,7 +83,7 @@ def measure(
 def forward_passes(
     chosen: dict[tuple[str, int], Entry], batch_size: int, device: torch.device
 ) -> dict[tuple[str, int], Callable]:
-    """For each of the chosen, what there is to time; resolutions share their network."""
+    """Yield the forward passes to time; all resolutions of an entry share one network."""
     init_default_scope('mmpretrain')
     layout = layout_on(device)
     models = {
@@ -106,7 +106,7 @@ def layout_on(device: torch.device) -> torch.memory_format:
 
 
 def write_results(conditions: dict, rows: list[dict], out: Path) -> None:
-    """JSON with one row a line, so that a diff shows what changed."""
+    """Write JSON with one row per line, so that diffs are readable."""
     out.parent.mkdir(parents=True, exist_ok=True)
     lines = ',\n'.join(f'    {json.dumps(row)}' for row in rows)
     out.write_text(f'{{\n  "conditions": {json.dumps(conditions)},\n  "rows": [\n{lines}\n  ]\n}}\n')
@@ -115,8 +115,13 @@ def write_results(conditions: dict, rows: list[dict], out: Path) -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--out', type=Path, metavar='FILE', help='JSON file to replace')
-    parser.add_argument('--max-gmacs', type=float, default=20, help='leave out costlier networks; default 20')
-    parser.add_argument('--batch-size', type=int, default=8, help='images at a time; default 8')
+    parser.add_argument(
+        '--max-gmacs',
+        type=float,
+        default=20,
+        help='skip networks with more billion multiply-accumulates; default 20',
+    )
+    parser.add_argument('--batch-size', type=int, default=8, help='batch size; default 8')
     parser.add_argument('--rounds', type=int, default=5, help='timed rounds per network; default 5')
     parser.add_argument('--threads', type=int, help='default one per core')
     parser.add_argument('--amp', action='store_true', help='compute in bfloat16 by autocast')

@@ -1,4 +1,4 @@
-"""Times of calls in turns, and the conditions they were measured under."""
+"""Time calls in alternation, and record the conditions."""
 
 import json
 import os
@@ -16,19 +16,19 @@ import torch
 
 from mmconvnext.errors import UserError
 
-# Seconds that one timing lasts at least; the clock and a call's overhead are small against it.
+# Minimum seconds of one timing, long compared with the resolution of the clock and the overhead of a call.
 SHORTEST_TIMING = 0.2
 
 
 def time_interleaved(cases: dict[Hashable, Callable], rounds: int) -> dict[Hashable, list[float]]:
-    """Seconds of one call, once a round for each case.
+    """Return the seconds of one call per round for each case.
 
-    In turns, so that whatever else the machine does at a time falls on all cases alike; and each round in
-    another order, since a case may slow down the next: threads of some runtimes go on spinning.
+    Cases alternate, so that other load on the machine affects all alike. Each round has another order, as
+    one case may slow down the next: threads of some runtimes keep spinning.
     """
     repeats = {}
     for case, call in cases.items():
-        call()  # warms up caches, and picks algorithms on a GPU
+        call()  # warm up caches, and choose algorithms on a GPU
         repeats[case] = ceil(SHORTEST_TIMING / time(call))
     seconds = {case: [] for case in cases}
     order = Random(0)
@@ -42,20 +42,20 @@ def time(call: Callable, repeats: int = 1) -> float:
     start = perf_counter()
     for _ in range(repeats):
         call()
-    if torch.cuda.is_available():  # whose work may still be queued
+    if torch.cuda.is_available():  # work may still be queued
         torch.cuda.synchronize()
     return (perf_counter() - start) / repeats
 
 
 def speed(times: list[float], batch_size: int) -> dict[str, float]:
-    """Median and quartiles; extremes would say what else the machine did."""
+    """Return median and quartiles; extremes would mostly show other load on the machine."""
     slow, middle, fast = quantiles([batch_size / seconds for seconds in times], n=4, method='inclusive')
     numbers = dict(images_per_second=middle, lower_quartile=slow, upper_quartile=fast)
     return {name: float(f'{number:.4g}') for name, number in numbers.items()}
 
 
 def conditions_on(device: torch.device) -> dict:
-    """What the numbers travel with."""
+    """Return the conditions of a measurement: processor, versions, commit and threads."""
     return dict(
         device=torch.cuda.get_device_name() if device.type == 'cuda' else cpu_name(),
         instructions=None if device.type == 'cuda' else torch.backends.cpu.get_cpu_capability(),
@@ -69,11 +69,11 @@ def conditions_on(device: torch.device) -> dict:
 
 def check_rounds(rounds: int) -> None:
     if rounds < 2:
-        raise UserError(f'--rounds is {rounds}; the spread of a measurement takes at least 2')
+        raise UserError(f'--rounds is {rounds}; measuring a spread takes at least 2')
 
 
 def results_file(out: str | Path | None, default: Path) -> Path:
-    """Where rows go; its folder is made before the measurement, which would be lost."""
+    """Return the file for rows, and create its folder before the measurement, so that no result is lost."""
     out = default if out is None else Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     return out
@@ -97,6 +97,6 @@ def commit() -> str | None:
     command = ['git', 'describe', '--always', '--dirty', '--exclude=*']
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
-    except OSError:  # there is no git
+    except OSError:  # git is not installed
         return None
     return done.stdout.strip() or None

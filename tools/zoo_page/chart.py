@@ -1,4 +1,4 @@
-"""The zoo in one picture: accuracy against what it costs."""
+"""Plot the accuracy of the published classifiers against their cost."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ from page import CHART
 from mmconvnext.reports.figures import check_figure_file, save_figure
 from mmconvnext.zoo.entries import Entry, imagenet_classifiers, zoo
 
-# Colours of Okabe and Ito, which colour-blind people can tell apart; a marker for each family too.
+# Colors of Okabe and Ito, which color-blind people can distinguish, and a marker for each family.
 STYLES = {
     'ConvNeXt V2: FCMAE + ImageNet-22k': dict(color='#0072B2', marker='^'),
     'ConvNeXt V2: FCMAE': dict(color='#56B4E9', marker='^'),
@@ -27,12 +27,12 @@ STYLES = {
     'ConvNeXt isotropic: no pre-training': dict(color='#888888', marker='s'),
 }
 OTHER_STYLE = dict(color='#888888', marker='x')
-# Text in the PNG that tells what data it was drawn from.
+# Metadata key in the PNG for the fingerprint of its data.
 KEY = 'Source'
 
 
 def plot_accuracy(out: str | Path | None = None) -> None:
-    """Draw top-1 accuracies as published, against MACs and against the measured images per second.
+    """Plot published top-1 accuracies against MACs and against measured images per second.
 
     Args:
         out: image file; default: docs/accuracy.png of the repository.
@@ -47,19 +47,19 @@ def plot_accuracy(out: str | Path | None = None) -> None:
 
 
 def drawn(entries: Iterable[Entry]) -> list[Entry]:
-    """ImageNet-1k classifiers of a named size; the others are for tests."""
+    """Return the ImageNet-1k classifiers of a named size; the others are for tests."""
     classifiers = [entry for entry in imagenet_classifiers(entries) if entry.top1 is not None]
     return [entry for entry in classifiers if isinstance(entry.network.backbone['arch'], str)]
 
 
 def fingerprint(entries: Iterable[Entry], measured: dict[tuple[str, int], dict]) -> str:
-    """Return a hash of all that the picture shows."""
+    """Return a hash of everything that the picture shows."""
     points = sorted((label_of(e), e.architecture, e.resolution, e.macs, e.top1) for e in entries)
     return sha256(json.dumps([points, list(measured.values())]).encode()).hexdigest()
 
 
 def draw(entries: list[Entry], conditions: dict, measured: dict[tuple[str, int], dict]) -> Figure:
-    """The picture, from ``drawn`` entries and what ``read_results`` gives."""
+    """Draw the picture from ``drawn`` entries and the results of ``read_results``."""
     figure = Figure(figsize=(13, 6.2), layout='constrained')
     by_macs, by_time = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     plot(by_macs, entries, lambda entry: entry.macs / 1e9)
@@ -76,7 +76,7 @@ def draw(entries: list[Entry], conditions: dict, measured: dict[tuple[str, int],
 
 
 def group(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Family and pre-training -> the most accurate weights of each network at each resolution."""
+    """Group by family and pretraining, and keep the most accurate weights of each network and resolution."""
     series = {label: {} for label in STYLES}
     for entry in sorted(entries, key=lambda entry: entry.top1):
         series.setdefault(label_of(entry), {})[entry.architecture, entry.resolution] = entry
@@ -86,13 +86,13 @@ def group(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
 def label_of(entry: Entry) -> str:
     isotropic = str(entry.network.backbone['arch']).startswith('isotropic')
     pretraining = entry.pretraining or 'no pre-training'
-    if pretraining.startswith('CLIP'):  # what follows is its data, and at times ImageNet-12k
+    if pretraining.startswith('CLIP'):  # followed by its data, and sometimes ImageNet-12k
         pretraining = 'CLIP'
     return f'{entry.collection}{" isotropic" * isotropic}: {pretraining.replace(", ", " + ")}'
 
 
 def plot(axes: Axes, entries: list[Entry], cost: Callable[[Entry], float]) -> None:
-    """A marker for each, a line through those that nothing cheaper of their series surpasses."""
+    """Draw a marker for each entry, and a line through the Pareto front of each series."""
     for label, members in group(entries).items():
         style = STYLES.get(label, OTHER_STYLE)
         axes.scatter([cost(e) for e in members], [e.top1 for e in members], s=22, label=label, **style)
@@ -106,7 +106,7 @@ def plot(axes: Axes, entries: list[Entry], cost: Callable[[Entry], float]) -> No
         place = dict(xytext=(-4, 5), ha='right') if entry in best else dict(xytext=(4, -11))
         name = arch.removeprefix('isotropic-')
         text = axes.annotate(name, (cost(entry), entry.top1), textcoords='offset points', fontsize=9, **place)
-        text.set_path_effects([withStroke(linewidth=2, foreground='white')])  # lines may run below
+        text.set_path_effects([withStroke(linewidth=2, foreground='white')])  # lines may pass below
     axes.set_xscale('log')
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))

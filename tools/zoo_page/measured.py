@@ -1,4 +1,4 @@
-"""Which speeds model_zoo.md quotes, and how they were measured."""
+"""Read the speeds that model_zoo.md quotes, and the conditions of their measurement."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ RESULTS = Path(__file__).parents[1] / 'benchmarks/results/throughput.json'
 
 
 def read_results(path: str | Path = RESULTS) -> tuple[dict, dict[tuple[str, int], dict]]:
-    """Conditions, and the row of each (architecture, resolution); empty where nothing was measured."""
+    """Return the conditions, and a row per (architecture, resolution); empty if nothing was measured."""
     if not Path(path).exists():
         return {}, {}
     results = json.loads(Path(path).read_text())

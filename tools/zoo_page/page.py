@@ -1,4 +1,4 @@
-"""model_zoo.md: the published checkpoints, for people who look for the right one."""
+"""Write model_zoo.md, which lists the published checkpoints and helps to choose one."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ PAGE = ROOT / 'model_zoo.md'
 CHART = ROOT / 'docs/accuracy.png'
 COMMAND = 'tools/zoo_page/write.py'
 
-# Billions of multiply-accumulates that an image may cost.
+# Budgets per image, in billions of multiply-accumulates.
 BUDGETS = (0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, float('inf'))
-# Arch -> the heading that its classifiers stand under, in this order.
+# Arch -> heading of its classifiers, in this order.
 HEADINGS = {
     **dict.fromkeys(('zepto', 'atto'), 'Zepto and Atto'),
     **dict.fromkeys(('femto', 'pico'), 'Femto and Pico'),
@@ -28,7 +28,7 @@ HEADINGS = {
     **dict.fromkeys(('isotropic-small', 'isotropic-base', 'isotropic-large'), 'Isotropic'),
 }
 UNNAMED = 'Networks for tests'
-# Where a source's count is further from ours, both are shown; some count norms and activations too.
+# If a source's count differs by more, both are shown; some sources count norms and activations too.
 TOLERANCE = 0.01
 
 # Marks files whose name contains their hash.
@@ -48,14 +48,14 @@ HOW_TO_READ = f"""\
 
 
 def write_page(out: str | Path | None = None, check: bool = False) -> None:
-    """Write the page, or only see whether it is current.
+    """Write the page, or only check whether it is up to date.
 
     Args:
-        out: the file; default: model_zoo.md beside model-index.yml, where its links start.
-        check: write nothing.
+        out: file to write; default: model_zoo.md beside model-index.yml, to which its links are relative.
+        check: compare only, and write nothing.
 
     Raises:
-        UserError: with ``check``, the file is not what would be written.
+        UserError: with ``check``, the file is out of date.
     """
     out = PAGE if out is None else Path(out)
     page = render(list(zoo().values()), *read_results())
@@ -67,7 +67,7 @@ def write_page(out: str | Path | None = None, check: bool = False) -> None:
 
 
 def render(entries: list[Entry], conditions: dict, measured: dict[tuple[str, int], dict]) -> str:
-    """The page, from entries and from what ``read_results`` gives."""
+    """Return the page for entries and the results of ``read_results``."""
     sections = divide(entries)
     classifiers = sections[IMAGENET_1K]
     blocks = [
@@ -119,15 +119,15 @@ def which_one(classifiers: list[Entry], measured: dict) -> list[str]:
 
 
 def picks(classifiers: Iterable[Entry]) -> list[tuple[float, Entry]]:
-    """For each budget in GMACs the most accurate classifier, then the most accurate for commercial use.
+    """Return the most accurate classifier for each budget in GMACs, and the most accurate for commercial use.
 
-    The latter only if it is another one.
+    The latter is included only if it differs.
     """
     found = []
     for budget in BUDGETS:
         affordable = [e for e in classifiers if e.top1 is not None and e.macs <= budget * 1e9]
         for some in (affordable, [e for e in affordable if commercial_use(e) == 'yes']):
-            # Of equals the cheapest.
+            # Among equals, the cheapest.
             best = min(some, key=lambda e: (-e.top1, e.macs, e.name), default=None)
             if best and (budget, best) not in found:
                 found.append((budget, best))
@@ -188,7 +188,7 @@ def hashes(entries: list[Entry]) -> str:
 
 
 def by_size(classifiers: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Heading to entries, small networks first."""
+    """Return heading -> entries, small networks first."""
     groups = {heading: [] for heading in (*HEADINGS.values(), UNNAMED)}
     for entry in classifiers:
         arch = entry.network.backbone['arch']
@@ -196,7 +196,7 @@ def by_size(classifiers: Iterable[Entry]) -> dict[str, list[Entry]]:
     return {heading: group for heading, group in groups.items() if group}
 
 
-# Tables: sections with columns; entries in their order, copies below their original.
+# Tables: sections with columns. Copies are listed below their original.
 
 
 class Column(NamedTuple):
@@ -204,9 +204,9 @@ class Column(NamedTuple):
 
     Attributes:
         title: heading.
-        cell: text for an entry.
-        number: whether it is one; then it is aligned to the right.
-        shared: whether it is left empty in a copy that has the same.
+        cell: function that returns the text for an entry.
+        number: whether the column has numbers, which are aligned to the right.
+        shared: whether the cell of a copy is left empty if it equals that of the original.
     """
 
     title: str
@@ -216,14 +216,14 @@ class Column(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A kind of checkpoints.
+    """A section of the page for one kind of checkpoint.
 
     Attributes:
         title: heading.
-        text: what a reader has to know first.
-        takes: whether an entry belongs here, if no section before took it.
-        columns: of the table.
-        key: to sort by.
+        text: introduction.
+        takes: function that returns whether an entry belongs here, if no earlier section took it.
+        columns: columns of the table.
+        key: sort key of the entries.
     """
 
     title: str
@@ -234,7 +234,7 @@ class Section(NamedTuple):
 
 
 def divide(entries: Iterable[Entry]) -> dict[Section, list[Entry]]:
-    """Each entry in the first section that takes it."""
+    """Assign each entry to the first section that takes it."""
     sections = {section: [] for section in SECTIONS}
     for entry in entries:
         next(group for section, group in sections.items() if section.takes(entry)).append(entry)
@@ -257,7 +257,7 @@ def table(columns: Sequence[Column], entries: Iterable[Entry], key: Callable[[En
 
 
 def families(entries: Iterable[Entry], key: Callable[[Entry], tuple]) -> list[list[Entry]]:
-    """Each original with its copies, in the order of whichever of them comes first by ``key``."""
+    """Return each original with its copies, ordered by the one that comes first by ``key``."""
     entries = sorted(entries, key=key)
     files = {entry.weights for entry in entries}
     groups = {}
@@ -271,13 +271,13 @@ def families(entries: Iterable[Entry], key: Callable[[Entry], tuple]) -> list[li
 
 
 def without(cell: str, above: str) -> str:
-    """A copy's cell without what the original's says; its small print stays."""
+    """Return the cell of a copy without what the original's cell says; footnotes stay."""
     (text, _, small_print), (text_above, _, _) = cell.partition(NEW_LINE), above.partition(NEW_LINE)
     return small_print if text == text_above else cell
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int]) -> str:
-    """A table in GitHub's Markdown; columns of numbers are aligned to the right."""
+    """Return a table in GitHub's Markdown; columns of numbers are aligned to the right."""
     rule = ['--:' if i in numbers else ':--' for i in range(len(header))]
     body = [[cell.replace('|', '\\|') for cell in row] for row in rows]
     return '\n'.join(f'| {" | ".join(row)} |' for row in [header, rule, *body])
@@ -310,19 +310,19 @@ def speed(entry: Entry, measured: dict) -> str:
 
 
 def short(value: float) -> str:
-    """Three digits or so."""
+    """Format a number with about three digits."""
     return f'{value:.{2 if value < 10 else 1 if value < 100 else 0}f}'
 
 
 def accuracy(percent: float | None) -> str:
-    """Two decimals; one where the source prints one."""
+    """Format with two decimals, or one if the source prints one."""
     if percent is None:
         return '–'
     return f'{percent:.{1 if percent == round(percent, 1) else 2}f}'
 
 
 def top1(entry: Entry) -> str:
-    """Return the accuracy as published; other figures of the source stand below with their resolution."""
+    """Return the published accuracy; other figures of the source follow below with their resolution."""
     others = [
         (accuracy(o['Top 1 Accuracy']), o['Resolution']) for o in entry.details.get('Other Results', [])
     ]
@@ -335,7 +335,7 @@ def top5(entry: Entry) -> str:
 
 
 def with_printed(ours: int, unit: float, printed: str | int | None) -> str:
-    """A count, and the source's if that is another and not only rounded."""
+    """Return a count, and the source's if it differs by more than rounding."""
     cell = short(ours / unit)
     if printed is None:
         return cell
@@ -346,7 +346,7 @@ def with_printed(ours: int, unit: float, printed: str | int | None) -> str:
 
 
 def figure(printed: str) -> tuple[float, float]:
-    """Value, and what its last digit is worth: 47.0G is 47e9 and 0.1e9."""
+    """Return a value and the unit of its last digit: 47.0G gives 47e9 and 0.1e9."""
     digits = printed.rstrip('MG')
     unit = {'M': 1e6, 'G': 1e9}.get(printed[-1], 1)
     return float(digits) * unit, unit / 10 ** len(digits.partition('.')[2])
@@ -386,7 +386,7 @@ def metric(name: str) -> Column:
 
 
 def with_speed(columns: tuple[Column, ...], entries: Iterable[Entry], measured: dict) -> tuple[Column, ...]:
-    """With the images per second of classifiers, if any was measured."""
+    """Add a column with images per second to the classifiers, if any were measured."""
     if TOP1 not in columns or all(speed(entry, measured) == '–' for entry in entries):
         return columns
     images = Column(SPEED, lambda e: speed(e, measured), number=True, shared=True)

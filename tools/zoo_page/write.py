@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write model_zoo.md from the metafiles; check that it is current, or draw its chart."""
+"""Write model_zoo.md from the metafiles, check that it is up to date, or draw its chart."""
 
 import argparse
 from pathlib import Path

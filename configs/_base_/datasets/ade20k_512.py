@@ -1,5 +1,5 @@
-# ADE20K in crops of 512 px. Not on MMSegmentation's own file: mmengine finds its bases (mmseg::...) by the
-# name of OpenMMLab's package, which the maintained one does not have.
+# ADE20K in crops of 512 px. This does not inherit from MMSegmentation's own file, because mmengine looks up
+# mmseg::... by the name of OpenMMLab's package, which the maintained package does not have.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),
@@ -12,7 +12,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    dict(type='LoadAnnotations', reduce_zero_label=True),  # at the size of the file
+    dict(type='LoadAnnotations', reduce_zero_label=True),  # at the original size
     dict(type='PackSegInputs'),
 ]
 
@@ -44,7 +44,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator
 
-# With --tta: six scales and their mirror images.
+# For --tta: six scales and their mirror images.
 tta_model = dict(type='SegTTAModel')
 tta_pipeline = [
     dict(type='LoadImageFromFile'),

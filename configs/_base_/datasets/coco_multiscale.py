@@ -1,4 +1,4 @@
-# COCO at many scales: the image at a short side of 480 to 800, whole or cropped in between.
+# COCO at several scales: the short side is resized to 480 to 800, with or without a crop before it.
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 
 short_sides = [(side, 1333) for side in range(480, 801, 32)]

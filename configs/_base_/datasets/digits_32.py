@@ -6,7 +6,7 @@ enlarge = dict(type='Resize', scale=(32, 32), backend='pillow', interpolation='b
 train_dataloader = dict(
     batch_size=48,
     num_workers=0,
-    persistent_workers=False,  # mmpretrain's tools set it, which needs workers
+    persistent_workers=False,  # mmpretrain's tools enable it, which needs workers
     dataset=dict(
         type='mmconvnext.Digits',
         split='train',
@@ -23,7 +23,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=120,
     num_workers=0,
-    persistent_workers=False,  # mmpretrain's tools set it, which needs workers
+    persistent_workers=False,  # mmpretrain's tools enable it, which needs workers
     dataset=dict(type='mmconvnext.Digits', split='test', pipeline=[enlarge, dict(type='PackInputs')]),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )

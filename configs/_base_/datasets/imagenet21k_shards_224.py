@@ -1,4 +1,4 @@
-# ImageNet-22K at 224 px out of tar shards. From a folder with one folder a class:
+# ImageNet-22K at 224 px from tar shards. To write them from one folder per class:
 #
 #   tools/make_shards.py data/imagenet21k/train data/imagenet21k-shards/train
 #

@@ -1,8 +1,8 @@
-# ImageNet-1K at 224 px. Official datasets.py; evaluation: the short side to 256, then the central 224.
+# ImageNet-1K at 224 px, as in the official datasets.py. Evaluation resizes the short side to 256 and crops 224.
 rgb_mean, rgb_std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 data_preprocessor = dict(mean=rgb_mean, std=rgb_std, to_rgb=True, num_classes=1000)
 
-# Images are BGR until the data preprocessor turns them.
+# Images are BGR until the data preprocessor converts them.
 grey, noise = rgb_mean[::-1], rgb_std[::-1]
 
 load = dict(type='LoadImageFromFile')

@@ -1,4 +1,4 @@
-# ImageNet-1K at 384 px. Official datasets.py; evaluation: the whole image warped to 384 x 384.
+# ImageNet-1K at 384 px, as in the official datasets.py. Evaluation resizes the whole image to 384 x 384.
 _base_ = 'imagenet_224.py'
 
 train_pipeline = [_base_.load, dict(type='mmconvnext.RandomResizedCrop', scale=384), *_base_.augment]

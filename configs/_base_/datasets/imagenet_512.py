@@ -1,4 +1,4 @@
-# ImageNet-1K at 512 px. Official datasets.py; evaluation: the whole image warped to 512 x 512.
+# ImageNet-1K at 512 px, as in the official datasets.py. Evaluation resizes the whole image to 512 x 512.
 _base_ = 'imagenet_224.py'
 
 train_pipeline = [_base_.load, dict(type='mmconvnext.RandomResizedCrop', scale=512), *_base_.augment]

@@ -1,4 +1,4 @@
-# ImageNet-1K at 224 px out of tar shards. From folders with one folder a class:
+# ImageNet-1K at 224 px from tar shards. To write them from one folder per class:
 #
 #   tools/make_shards.py data/imagenet/train data/imagenet-shards/train
 #   tools/make_shards.py data/imagenet/val data/imagenet-shards/val

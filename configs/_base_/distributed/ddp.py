@@ -1,5 +1,5 @@
-# Data parallelism, which every start with several processes is anyway; here without the second copy of
-# the gradients, 4 bytes a parameter, that torch keeps by default to exchange them.
+# Data parallelism, as in every run with several processes, but without the second copy of the gradients
+# (4 bytes per parameter) that torch keeps by default to exchange them.
 model_wrapper_cfg = dict(
     type='MMDistributedDataParallel',
     broadcast_buffers=False,

@@ -1,3 +1,3 @@
-# Weights, gradients, moments and their average spread over the processes, see mmconvnext/engine/sharding.py.
-# The numbers and the checkpoints are those of data parallelism.
+# Weights, gradients, optimizer state and weight average are sharded over the processes; see
+# mmconvnext/engine/sharding.py. Results and checkpoints are the same as with data parallelism.
 runner_type = 'mmconvnext.ShardedRunner'

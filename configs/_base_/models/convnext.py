@@ -1,4 +1,4 @@
-# ConvNeXt-Tiny on 1000 classes, trained with mixup and cutmix. A leaf sets arch, head.in_channels
+# ConvNeXt-Tiny for 1000 classes, trained with mixup and cutmix. A config sets arch, head.in_channels
 # and drop_path_rate.
 model = dict(
     type='ImageClassifier',

@@ -1,4 +1,4 @@
-# Mask R-CNN on ConvNeXt: a LayerNorm behind every stage, layer scale 1.0 until pre-trained values replace it.
+# Mask R-CNN on ConvNeXt: a LayerNorm after every stage, and layer scale 1.0 until pretrained values replace it.
 _base_ = 'mmdet::_base_/models/mask-rcnn_r50_fpn.py'
 
 model = dict(

@@ -1,5 +1,5 @@
-# UPerNet on ConvNeXt for ADE20K in crops of 512 px: a LayerNorm behind every stage, layer scale 1.0 until
-# pre-trained values replace it.
+# UPerNet on ConvNeXt for ADE20K in crops of 512 px: a LayerNorm after every stage, and layer scale 1.0
+# until pretrained values replace it.
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(

@@ -1,4 +1,4 @@
-# The same in crops of 640 px.
+# UPerNet on ConvNeXt for ADE20K in crops of 640 px.
 _base_ = 'upernet_convnext.py'
 
 model = dict(

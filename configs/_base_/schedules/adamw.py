@@ -1,4 +1,4 @@
-# What all recipes share; lr, weight_decay, groups, lengths and the batch stand in the others.
+# Settings of all recipes; files that inherit set lr, weight_decay, groups, lengths and the batch size.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', eps=1e-8, betas=(0.9, 0.999)),

@@ -1,4 +1,4 @@
-# 36 epochs; the official files do not say how the rate warms up: as in mmdet's 1x schedule.
+# 36 epochs. The official files do not specify the warm-up, so it is that of mmdet's 1x schedule.
 _base_ = 'mmdet::_base_/schedules/schedule_1x.py'
 
 optim_wrapper = dict(

@@ -1,5 +1,5 @@
 # V1 fine-tuning on ImageNet-1K (official TRAINING.md, batch 512). Layer decay is 0.8 after
-# ImageNet-22K; the 0.7 after ImageNet-1K stands in those leaves.
+# ImageNet-22K; configs that start from ImageNet-1K set 0.7.
 _base_ = 'adamw.py'
 
 optim_wrapper = dict(

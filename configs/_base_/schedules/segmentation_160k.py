@@ -1,4 +1,4 @@
-# 160,000 iterations of 8 x 2 images: linear warm-up, then straight down to 0.
+# 160,000 iterations of 8 x 2 images: linear warm-up, then linear decay to 0.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     constructor='mmconvnext.LayerDecayOptimWrapperConstructor',
