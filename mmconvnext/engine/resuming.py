@@ -1,11 +1,13 @@
 """Runs that go on from a file: what it says is checked, and what the config says holds."""
 
 import mmengine.runner
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 
 from ..errors import UserError
+from ..text import listed
 from .record import changes, check_unchanged, record_of
-from .saved_state import check_optimizer_state, check_state, is_dict
+from .saved_state import check_optimizer_state, check_state, is_dict, note_missing_moments
 from .settings import ContinuedSettings, plain_state
 
 MAX_CHANGES_SHOWN = 20
@@ -50,6 +52,8 @@ class CheckedResume:
         super().call_hook(fn_name, **kwargs)
         if fn_name == 'before_save_checkpoint':
             leave_out_functions(kwargs['checkpoint'])
+            if isinstance(self.optim_wrapper, OptimWrapper) and 'optimizer' in kwargs['checkpoint']:
+                note_missing_moments(kwargs['checkpoint']['optimizer'])
         if fn_name == 'before_train' and self.settings is not None:
             self.restore_settings()
 
@@ -76,10 +80,15 @@ class CheckedResume:
             )
 
     def check_optimizer(self, checkpoint: dict, source: str) -> None:
-        if 'optimizer' in checkpoint:
-            check_optimizer_state(checkpoint['optimizer'], self.optim_wrapper.optimizer, source)
+        if 'optimizer' not in checkpoint:
+            self.logger.warning(f'{source} holds no state of the optimizer: its moments begin at zero')
             return
-        self.logger.warning(f'{source} holds no state of the optimizer: its moments begin at zero')
+        network = self.model.module if is_model_wrapper(self.model) else self.model
+        names = {parameter: name for name, parameter in network.named_parameters()}
+        optimizer, complete = self.optim_wrapper.optimizer, is_dict(checkpoint['meta'].get('run'))
+        without = check_optimizer_state(checkpoint['optimizer'], optimizer, names, source, complete=complete)
+        if without:
+            self.logger.warning(f'{source} holds no moments of {listed(without)}: they begin at zero')
 
     def compare(self, saved: dict | None, source: str) -> None:
         """Refuse other data or batches; log each setting that has changed."""

@@ -24,6 +24,8 @@ OWN_INFO = (
 )
 # What moments are kept in; torch casts others without a word, and complex numbers to their real part.
 MOMENT_TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+# Moments that torch's optimizers take roots of or divide by.
+SQUARES = ('exp_avg_sq', 'max_exp_avg_sq', 'square_avg', 'acc_delta', 'sum', 'exp_inf')
 
 
 def check_state(checkpoint: dict, source: str) -> None:
@@ -139,13 +141,21 @@ def check_average(checkpoint: dict, source: str) -> None:
         raise refusal(source, 'ema_state_dict', 'other names or shapes', 'those of state_dict')
 
 
-def check_optimizer_state(saved: Any, optimizer: Optimizer, source: str) -> None:
+def check_optimizer_state(
+    saved: Any, optimizer: Optimizer, names: dict[Tensor, str], source: str, *, complete: bool
+) -> list[str]:
     """Raise unless the saved moments are of this optimizer's parameters.
 
     Args:
         saved: ``optimizer`` of a checkpoint.
         optimizer: built from the config.
+        names: of the network's parameters.
         source: what to call the checkpoint.
+        complete: the file has been written after ``note_missing_moments``, so that it has to have an entry
+            for each parameter.
+
+    Returns:
+        The names of the trainable parameters whose moments begin at zero.
     """
     new_run = 'begin a new run from its weights: --cfg-options load_from=FILE and another --work-dir'
     groups = saved.get('param_groups') if is_dict(saved) else None
@@ -161,30 +171,52 @@ def check_optimizer_state(saved: Any, optimizer: Optimizer, source: str) -> None
             f'{type(optimizer).__name__} has {len(expected)} or others in them. Keep the rules of the '
             f'optim_wrapper for groups of parameters, or {new_run}'
         )
-    numbers = [number for group in groups for number in group['params']]
+    numbers = [repr(number) for group in groups for number in group['params']]
+    states = {repr(number): state for number, state in saved['state'].items()}
+    for number in states:
+        if number not in numbers or not is_dict(states[number]):
+            found = type(states[number]).__name__
+            raise refusal(source, f'optimizer.state.{number}', found, 'moments of a parameter')
     owned = [(group, parameter) for group in optimizer.param_groups for parameter in group['params']]
-    parameters = dict(zip(map(repr, numbers), owned, strict=True))
-    for number, state in saved['state'].items():
-        if repr(number) not in parameters or not is_dict(state):
-            raise refusal(source, f'optimizer.state.{number}', type(state).__name__, 'moments of a parameter')
-        group, parameter = parameters[repr(number)]
+    without = []
+    for number, (group, parameter) in zip(numbers, owned, strict=True):
+        name = names.get(parameter, number)
         stepped = state_after_step(optimizer, group, parameter)
         # SGD begins its momentum where there is none.
-        needed = [] if isinstance(optimizer, torch.optim.SGD) else stepped
-        missing = [name for name in needed if name not in state]
+        needed = [] if isinstance(optimizer, torch.optim.SGD) else list(stepped)
+        if number not in states and complete and parameter.requires_grad:
+            raise UserError(
+                f'{source} cannot be resumed: its optimizer has no entry for the parameter {name} '
+                f'(optimizer.state.{number}), so that a part of the file is missing. Resume from another '
+                f'checkpoint, or {new_run}'
+            )
+        state = states.get(number)
+        if not state:
+            without += [name] if needed and parameter.requires_grad else []
+            continue
+        missing = [moment for moment in needed if moment not in state]
         if missing:
             raise UserError(
                 f'{source} cannot be resumed: {type(optimizer).__name__} needs {", ".join(missing)} of each '
-                f'parameter, which the optimizer that saved it does not have. Keep it, or {new_run}'
+                f'parameter, which the optimizer that saved it does not have for {name}. Keep it, or '
+                f'{new_run}'
             )
-        for name, value in state.items():
-            if not fits_moment(name, value, stepped.get(name), name in needed):
-                raise refusal(
-                    source,
-                    f'optimizer.state.{number}.{name}',
-                    described(value),
-                    f'one for {tuple(parameter.shape)}',
-                )
+        for moment, value in state.items():
+            form = form_of_moment(moment, value, stepped.get(moment), moment in needed)
+            if form is not None:
+                field = f'{moment} of the parameter {name} (optimizer.state.{number}.{moment})'
+                raise refusal(source, field, described(value), form)
+    return without
+
+
+def note_missing_moments(saved: dict) -> None:
+    """Add an empty entry to an optimizer's state for each parameter that has had no gradient yet.
+
+    A file that lacks an entry is then known to be damaged. Optimizers take an empty one for none.
+    """
+    for group in saved['param_groups']:
+        for number in group['params']:
+            saved['state'].setdefault(number, {})
 
 
 def state_after_step(optimizer: Optimizer, group: dict, parameter: Tensor) -> dict[str, Any]:
@@ -204,18 +236,32 @@ def state_after_step(optimizer: Optimizer, group: dict, parameter: Tensor) -> di
         return {}
 
 
-def fits_moment(name: str, value: Any, stepped: Any, needed: bool) -> bool:
-    """Return whether a value can take the place of what a step has left under its name."""
+def form_of_moment(name: str, value: Any, stepped: Any, needed: bool) -> str | None:
+    """Return what a value should be to take the place of what a step leaves under its name; None if it is."""
     if name == 'step':
         number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-        return is_finite(number) and 0 <= number <= MAX_STEPS
+        is_step = is_finite(number) and 0 <= number <= MAX_STEPS
+        return None if is_step else f'a number of steps from 0 to {MAX_STEPS}'
     if value is None or stepped is None:
-        return not needed and not isinstance(value, str | bytes | dict | list)
-    if isinstance(stepped, Tensor):
+        if needed:
+            return described(stepped)
+        if isinstance(value, str | bytes | dict | list):
+            return 'numbers'
+        fits = True
+    elif isinstance(stepped, Tensor):
         floating = stepped.is_floating_point()
-        right = value.dtype in MOMENT_TYPES if floating and isinstance(value, Tensor) else not floating
-        return isinstance(value, Tensor) and right and value.shape == stepped.shape
-    return isinstance(value, type(stepped)) or is_finite(value) and is_finite(stepped)
+        fits = isinstance(value, Tensor) and value.shape == stepped.shape
+        fits = fits and (value.dtype in MOMENT_TYPES if floating else value.dtype == stepped.dtype)
+    else:
+        fits = isinstance(value, type(stepped)) or is_finite(value) and is_finite(stepped)
+    if not fits:
+        return described(stepped)
+    if isinstance(value, Tensor) and value.is_floating_point():
+        if not bool(value.isfinite().all()):
+            return 'finite numbers'
+        if name in SQUARES and bool((value < 0).any()):
+            return 'numbers that are not negative'
+    return None
 
 
 def is_count(value: Any) -> bool:
@@ -272,7 +318,7 @@ def expect(
 def described(value: Any) -> str:
     """Return a short description; a foreign value can be a deep or endless one."""
     if isinstance(value, Tensor):
-        return f'a tensor {tuple(value.shape)}'
+        return f'a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix("torch.")}'
     if (
         isinstance(value, int | float)
         and abs(value) < MAX_STEPS

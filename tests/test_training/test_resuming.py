@@ -15,7 +15,8 @@ from mmengine.hooks import Hook
 from mmconvnext.apis import train
 from mmconvnext.apis.convert import convert
 from mmconvnext.errors import UserError
-from mmconvnext.registry import HOOKS
+from mmconvnext.models import LinearClsHead
+from mmconvnext.registry import HOOKS, MODELS
 from mmconvnext.training.resuming import newest_checkpoint
 from tests.conftest import write_tiny_config
 from tests.processes import run
@@ -184,6 +185,87 @@ def test_a_state_that_no_run_has_ends_in_a_message(saved, work_dir, kind):
     with pytest.raises(UserError, match=r'epoch_1\.pth'):
         resumed(saved, work_dir)
     assert {*before} <= {*work_dir.iterdir()}
+
+
+def entry_of(checkpoint, number=-1):
+    """The number of a parameter in the state of an optimizer."""
+    return list(checkpoint['optimizer']['state'])[number]
+
+
+def with_value(moment, value, number=-1):
+    """A change of a single value of a moment."""
+
+    def change(checkpoint):
+        checkpoint['optimizer']['state'][entry_of(checkpoint, number)][moment].view(-1)[-1] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    'moment, value, found',
+    [
+        ('exp_avg', math.nan, 'finite'),
+        ('exp_avg', -math.inf, 'finite'),
+        ('exp_avg_sq', math.nan, 'finite'),
+        ('exp_avg_sq', -1e-12, 'not negative'),
+    ],
+)
+def test_moments_that_no_step_leaves_are_named(saved, work_dir, moment, value, found):
+    changed(work_dir, with_value(moment, value))
+    with pytest.raises(UserError, match=rf'epoch_1\.pth.*{moment} of the parameter head\.fc\.bias.*{found}'):
+        resumed(saved, work_dir)
+
+
+def test_the_type_of_a_moment_is_named(saved, work_dir):
+    changed(work_dir, retyped(torch.int8))
+    with pytest.raises(UserError, match=r'exp_avg of .*of float32, and it has a tensor .* of int8'):
+        resumed(saved, work_dir)
+
+
+@pytest.mark.parametrize('number', [0, 3, -1])
+def test_a_missing_entry_of_a_parameter_is_named(saved, work_dir, number):
+    names = []
+
+    def change(checkpoint):
+        entry = entry_of(checkpoint, number)
+        shape = checkpoint['optimizer']['state'].pop(entry)['exp_avg'].shape
+        names.extend(name for name, weight in checkpoint['state_dict'].items() if weight.shape == shape)
+
+    changed(work_dir, change)
+    with pytest.raises(UserError, match=r'epoch_1\.pth.* has no entry for the parameter \S*') as error:
+        resumed(saved, work_dir)
+    assert any(f'parameter {name} ' in str(error.value) for name in names)
+
+
+def test_a_parameter_without_gradients_has_no_moments_to_miss(tiny_config, tmp_path):
+    """One that the loss does not depend on, another that is frozen."""
+    options = {'model.backbone.frozen_stages': 0, 'model.head.type': 'mmconvnext.HeadWithMore'}
+    train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=ONE_EPOCH | options, rehearsal=False)
+    assert resumed((tiny_config,), tmp_path / 'w', **options).iter == 8
+    assert 'holds no moments of head.unused: they begin at zero' in logs_of(tmp_path / 'w')
+
+
+@MODELS.register_module()
+class HeadWithMore(LinearClsHead):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.unused = torch.nn.Parameter(torch.zeros(3))
+
+
+def logs_of(work_dir):
+    return ''.join(file.read_text() for file in work_dir.glob('*/*.log'))
+
+
+def test_a_foreign_file_without_entries_goes_on(saved, work_dir):
+    """mmengine leaves out what had no gradient; nothing tells that from damage."""
+
+    def change(checkpoint):
+        del checkpoint['meta']['run']
+        del checkpoint['optimizer']['state'][entry_of(checkpoint)]
+
+    changed(work_dir, change)
+    resumed(saved, work_dir)
+    assert 'holds no moments of head.fc.bias: they begin at zero' in logs_of(work_dir)
 
 
 FOREIGN_SCHEDULE = {
