@@ -32,6 +32,9 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
     A run removes or replaces only checkpoints that it wrote itself (also before an interruption), which
     contain its run id. If it needs the name of another file, that file is renamed to ``NAME.old``.
 
+    An epoch in which no optimizer step had a learning rate above 0, as at the start of a warm-up on few
+    images, is not a candidate for the best checkpoint.
+
     Args:
         every_iters: number of iterations between checkpoints within an epoch.
         **kwargs: arguments of mmengine's ``CheckpointHook``.
@@ -111,6 +114,12 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
                 part.write_text(self.last_ckpt)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        if self.save_best and not has_stepped(runner):
+            runner.logger.info(
+                'Not a candidate for the best checkpoint: the learning rate has been 0 so far, so the '
+                'weights have not changed'
+            )
+            metrics = dict.fromkeys(metrics)  # mmengine ignores a score of None
         # mmengine removes the previous best file before it writes the new one: hide it until then.
         former = self._best_paths()
         self._set_best_paths(dict.fromkeys(former))
@@ -147,6 +156,14 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
             own = [saved[n] for n in sorted(saved) if n <= last and is_own(runner, saved[n])]
             for path in own[: max(len(own) - kept, 0)]:
                 remove(path)
+
+
+def has_stepped(runner: Runner) -> bool:
+    """Return whether any optimizer step so far had a learning rate above 0; True if no rates are logged."""
+    step = accumulation(runner)
+    logged = [runner.message_hub.log_scalars.get(f'train/{name}') for name in ('lr', 'base_lr')]
+    rates = [history.data[0][step - 1 :: step] for history in logged if history is not None]
+    return not rates or any((values > 0).any() for values in rates)
 
 
 def remove(checkpoint: Path) -> None:

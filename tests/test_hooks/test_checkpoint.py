@@ -125,3 +125,20 @@ def test_a_folder_in_place_of_the_pointer_is_refused_before_the_start(saved, wor
     with pytest.raises(UserError, match='last_checkpoint is a folder'):
         train(saved[0], work_dir=str(folder), resume=resume, rehearsal=False)
     assert sorted(folder.rglob('*')) == before
+
+
+@pytest.mark.parametrize('accumulated', [1, 2])
+def test_weights_of_the_start_are_not_the_best(tmp_path, accumulated):
+    """With a step for each epoch, the warm-up has a rate of 0 in the whole first one."""
+    length = dict(iterations=8 * accumulated, warmup_iterations=4 * accumulated)
+    options = {
+        'train_dataloader.dataset.indices': 16 * accumulated,
+        'optim_wrapper.accumulative_counts': accumulated,
+        'param_scheduler': [dict(type='mmconvnext.WarmupCosineLR', by_epoch=False, **length)],
+        'default_hooks.checkpoint.save_best': 'accuracy/top1',
+    }
+    config, work_dir = write_tiny_config(tmp_path), tmp_path / 'w'
+    train(config, work_dir=str(work_dir), cfg_options={**options, **ONE_EPOCH}, rehearsal=False)
+    assert not list(work_dir.glob('best_*'))
+    resumed((config,), work_dir, **options)
+    assert [path.name for path in work_dir.glob('best_*')] == ['best_accuracy_top1_epoch_2.pth']
