@@ -140,7 +140,8 @@ def application(
             show_error=False,
         )
         with uploads.tidying(), closing(events.vetting):
-            yield Border(app, uploads, events.vetting, private=private, origin=origin)
+            inputs = {number: len(function.inputs) for number, function in blocks.fns.items()}
+            yield Border(app, uploads, events.vetting, inputs, private=private, origin=origin)
 
 
 def remove_left_folders() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -50,16 +50,24 @@ class Border:
         app: gradio's.
         uploads: where files go.
         vetting: reads checkpoints first.
+        inputs: how many values each of the page's functions takes, by gradio's number of the function.
         private: answer only pages of this machine: another site's, open in the same browser, may not
             use this one.
         origin: ``https://name`` under which a proxy on this machine offers the page; answer its pages, too.
     """
 
     def __init__(
-        self, app: ASGIApp, uploads: Uploads, vetting: Vetting, *, private: bool, origin: str | None = None
+        self,
+        app: ASGIApp,
+        uploads: Uploads,
+        vetting: Vetting,
+        inputs: Mapping[int, int],
+        *,
+        private: bool,
+        origin: str | None = None,
     ):
         self.app, self.uploads, self.private, self.origin = app, uploads, private, origin
-        self.vetting, self.held = vetting, 0
+        self.vetting, self.inputs, self.held = vetting, inputs, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] != 'http':  # gradio's start and end; the page has no websockets
@@ -111,7 +119,7 @@ class Border:
         except ValueError:
             return PlainTextResponse('This request names no host', 400)
         if not self.private and self.origin is None:
-            return None
+            return None if name else PlainTextResponse('This request names no host', 400)
         if is_loopback(name):  # also what a proxy may write in place of the browser's
             good = origin in (None, f'http://{host}', self.origin)
         else:
@@ -164,19 +172,24 @@ class Border:
         return JSONResponse([str(upload.path) for upload in stored])
 
     async def checked(self, request: Request) -> tuple[Response | None, Receive]:
-        """An answer if the request names files that were not uploaded; and the request once more."""
+        """An answer if the request is not of the page, or names other files; and the request once more."""
         body = b''
         async for part in request.stream():
             body += part
             if len(body) > MAX_FORM_BYTES:
                 return PlainTextResponse('This request is too long', 413), request.receive
         try:
-            paths = paths_in(json.loads(body, parse_constant=refuse, parse_float=finite))
+            content = json.loads(body, parse_constant=refuse, parse_float=finite)
+            paths = paths_in(content)
         except (ValueError, RecursionError):
             return PlainTextResponse('This request is no JSON, or nested too deeply', 400), request.receive
         if any(path not in self.uploads for path in paths):
             return PlainTextResponse(
                 'This upload is not kept any more; upload it again', 400
+            ), request.receive
+        if request.scope['path'] == f'{API}/queue/join' and not self.is_call(content):
+            return PlainTextResponse(
+                'This request calls no function of the page, or with another number of values', 400
             ), request.receive
         parts = iter([dict(type='http.request', body=body, more_body=False)])
 
@@ -184,6 +197,13 @@ class Border:
             return next(parts, None) or await request.receive()
 
         return None, again
+
+    def is_call(self, content: object) -> bool:
+        """Return whether a request calls a function of the page with as many values as it takes."""
+        if not isinstance(content, dict):
+            return False
+        function, values = content.get('fn_index'), content.get('data')
+        return type(function) is int and isinstance(values, list) and self.inputs.get(function) == len(values)
 
 
 def is_loopback(name: str | None) -> bool:

@@ -201,6 +201,11 @@ ODD = {
     'an unknown function': ('POST', 'queue/join', dict(fn_index=10**9, data=[], session_hash='x')),
     'a negative one': ('POST', 'queue/join', dict(fn_index=-1, data=[], session_hash='x')),
     'no function': ('POST', 'queue/join', [1, 2]),
+    'too few values': ('POST', 'queue/join', dict(fn_index=0, data=['small.pth'], session_hash='x')),
+    'no values': ('POST', 'queue/join', dict(fn_index=1, data=[], session_hash='x')),
+    'too many values': ('POST', 'queue/join', dict(fn_index=0, data=['small.pth', None, None, 1])),
+    'values that are no list': ('POST', 'queue/join', dict(fn_index=0, data={'0': 1}, session_hash='x')),
+    'a function by a fraction': ('POST', 'queue/join', dict(fn_index=0.5, data=[], session_hash='x')),
     'a long name': ('GET', '../assets/' + 'a' * 3000, None),
     'a long name of another kind': ('GET', '../static/' + 'a' * 3000, None),
 }
@@ -222,10 +227,12 @@ def test_an_unknown_session_gets_no_events_and_no_traceback(opened, capfd, caplo
 
 
 @pytest.mark.parametrize('host', [b'Host: \r\n', b'Host: :80\r\n', b'Host: @\r\n', b''])
-def test_a_request_without_a_host_is_refused(host, opened):
-    with create_connection(('127.0.0.1', int(opened.url.rpartition(':')[2])), timeout=60) as connection:
-        connection.sendall(b'GET /config HTTP/1.0\r\n' + host + b'\r\n')
-        assert connection.recv(100).split()[1] == b'403'
+def test_a_request_without_a_host_is_refused(host, opened, opened_to_others):
+    for page, status in ((opened, b'403'), (opened_to_others, b'400')):
+        port = int(page.url.rpartition(':')[2])
+        with create_connection(('127.0.0.1', port), timeout=60) as connection:
+            connection.sendall(b'GET /config HTTP/1.0\r\n' + host + b'\r\n')
+            assert connection.recv(100).split()[1] == status
 
 
 def test_long_and_garbled_requests_are_refused(opened):
