@@ -36,9 +36,7 @@ def run_tool(function: Callable | str, args: Namespace) -> None:
     except UserError as error:
         local_rank = os.environ.get('LOCAL_RANK', os.environ.get('SLURM_LOCALID', '0'))
         # An error in a single process is printed by that process.
-        sys.exit(
-            f'Error: {printable_lines(str(error))}' if local_rank == '0' or isinstance(error, RunError) else 1
-        )
+        sys.exit(f'Error: {error}' if local_rank == '0' or isinstance(error, RunError) else 1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

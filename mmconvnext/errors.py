@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from .text import printable_lines
+
 # A longer list of choices hides the message.
 MOST_CHOICES = 40
 
@@ -10,8 +12,12 @@ MOST_CHOICES = 40
 class UserError(ValueError):
     """A mistake that the user can correct: what was found, what was expected and what to do.
 
-    The tools print only the message and exit with status 1.
+    The tools print only the message and exit with status 1. Control characters in the message, which may
+    come from file names, are escaped.
     """
+
+    def __init__(self, message: object):
+        super().__init__(printable_lines(str(message)))
 
 
 class RunError(UserError):

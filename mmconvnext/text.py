@@ -39,6 +39,12 @@ def listed(names: Sequence[str]) -> str:
     return ', '.join(shortened(name, 150) for name in names[:3]) + (', ...' if len(names) > 3 else '')
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as ``no images``, ``1 class`` and ``1,024 classes``."""
+    plural = noun + ('es' if noun.endswith(('s', 'ch')) else 's')
+    return f'{f"{number:,}" if number else "no"} {noun if number == 1 else plural}'
+
+
 def csv_cell(value: object) -> object:
     """Return a value as a cell of a CSV file that no spreadsheet or terminal interprets.
 

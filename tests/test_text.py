@@ -2,12 +2,15 @@
 
 import csv
 import json
+import pickle
+import traceback
 from io import StringIO
 from pathlib import Path
 
 import pytest
 
-from mmconvnext.text import csv_cell, json_text, printable, printable_lines
+from mmconvnext.errors import RunError, UserError
+from mmconvnext.text import counted, csv_cell, json_text, printable, printable_lines
 
 FORMULAS = [
     '=1+1',
@@ -66,3 +69,28 @@ def test_what_a_terminal_obeys_is_escaped(c):
 def test_json_has_null_where_there_is_no_finite_number():
     value = {'a': float('nan'), 'b': [1.5, -float('inf'), (float('inf'), 'NaN')]}
     assert json.loads(json_text(value, indent=1)) == {'a': None, 'b': [1.5, None, [None, 'NaN']]}
+
+
+@pytest.mark.parametrize('kind', [UserError, RunError])
+def test_no_message_of_an_error_is_obeyed_by_a_terminal(kind):
+    """Whoever shows it: tools, logs, the page, a traceback, another process."""
+    error = kind('a\x1b[2J\x9b.png,\rb\u202e, c\udcff:\n  d\x07')
+    shown = r'a\x1b[2J\x9b.png,\rb\u202e, c\udcff:' + '\n  ' + r'd\x07'
+    assert str(error) == shown
+    assert str(pickle.loads(pickle.dumps(error))) == shown
+    assert '\x1b' not in ''.join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    ('number', 'noun', 'text'),
+    [
+        (0, 'image', 'no images'),
+        (1, 'class', '1 class'),
+        (2, 'class', '2 classes'),
+        (1, 'batch', '1 batch'),
+        (3, 'batch', '3 batches'),
+        (1024, 'file', '1,024 files'),
+    ],
+)
+def test_a_noun_follows_its_number(number, noun, text):
+    assert counted(number, noun) == text
