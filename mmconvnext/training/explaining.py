@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 
 from ..errors import RunError, UserError
 from ..memory import is_out_of_memory
+from .hooks import places_of_hooks
 from .metrics import places_of_metrics
 
 # What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
@@ -162,12 +163,6 @@ def reason(error: Exception) -> str:
     if unknown:
         return f"type='{unknown[1]}' is unknown"
     return text if ' ' in text else f'{type(error).__name__}: {text}'.rstrip(': ')
-
-
-def places_of_hooks(cfg: Config) -> list[tuple[str, dict]]:
-    named = [(f'default_hooks.{name}', hook) for name, hook in (cfg.get('default_hooks') or {}).items()]
-    own = [(f'custom_hooks[{i}]', hook) for i, hook in enumerate(cfg.get('custom_hooks') or [])]
-    return [(place, hook) for place, hook in named + own if hook is not None]
 
 
 def registered(registry: Registry, kind: str | type) -> type | None:

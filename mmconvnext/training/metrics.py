@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from mmengine.config import Config
 
 from ..errors import UserError
+from ..text import counted
 
 
 def places_of_metrics(cfg: Config, field: str) -> list[tuple[str, dict]]:
@@ -45,11 +46,13 @@ def fit_topk(cfg: Config, loaders: Iterable[str], num_classes: int | None) -> li
         kept = tuple(k for k in topk if k <= num_classes)
         if not kept:
             raise UserError(
-                f'{place}.topk={topk} asks for more than the {num_classes} classes there are; '
-                f'pass --cfg-options {place}.topk=1'
+                f'{place}.topk={topk} asks for more than the {counted(num_classes, "class")} of '
+                f'the model; pass --cfg-options {place}.topk=1'
             )
         if len(kept) < len(topk):
             left_out = ', '.join(f'top-{k}' for k in topk if k not in kept)
-            sentences.append(f'{place}: {left_out} is left out, since there are {num_classes} classes')
+            sentences.append(
+                f'{place}: {left_out} is left out, since the model has {counted(num_classes, "class")}'
+            )
             metric['topk'] = kept
     return sentences

@@ -18,6 +18,7 @@ from .data import (
     give_datasets,
     set_dataloader_defaults,
 )
+from .hooks import check_priorities
 from .metrics import fit_topk
 from .model import build_on_meta, check_optimizer, check_schedule
 from .protection import protect, replayed
@@ -60,6 +61,7 @@ def build_runner(
     if cfg.get('load_from') is not None:
         loaded = load_weights(cfg.load_from, weights=weights, trust=trust_checkpoint, mmap=True)
 
+    check_priorities(cfg)
     # Before the model is built: its head and mixup may take their classes from the data or the weights.
     other_classes = take_classes_from_data(cfg, loaders, loaded)
     set_mixup_classes(cfg)

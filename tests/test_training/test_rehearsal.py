@@ -65,7 +65,10 @@ WRONG = [
         r'custom_hooks\[0\] \(mmconvnext.EMAHook\) cannot be built: .*momntum',
     ),
     ({'custom_hooks': [dict(type='EMAHook', interval=0)]}, r'custom_hooks\[0\].interval=0: expected a whole'),
-    ({'custom_hooks': [dict(type='EMAHook', priority='FIRST')]}, 'custom_hooks does not fit .*FIRST'),
+    (
+        {'custom_hooks': [dict(type='EMAHook', priority='FIRST')]},
+        r'custom_hooks\[0\].priority=.FIRST.: .*LOW',
+    ),
     (
         {HOOK + 'logger.type': 'Logger'},
         "default_hooks.logger.type='Logger' is unknown; did you mean LoggerHook",
@@ -124,6 +127,16 @@ def test_an_option_that_does_not_work_is_named_before_anything_is_written(
 ):
     with pytest.raises(UserError, match=message):
         train(tiny_config, work_dir=str(tmp_path / 'work'), cfg_options=options)
+    assert not (tmp_path / 'work').exists()
+
+
+@pytest.mark.parametrize('priority', ['FIRST', '', 101, -1, 1.5])
+@pytest.mark.parametrize('place', ['custom_hooks', 'default_hooks.timer'])
+def test_a_wrong_priority_is_named_without_a_rehearsal_too(tiny_config, tmp_path, place, priority):
+    hook = dict(type='IterTimerHook', priority=priority)
+    options = {place: [hook] if place == 'custom_hooks' else hook}
+    with pytest.raises(UserError, match=rf'{place}.*\.priority=.*one of HIGHEST, .*LOWEST, or a number'):
+        train(tiny_config, work_dir=str(tmp_path / 'work'), rehearsal=False, cfg_options=options)
     assert not (tmp_path / 'work').exists()
 
 
@@ -256,7 +269,7 @@ def test_top_5_of_three_classes_is_left_out_with_a_line(tiny_config, tmp_path):
     runner = train(tiny_config, work_dir=str(tmp_path / 'work'), cfg_options=options)
     assert runner.val_evaluator.metrics[0].topk == (1, 5)
     log = next(tmp_path.glob('work/*/*.log')).read_text()
-    assert log.count('val_evaluator: top-11 is left out, since there are 10 classes') == 1
+    assert log.count('val_evaluator: top-11 is left out, since the model has 10 classes') == 1
 
 
 def test_a_head_for_several_labels_has_no_report_on_classes(tiny_config, tmp_path):
