@@ -95,14 +95,22 @@ def describe_head(model: Mapping) -> dict:
     raise Inexpressible(f'the head {kind}')
 
 
-def preprocessing_of_test(cfg: Mapping) -> Preprocessing:
+def pipeline_of_test(cfg: Mapping) -> list[Mapping]:
+    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
+    return inner_settings(loader.get('dataset') or {})[0].get('pipeline') or []
+
+
+def preprocessing_of_test(cfg: Mapping, pipeline: list[Mapping] | None = None) -> Preprocessing:
     """How the pipeline and the data_preprocessor of a config's test prepare images.
+
+    Args:
+        cfg: of a classifier.
+        pipeline: another one in place of the config's.
 
     Raises:
         Inexpressible: in a way that ``Preprocessing`` has no words for.
     """
-    loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
-    pipeline = inner_settings(loader.get('dataset') or {})[0].get('pipeline') or []
+    pipeline = pipeline_of_test(cfg) if pipeline is None else pipeline
     resizing = resizing_of(pipeline)
     prepare = {**(cfg.get('data_preprocessor') or {}), **(cfg['model'].get('data_preprocessor') or {})}
     if not str(prepare.get('type', 'ClsDataPreprocessor')).endswith('DataPreprocessor') or (

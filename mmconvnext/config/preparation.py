@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import chain, islice, product
 from math import isclose
 
 from ..checkpoints.reading import Weights
 from ..images.preprocessing import Preprocessing
-from .description import describe_training
+from .description import Inexpressible, describe_training, kind, pipeline_of_test, preprocessing_of_test
 
 MAX_DIFFERENCE = 1e-4  # of means and deviations: files round them
+MAX_BRANCHES = 100
 
 
 def other_preparation(cfg: Mapping, loaded: Weights) -> str | None:
@@ -19,24 +21,42 @@ def other_preparation(cfg: Mapping, loaded: Weights) -> str | None:
         loaded: the weights that it tests.
 
     Returns:
-        A sentence; None if both are the same or one of them is not known.
+        A sentence; None if both are the same or one of them is not known. Test-time augmentation may take
+        other sizes beside the checkpoint's.
     """
     model = cfg['model']
-    description = describe_training(
-        dict(cfg, model=model.get('module', model))
-    )  # inside of test-time augmentation
-    ours = description and description.preprocessing
-    if ours is None or loaded.preprocessing is None:
+    cfg = dict(cfg, model=model.get('module', model))  # inside of test-time augmentation
+    if loaded.preprocessing is None or describe_training(cfg) is None:
         return None
-    here, there = plain(ours), plain(loaded.preprocessing)
-    changed = [name for name in here if not alike(here[name], there[name])]
-    if not changed:
+    try:
+        ours = [plain(preprocessing_of_test(cfg, branch)) for branch in branches(pipeline_of_test(cfg))]
+    except Inexpressible:
         return None
+    there = plain(loaded.preprocessing)
+    changes = [[name for name in here if not alike(here[name], there[name])] for here in ours]
+    if not all(changes):
+        return None
+    here, changed = ours[0], changes[0]
     differences = ', '.join(f'{name} {here[name]} instead of {there[name]}' for name in changed)
     return (
         f'The config does not prepare images as {loaded.source} was tested: {differences}. Scores and '
         'accuracy may differ from those of its training'
     )
+
+
+def branches(pipeline: list[Mapping]) -> list[list[Mapping]]:
+    """Return the pipelines that test-time augmentation makes of one, without flips; itself if it does not."""
+    index = next((i for i, step in enumerate(pipeline) if kind(step) == 'TestTimeAug'), None)
+    if index is None:
+        return [pipeline]
+    choices = [
+        [branch if isinstance(branch, list) else [branch] for branch in each]
+        for each in pipeline[index]['transforms']
+    ]
+    combined = (chain.from_iterable(steps) for steps in islice(product(*choices), MAX_BRANCHES))
+    return [
+        [*pipeline[:index], *(step for step in steps if kind(step) != 'RandomFlip')] for steps in combined
+    ]
 
 
 def plain(preprocessing: Preprocessing) -> dict:

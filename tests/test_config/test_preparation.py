@@ -1,5 +1,6 @@
 """Testing a checkpoint with other preprocessing than its own is reported."""
 
+import copy
 import re
 import warnings
 from dataclasses import replace
@@ -49,6 +50,42 @@ def test_the_same_and_the_unknown_are_silent(same):
     assert other_preparation(TINY, weights(same)) is None
 
 
+FLIPS = [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)]
+PACK = [dict(type='PackInputs')]
+
+
+def edge(scale):
+    return dict(type='ResizeEdge', scale=scale, edge='short', backend='pillow', interpolation='bicubic')
+
+
+def crop(size):
+    return dict(type='CenterCrop', crop_size=size)
+
+
+def with_augmentation(before, *transforms):
+    cfg = copy.deepcopy(TINY)
+    load = cfg.test_dataloader.dataset.pipeline[0]
+    cfg.test_dataloader.dataset.pipeline = [load, *before, dict(type='TestTimeAug', transforms=transforms)]
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ('pipeline', 'message'),
+    [
+        (([edge(256), crop(224)], FLIPS, PACK), None),
+        (([edge(146), crop(128)], FLIPS, PACK), 'size 128 instead of 224, resize 146 instead of 256'),
+        (([], [edge(146)], [crop(128)], FLIPS, PACK), 'size 128 instead of 224, resize 146 instead of 256'),
+        (([], [[edge(146), crop(128)]], FLIPS, PACK), 'size 128 instead of 224, resize 146 instead of 256'),
+        (([], [edge(292), edge(320)], [crop(256)], PACK), 'size 256 instead of 224, resize 292 instead'),
+        (([], [edge(256), edge(320)], [crop(224)], FLIPS, PACK), None),  # its own beside another
+        (([], [dict(type='Mine')], PACK), None),  # unknown
+    ],
+)
+def test_sizes_inside_of_test_time_augmentation_are_compared(pipeline, message):
+    said = other_preparation(with_augmentation(*pipeline), weights(OWN))
+    assert said is None if message is None else message in said
+
+
 def test_published_recipes_prepare_images_as_their_weights():
     entries = [entry for entry in zoo().values() if entry.config and entry.preprocessing]
     configs = {entry.config: load_config(entry.root / entry.config) for entry in entries}
@@ -71,6 +108,7 @@ def test_test_at_another_size_says_so(trained, tmp_path, size, is_other):
     evaluate(*trained, work_dir=str(tmp_path), image_size=size)
     (log,) = tmp_path.glob('*/*.log')
     assert (f'size {size or 32} instead of 64' in log.read_text()) == is_other
+    assert f'{size or 32} x {size or 32} pixels' in log.read_text()
     assert ('does not prepare images as' in log.read_text()) == is_other
 
 
