@@ -144,7 +144,10 @@ def check_places(out: str | None, out_item: str | None, show_dir: str | None, re
 def dump_predictions(runner: Runner, file: str) -> None:
     # That of MMDetection encodes masks, of which there are hundreds of thousands.
     kind = 'mmdet.DumpDetResults' if runner.cfg.get('default_scope') == 'mmdet' else 'DumpResults'
-    runner.test_evaluator.metrics.append(METRICS.build(dict(type=kind, out_file_path=file)))
+    dump = METRICS.get(kind)
+    # It has no values to name, but mmengine warns of a metric without a prefix.
+    silent = type(dump.__name__, (dump,), {'default_prefix': ''})
+    runner.test_evaluator.metrics.append(silent(out_file_path=file))
 
 
 def draw_into(cfg: Config, folder: str) -> None:

@@ -14,7 +14,6 @@ from .summary import summarize
 ROUTINE = (
     *('Checkpoints will be saved to ', 'Exp name: ', 'Saving checkpoint at '),
     'The previous best checkpoint ',
-    'The prefix is not set in metric class DumpResults',  # it has no values to name
 )
 # mmengine warns of its own use of its own names.
 HARMLESS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')

@@ -80,6 +80,7 @@ def test_results_and_pictures_are_written(tiny_config, tmp_path):
     )
     predictions = mmengine.load(tmp_path / 'pred.pkl')
     assert len(predictions) == 32
+    assert not any('prefix is not set' in log.read_text() for log in (tmp_path / 'test').rglob('*.log'))
     assert predictions[0]['pred_score'].sum().item() == pytest.approx(1, abs=1e-5)
     assert len(list((tmp_path / 'show').rglob('*.jpg'))) == 32
 
