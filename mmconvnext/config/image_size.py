@@ -1,4 +1,4 @@
-"""Another image size for every pipeline of a config."""
+"""Which size do the pipelines of a config give images, and how is it changed?"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -67,6 +67,32 @@ def pipelines_of_dataset(settings: dict, place: str) -> Iterator[tuple[str, list
         yield from pipelines_of_dataset(settings['dataset'], f'{place}.dataset')
     for index, each in enumerate(settings.get('datasets') or []):
         yield from pipelines_of_dataset(each, f'{place}.datasets.{index}')
+
+
+def sizes_of(settings: dict) -> list[str]:
+    """Return the sizes of the images that a dataset gives, as ``224 x 192 pixels``; empty if unknown.
+
+    Args:
+        settings: of a dataset, or of one that repeats, balances or concatenates others.
+    """
+    found = [final_size(pipeline) for _, pipeline in pipelines_of_dataset(settings, '')]
+    return list(dict.fromkeys(found)) if all(found) else []
+
+
+def final_size(pipeline: list) -> str | None:
+    """Return the size that the last step with one leaves, None if that is unknown."""
+    for step in reversed(list(steps_of(pipeline))):
+        name = bare_name(step)
+        size = step.get(SIZES.get(name, ''))
+        if size is not None:
+            width, height = size if isinstance(size, (list, tuple)) else (size, size)
+            if name == 'ResizeEdge':
+                return f'{width} pixels along the {step.get("edge", "short")} edge'
+            return f'{"at most " if step.get("keep_ratio") else ""}{width} x {height} pixels'
+        sizes = [key for key in step if key.endswith(('scale', 'scales', 'size', 'divisor'))]
+        if sizes and name not in UNRELATED:
+            return None
+    return None
 
 
 def resize_pipeline(pipeline: list, size: int, place: str) -> None:

@@ -8,8 +8,9 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.model import is_model_wrapper
 from torch.utils.data import DataLoader, Dataset
 
+from ..config.image_size import sizes_of
 from ..datasets.replay import Replayed
-from ..text import shortened
+from ..text import counted, shortened
 
 WIDTH = 12  # of the names of the lines
 MAX_NAMED = 3  # classes and folders
@@ -28,10 +29,12 @@ def summarize(runner: mmengine.runner.Runner) -> str:
         length = f'{loop.max_iters:,} iterations'
         if loop.max_epochs > 1:
             length = f'{loop.max_epochs} epochs of {loop.max_iters // loop.max_epochs:,} iterations'
-        lines['training'] = with_origin(f'{describe_data(loop.dataloader)}, {length}', loop.dataloader)
-    for name, loop in (('validation', runner._val_loop), ('test', runner._test_loop)):
+        described = f'{describe_data(loop.dataloader)}{describe_size(runner, "train")}, {length}'
+        lines['training'] = with_origin(described, loop.dataloader)
+    for name, loop, field in (('validation', runner._val_loop, 'val'), ('test', runner._test_loop, 'test')):
         if isinstance(loop, mmengine.runner.BaseLoop):
-            lines[name] = with_origin(describe_data(loop.dataloader), loop.dataloader)
+            described = f'{describe_data(loop.dataloader)}{describe_size(runner, field)}'
+            lines[name] = with_origin(described, loop.dataloader)
     if training:
         lines['batch'] = describe_batch(runner)
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)  # a GAN has several
@@ -64,8 +67,15 @@ def describe_data(loader: DataLoader) -> str:
     if not hasattr(dataset, '__len__'):
         return name
     if getattr(dataset, 'available', len(dataset)) == len(dataset):
-        return f'{len(dataset):,} images ({name})'
+        return f'{counted(len(dataset), "image")} ({name})'
     return f'{len(dataset):,} of {dataset.available:,} images ({name})'  # the rest is held out
+
+
+def describe_size(runner: mmengine.runner.Runner, field: str) -> str:
+    """Return the size that images have after the pipeline; empty if the config does not say."""
+    settings = (runner.cfg.get(f'{field}_dataloader') or {}).get('dataset')
+    sizes = sizes_of(settings) if isinstance(settings, dict) else []
+    return f', {" or ".join(sizes)}' if sizes else ''
 
 
 def describe_origin(loader: DataLoader) -> str:
@@ -75,7 +85,7 @@ def describe_origin(loader: DataLoader) -> str:
     parts = [f'in {first_of(folders)}'] if all(folders) else []
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
     if classes:
-        parts.append(f'{len(classes):,} class{"es" if len(classes) > 1 else ""}: {first_of(classes)}')
+        parts.append(f'{counted(len(classes), "class")}: {first_of(classes)}')
     return '; '.join(parts)
 
 
@@ -113,7 +123,7 @@ def describe_batch(runner: mmengine.runner.Runner) -> str:
     factors = [(runner.world_size, 'processes'), (size, 'images'), (accumulated, 'accumulated')]
     total = runner.world_size * size * accumulated
     named = [f'{count} {name}' for count, name in factors if count > 1 or name == 'images']
-    return f'{total:,} images' + (f' = {" x ".join(named)}' if len(named) > 1 else '')
+    return counted(total, 'image') + (f' = {" x ".join(named)}' if len(named) > 1 else '')
 
 
 def images_per_batch(loader: DataLoader) -> int | None:

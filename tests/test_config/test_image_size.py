@@ -7,7 +7,7 @@ import pytest
 from mmengine.registry import DATASETS
 
 from mmconvnext.apis import evaluate, load_config, train
-from mmconvnext.config.image_size import pipelines_of, set_image_size, steps_of
+from mmconvnext.config.image_size import final_size, pipelines_of, set_image_size, sizes_of, steps_of
 from mmconvnext.errors import UserError
 from tests.conftest import REPO
 
@@ -86,6 +86,40 @@ def test_step_of_unknown_size_is_named(step, message):
 def test_impossible_sizes_are_refused(size):
     with pytest.raises(UserError, match='expected a whole number of pixels'):
         set_image_size(load_config(DIGITS), size)
+
+
+@pytest.mark.parametrize(
+    ('steps', 'size'),
+    [
+        ([dict(type='ResizeEdge', scale=256), dict(type='CenterCrop', crop_size=224)], '224 x 224 pixels'),
+        ([dict(type='RandomResizedCrop', scale=160), dict(type='RandomErasing')], '160 x 160 pixels'),
+        ([dict(type='Resize', scale=(64, 32)), dict(type='RandomFlip')], '64 x 32 pixels'),
+        ([dict(type='Resize', scale=(64, 32), keep_ratio=True)], 'at most 64 x 32 pixels'),
+        ([dict(type='ResizeEdge', scale=256, edge='long')], '256 pixels along the long edge'),
+        ([dict(type='Resize', scale=32), dict(type='GaussianBlur', kernel_size=3)], '32 x 32 pixels'),
+        ([dict(type='Resize', scale=32), dict(type='Pad', size_divisor=32)], None),
+        ([dict(type='Resize', scale_factor=2.0)], None),
+        ([dict(type='PackInputs')], None),
+        (
+            [
+                dict(
+                    type='TestTimeAug',
+                    transforms=[[dict(type='Resize', scale=48)], [dict(type='PackInputs')]],
+                )
+            ],
+            '48 x 48 pixels',
+        ),
+    ],
+)
+def test_the_size_that_images_end_with_is_known(steps, size):
+    assert final_size([dict(type='LoadImageFromFile'), *steps]) == size
+
+
+def test_sizes_of_joined_datasets_are_all_named():
+    parts = [dict(pipeline=[dict(type='Resize', scale=scale)]) for scale in (32, 64, 32)]
+    assert sizes_of(dict(dataset=dict(datasets=parts))) == ['32 x 32 pixels', '64 x 64 pixels']
+    parts.append(dict(pipeline=[dict(type='PackInputs')]))
+    assert sizes_of(dict(datasets=parts)) == []
 
 
 def test_training_and_testing_see_images_of_the_size(tiny_config, tmp_path):
