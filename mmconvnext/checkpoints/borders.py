@@ -127,6 +127,7 @@ def check_safetensors(file: Path) -> None:
             raise EOFError(f'its header claims {size:,} bytes')
         check(size <= MAX_HEADER, f'its header has {size:,} bytes')
         header = parse_json(data[8 : 8 + size].decode(), object_pairs_hook=unique)
+    check(type(header) is dict, 'its header is no dict of tensors')
     metadata = header.pop('__metadata__', {})
     check(
         type(metadata) is dict and all(type(value) is str for value in metadata.values()),
@@ -137,8 +138,9 @@ def check_safetensors(file: Path) -> None:
     )
     for name, described in header.items():
         check(len(name) <= MAX_NAME_LENGTH, f'a name in it has {len(name):,} characters')
-        shape = described['shape']
-        check(len(shape) <= 16 and all(is_int(side) for side in shape), f'{name} in it has an odd shape')
+        shape = described.get('shape') if type(described) is dict else None
+        good = type(shape) is list and len(shape) <= 16 and all(is_int(side) for side in shape)
+        check(good, f'{name} in it has an odd shape')
 
 
 def unique(pairs: list[tuple]) -> dict:

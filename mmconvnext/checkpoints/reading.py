@@ -12,7 +12,7 @@ from ..models.archs import resolve_arch
 from ..models.fitting import check_fit
 from ..models.inspecting import check_stored, head_arguments, network_of, title
 from ..models.network import Network
-from ..text import listed, shortened
+from ..text import counted, listed, shortened
 from .descriptions import read_json
 from .downloading import MissingFileError, fetch
 from .formats import DIRECTORIES, FORMATS, find_format, stems
@@ -170,8 +170,8 @@ def recognise(tensors: dict[str, Tensor], source: str, source_format: str = 'aut
     if 2 * len(best.unknown) > len(tensors):
         expected = 'in any known format' if source_format == 'auto' else f'in the format {source_format}'
         raise UserError(
-            f'{source} holds no ConvNeXt {expected}: {len(best.unknown)} of its {len(tensors)} names are '
-            f'unknown ({listed(best.unknown)})'
+            f'{source} holds no ConvNeXt {expected}: unknown are {len(best.unknown)} of its '
+            f'{counted(len(tensors), "name")} ({listed(best.unknown)})'
         )
     for ours, theirs in best.names.items():
         dtype = best.tensors[ours].dtype
@@ -195,7 +195,7 @@ def several_networks(source: str, prefixes: list[str]) -> UserError:
 def prefixes_of(tensors: dict[str, Tensor]) -> list[str]:
     """What stands in front of names of a first convolution, the shortest first."""
     found = {name.removesuffix(stem) for name in tensors for stem in stems() if name.endswith(f'.{stem}')}
-    return sorted(found, key=len)
+    return sorted(found, key=lambda prefix: (len(prefix), prefix))
 
 
 def read_as(tensors: dict[str, Tensor], candidates: dict, source: str, prefix: str = '') -> Weights:
@@ -227,7 +227,8 @@ def described_by_config(loaded: Weights, source: str | Path) -> Weights:
     found = network_of(loaded.tensors)
     check_described(described, found, config)
     if classes and found.head and len(classes) != found.head['num_classes']:
-        raise UserError(f'{config} names {len(classes)} classes for {found.head["num_classes"]} outputs')
+        outputs = counted(found.head['num_classes'], 'output')
+        raise UserError(f'{config} names {counted(len(classes), "class")} for {outputs}')
     channels = found.backbone.get('in_channels', 3)
     if preprocessor:
         preprocessing = preprocessing_of_config(read_json(preprocessor), str(preprocessor))
@@ -285,7 +286,8 @@ def check_class_count(loaded: Weights) -> None:
     head = head_arguments(loaded.tensors)
     if loaded.classes and head and len(loaded.classes) != head['num_classes']:
         raise UserError(
-            f'{loaded.source} names {len(loaded.classes)} classes for {head["num_classes"]} outputs; set '
+            f'{loaded.source} names {counted(len(loaded.classes), "class")} for '
+            f'{counted(head["num_classes"], "output")}; set '
             "meta['dataset_meta']['classes'] to a name for each output, or take it out of the file"
         )
 
@@ -300,7 +302,8 @@ def check_known(loaded: Weights, known: Container[str]) -> None:
     unknown = [name for name in loaded.unknown if name not in known]
     if unknown:
         raise UserError(
-            f'{loaded.source} looks like {loaded.format}, but {len(unknown)} names are unknown there: '
-            f'{listed(unknown)}. They may belong to a head or a part that '
-            'is not understood, without which results would be wrong; if not, take them out of the file'
+            f'{loaded.source} looks like {loaded.format}, but {counted(len(unknown), "name")} '
+            f'{"is" if len(unknown) == 1 else "are"} unknown there: {listed(unknown)}. They may belong '
+            'to a head or a part that is not understood, without which results would be wrong; if not, take '
+            'them out of the file'
         )

@@ -160,7 +160,8 @@ def check_type(value: Any) -> None:
     known = OWN_TYPES if scope == 'mmconvnext' else LIBRARY_TYPES
     if scope not in ('', *SCOPES) or name not in known:
         names = LIBRARY_TYPES | {f'mmconvnext.{own}' for own in OWN_TYPES}
+        guess = did_you_mean(value[:80], names)
+        stop = '' if guess.endswith('?') else '.'
         raise ValueError(
-            f'is {value[:80]!r}, which is no type that a YAML or JSON config may name'
-            f'{did_you_mean(value[:80], names)} {CURE}'
+            f'is {value[:80]!r}, which is no type that a YAML or JSON config may name{guess}{stop} {CURE}'
         )

@@ -13,7 +13,7 @@ from mmpretrain.datasets.custom import find_folders
 
 from ..errors import UserError
 from ..files import open_regular
-from ..text import listed
+from ..text import counted, listed
 
 MAX_LINE = 8192  # characters; no system has longer paths
 MAX_LABEL_DIGITS = 9
@@ -57,8 +57,8 @@ def check_folders(dataset: CustomDataset, classes: Sequence[str], field: str) ->
     if unknown:
         raise UserError(
             f'{field}.dataset: {dataset.img_prefix} has folders that are no classes of the model: '
-            f'{listed(unknown)}; its {len(classes)} classes are {listed(list(classes))}. Take them out, '
-            'or correct their names'
+            f'{listed(unknown)}; it has {counted(len(classes), "class")}: {listed(list(classes))}. '
+            'Take them out, or correct their names'
         )
 
 

@@ -11,6 +11,7 @@ from torch.utils.data import BatchSampler, Sampler
 
 from ..errors import UserError
 from ..registry import DATA_SAMPLERS, FUNCTIONS
+from ..text import counted
 from .replay import Draw, Draws
 
 
@@ -47,9 +48,9 @@ class ReplayableBatches:
         self.multiple = 1 if self.is_endless else multiple
         if not self.is_endless and len(self.batches) < multiple:
             raise UserError(
-                f'an epoch has {len(self.batches)} batches in each process, fewer than the {multiple} '
-                'whose gradients are accumulated for a step; lower optim_wrapper.accumulative_counts or '
-                'the batch size'
+                f'an epoch has {counted(len(self.batches), "batch")} in each process, fewer than the '
+                f'{multiple} whose gradients are accumulated for a step; lower '
+                'optim_wrapper.accumulative_counts or the batch size'
             )
 
     def set_position(self, epoch: int, batches: int) -> None:

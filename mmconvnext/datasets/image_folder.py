@@ -11,7 +11,7 @@ from mmpretrain.datasets import BaseDataset
 
 from ..errors import UserError
 from ..registry import DATASETS
-from ..text import listed
+from ..text import counted, listed
 from .splits import Layout, find_layout, tree
 from .walking import IMAGE_SUFFIXES, class_folders, describe_skipped, has_images, images_below, is_image
 
@@ -83,8 +83,8 @@ class ImageFolder(BaseDataset):
                 without.append(name)
         if skipped:
             warnings.warn(
-                f'{skipped.total()} files in {self.place} are skipped, they are no images that can be read: '
-                f'{describe_skipped(skipped)}',
+                f'skipped {counted(skipped.total(), "file")} in {self.place} that cannot be read as an '
+                f'image: {describe_skipped(skipped)}',
                 stacklevel=2,
             )
         if not samples:
@@ -109,14 +109,15 @@ class ImageFolder(BaseDataset):
         unknown = [name for name in found if name not in labels]
         if unknown:
             raise UserError(
-                f'{self.place} has {count(unknown, "class folder")} that the model does not learn or know: '
-                f'{listed(unknown)}; its {len(labels)} classes are {listed(list(labels))}. '
+                f'{self.place} has {counted(len(unknown), "class folder")} that the model does not learn or '
+                f'know: {listed(unknown)}; it has {counted(len(labels), "class")}: {listed(list(labels))}. '
                 'Take the folders out, or correct their names'
             )
         stray = sum(is_image(entry.name) for entry in self.place.iterdir() if not entry.is_dir())
         if stray:
             warnings.warn(
-                f'{stray} images directly in {self.place} are left out: they are in the folder of no class',
+                f'left out {counted(stray, "image")} directly in {self.place}: only folders of classes are '
+                'read',
                 stacklevel=2,
             )
 
@@ -183,8 +184,9 @@ def training_classes(layout: Layout) -> tuple[str, ...]:
             f'{training}/cat/1.jpg, {training}/dog/2.jpg'
         )
     held = f'. {layout.place} holds:\n{tree(layout.place)}' if classes else ''
+    name = f' ({classes[0]})' if classes else ''
     raise UserError(
-        f'{training} has {count(classes, "class folder")}{f" ({classes[0]})" if classes else ""}; expected '
+        f'{training} has {counted(len(classes), "class folder")}{name}; expected '
         f'two or more, each with the images of one class{held}'
     )
 
@@ -203,7 +205,3 @@ def place_of(path: str) -> float:
     # macOS writes letters and their accents apart.
     name = unicodedata.normalize('NFC', path).encode(errors='surrogateescape')
     return int.from_bytes(sha256(name).digest()[:6]) / 2**48
-
-
-def count(things: Sequence, what: str) -> str:
-    return f'{len(things) or "no"} {what}{"s" * (len(things) != 1)}'

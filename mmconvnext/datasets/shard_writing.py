@@ -17,6 +17,7 @@ from webdataset import TarWriter
 
 from ..errors import UserError
 from ..files import put_in_place, written_whole
+from ..text import counted
 from .shard_index import INDEX, UNFINISHED, Shard, ShardIndex
 from .splits import find_layout, unclear
 from .walking import IMAGE_SUFFIXES, class_folders, images_below
@@ -101,7 +102,7 @@ def make_shards(
             Path(lock.lock_file).unlink()
     except Timeout as error:
         raise UserError(f'another make_shards writes to {out}; wait until it is done') from error
-    print(f'{out} holds {plan.index.samples:,} images in {len(plan.index.shards):,} shards')
+    print(f'{out} holds {counted(plan.index.samples, "image")} in {counted(len(plan.index.shards), "shard")}')
     return plan.index
 
 
@@ -131,8 +132,8 @@ def list_images(folder: Path) -> tuple[list[str], list[Image]]:
     ]
     if not images:
         raise UserError(
-            f'{folder} has no images in {len(classes)} folders; it should hold one folder a class, '
-            f'with files that end in {", ".join(sorted(IMAGE_SUFFIXES))}'
+            f'{folder} has no images in {counted(len(classes), "folder")}; it should hold one folder a '
+            f'class, with files that end in {", ".join(sorted(IMAGE_SUFFIXES))}'
         )
     return list(classes), images
 

@@ -20,7 +20,7 @@ from ..datasets.walking import class_folders
 from ..errors import UserError
 from ..inference.inputs import find_images
 from ..inference.pipeline import TestPipeline
-from ..text import listed
+from ..text import counted, listed
 from ..training.data import build_dataset
 from ..training.explaining import naming_broken_images
 
@@ -149,7 +149,9 @@ def why_unlabelled(model: nn.Module, folder: Path) -> str | None:
         unknown = [name for name in folders if name not in known]
         return f'{listed(unknown)} in {place}: no class of the model' if unknown else None
     count = class_count(model)
-    return None if len(folders) == count else f'{place} has {len(folders)} folders for {count} classes'
+    if len(folders) == count:
+        return None
+    return f'{place} has {counted(len(folders), "folder")} for {counted(count, "class")}'
 
 
 def build(model: nn.Module, settings: dict) -> Images:

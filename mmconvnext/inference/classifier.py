@@ -23,6 +23,7 @@ from ..memory import enough_memory
 from ..models.convnext import SmallImageError
 from ..reports.annotated import PictureFolder, annotate, fit_to_look_at, rank, save_picture
 from ..reports.pictures import displayed
+from ..text import counted
 from ..zoo.entries import list_models
 from ..zoo.models import get_model
 from ..zoo.names import Named, find
@@ -71,8 +72,8 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         outputs = getattr(model.head, 'num_classes', None)
         if self.classes is not None and outputs not in (None, len(self.classes)):
             raise UserError(
-                f'there are {len(self.classes)} class names for {outputs} outputs; pass classes with one '
-                'name an output'
+                f'the model has {counted(len(self.classes), "class name")} for {counted(outputs, "output")}; '
+                'pass classes with one name an output'
             )
 
     @property

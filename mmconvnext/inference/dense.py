@@ -21,6 +21,7 @@ from ..errors import UserError
 from ..memory import is_out_of_memory
 from ..reports.annotated import PictureFolder
 from ..reports.pictures import displayed
+from ..text import counted
 from ..zoo.models import get_model
 from ..zoo.names import Named, find
 from .classifier import check_device
@@ -211,7 +212,8 @@ def describe(cfg: Config, model: BaseModel) -> dict:
         return meta
     if outputs not in (None, len(names)):
         raise UserError(
-            f'there are {len(names)} class names for {outputs} outputs; correct metainfo of the test dataset '
+            f'the model has {counted(len(names), "class name")} for {counted(outputs, "output")}; '
+            'correct metainfo of the test dataset '
             'in the config, or num_classes of the heads'
         )
     if len(meta.get('palette') or ()) != len(names):

@@ -20,6 +20,7 @@ from ..text import shortened
 MAX_BYTES = 1 << 30  # of a file
 MAX_DOWNLOAD = 64_000_000  # bytes of a URL; several threads hold one each
 
+CONTENT = bytes | bytearray | memoryview  # of a file
 ImageLike = str | Path | np.ndarray | Image.Image
 
 
@@ -47,7 +48,7 @@ def find_images(inputs: ImageLike | Iterable[ImageLike], channels: int | None = 
     Raises:
         UserError: a folder or pattern without images, something that is no image, or nothing at all.
     """
-    if isinstance(inputs, ImageLike | bytes | bytearray) or not isinstance(inputs, Iterable):
+    if isinstance(inputs, ImageLike | CONTENT) or not isinstance(inputs, Iterable):
         inputs = [inputs]
     found = [given for number, one in enumerate(inputs) for given in expand(one, number, channels)]
     if not found:
@@ -62,7 +63,7 @@ def expand(one: ImageLike, number: int, channels: int | None) -> list[Given]:
         return [Given(one, None, f'image-{number}')]
     if isinstance(one, Image.Image):
         return [Given(one, str(getattr(one, 'filename', '')) or None, f'image-{number}')]
-    if isinstance(one, bytes | bytearray):
+    if isinstance(one, CONTENT):
         raise UserError(
             f'input {number} is the content of a file; give its path, or open it: '
             'PIL.Image.open(io.BytesIO(content))'

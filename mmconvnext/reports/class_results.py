@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from ..text import csv_cell, printable
+from ..text import counted, csv_cell, listed, printable
 
 MAX_ROWS = 20  # of the table in the log; the file has all
 
@@ -106,6 +106,6 @@ def table_of(results: list[ClassResult]) -> str:
     if len(ranked) > MAX_ROWS:
         lines += f'These are the {MAX_ROWS} worst of {len(ranked)} classes.\n'
     if len(ranked) < len(results):
-        missing = len(results) - len(ranked)
-        lines += f'{missing} class{"es" * (missing > 1)} had no images here.\n'
+        without = [r.name for r in results if not r.images]
+        lines += f'{counted(len(without), "class")} had no images here: {listed(without)}.\n'
     return lines

@@ -12,6 +12,7 @@ from torch.utils.data import IterableDataset
 from ..config.inner_datasets import inner_settings
 from ..config.libraries import LIBRARIES, class_count
 from ..errors import UserError
+from ..text import counted, listed
 from .accumulation import accumulation_of
 from .classes import SHARDS
 from .datasets import build, check_images, naming, title
@@ -81,8 +82,8 @@ def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
     classes = dataset.metainfo.get('classes')
     if classes and len(classes) != outputs:
         raise UserError(
-            f'{place} has {len(classes)} classes ({", ".join(map(str, classes[:3]))}, ...), '
-            f'but the head has {outputs} outputs; '
+            f'{place} has {counted(len(classes), "class")} ({listed([*map(str, classes)])}), '
+            f'but the head has {counted(outputs, "output")}; '
             + (
                 f'{setting.format(len(classes))} or correct the folder'
                 if place.startswith('train')

@@ -348,7 +348,7 @@ def change(file, **changes):
     [
         (
             {'surprise.weight': torch.ones(1)},
-            'looks like timm, but 1 names are unknown there: surprise.weight',
+            'looks like timm, but 1 name is unknown there: surprise.weight',
         ),
         ({'stages.2.blocks.1.norm.bias': None}, r'1 missing \(stages.2.blocks.1.norm.bias \(24,\)\)'),
         (
@@ -473,5 +473,5 @@ def test_odd_fields_of_a_directory_end_in_a_message_with_the_file(file, fields, 
 
 def test_made_up_stage_numbers_do_not_count_for_hours(tiny_timm_file):
     change(tiny_timm_file, **{'stages.1000000000.blocks.0.norm.bias': torch.ones(1)})
-    with pytest.raises(UserError, match='1 names are unknown there: stages.1000000000'):
+    with pytest.raises(UserError, match='1 name is unknown there: stages.1000000000'):
         check_whole(load_weights(tiny_timm_file))

@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import random
@@ -267,3 +268,15 @@ def test_pipe_is_not_waited_for(tmp_path, suffix):
     os.mkfifo(file)
     with pytest.raises(UserError, match='is a pipe; expected a regular file'):
         load_checkpoint(file)
+
+
+@pytest.mark.parametrize(
+    'header',
+    [[1, 2], 'text', 3, None, {'a': [1]}, {'a': None}, {'a': {'shape': 3}}, {'a': {}}, {'a': {'shape': {}}}],
+    ids=str,
+)
+def test_a_header_of_another_form_is_no_header(tmp_path, header):
+    text = json.dumps(header).encode()
+    (tmp_path / 'odd.safetensors').write_bytes(len(text).to_bytes(8, 'little') + text)
+    with pytest.raises(UserError, match='its header is no dict of tensors|a in it has an odd shape'):
+        load_checkpoint(tmp_path / 'odd.safetensors')

@@ -109,8 +109,7 @@ def test_table_has_the_worst_twenty_first():
 def test_classes_without_images_are_counted():
     text = table_of(class_results(torch.diag(torch.tensor([3, 0])), ('cat', 'dog')))
     assert 'cat' in text
-    assert 'dog' not in text
-    assert '1 class had no images here' in text
+    assert text.endswith('1 class had no images here: dog.\n')
 
 
 @pytest.mark.parametrize('size', [2, 41, 300])
