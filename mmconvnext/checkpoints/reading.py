@@ -170,8 +170,9 @@ def recognise(tensors: dict[str, Tensor], source: str, source_format: str = 'aut
     if 2 * len(best.unknown) > len(tensors):
         expected = 'in any known format' if source_format == 'auto' else f'in the format {source_format}'
         raise UserError(
-            f'{source} holds no ConvNeXt {expected}: unknown are {len(best.unknown)} of its '
-            f'{counted(len(tensors), "name")} ({listed(best.unknown)})'
+            f'{source} holds no ConvNeXt {expected}: {len(best.unknown)} of its '
+            f'{counted(len(tensors), "name")} {"is" if len(best.unknown) == 1 else "are"} unknown '
+            f'({listed(best.unknown)})'
         )
     for ours, theirs in best.names.items():
         dtype = best.tensors[ours].dtype

@@ -228,7 +228,7 @@ def test_dataset_folder_without_images(tiny_config, tmp_path):
 
 def test_class_count_that_differs_from_the_head(tiny_config, tmp_path):
     options = folder_options(image_folder(tmp_path / 'data'), **{'model.head.num_classes': 3})
-    message = r'has 2 classes \(cat, dog, ...\), but the head has 3 outputs; pass .*model.head.num_classes=2'
+    message = r'has 2 classes \(cat, dog\), but the head has 3 outputs; pass .*model.head.num_classes=2'
     refuse(message, tiny_config, tmp_path / 'work', cfg_options=options)
 
 
