@@ -13,7 +13,7 @@ from mmpretrain.registry import BATCH_AUGMENTS
 import mmconvnext.registry
 from mmconvnext.apis import load_config
 from mmconvnext.config.data import MAX_BYTES, check_values
-from mmconvnext.config.data_names import LIBRARIES, OWN_TYPES
+from mmconvnext.config.data_names import LIBRARIES, OWN_TYPES, check_type
 from mmconvnext.config.files import read_config
 from mmconvnext.config.loading import find_type
 from mmconvnext.errors import UserError
@@ -158,6 +158,15 @@ def test_odd_content_is_refused_by_name(name, content, message, tmp_path):
     with pytest.raises(UserError, match=message) as error:
         load_config(write(tmp_path, name, content))
     assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('name', 'end'),
+    [('os.system', '. Write a'), ('xyzzyplugh', '. Write a'), ('AdamWW', r' AdamW.*\? Write a')],
+)
+def test_a_message_about_a_type_is_made_of_sentences(name, end):
+    with pytest.raises(ValueError, match=f'may name.*{end}'):
+        check_type(name)
 
 
 def test_data_config_builds_on_data_and_on_configs_of_this_package(tmp_path):
