@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from .text import printable_lines
 
 # A longer list of choices hides the message.
-MOST_CHOICES = 40
+MAX_CHOICES = 40
 
 
 class UserError(ValueError):
@@ -30,4 +30,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f'; did you mean {" or ".join(close)}?'
-    return f'; choose from {", ".join(known)}' if len(known) <= MOST_CHOICES else ''
+    return f'; choose from {", ".join(known)}' if len(known) <= MAX_CHOICES else ''

@@ -30,7 +30,7 @@ HUB_WEIGHTS = ['model.safetensors', 'pytorch_model.bin']
 HUB_WEIGHTS += [f'open_clip_{name}' for name in HUB_WEIGHTS]
 HUB_SECONDS = 10  # for the first answer of the hub
 REPORT_SECONDS = 30  # how often a process says that it waits
-LONGEST_NAME = 150  # of a file in the cache
+MAX_FILE_NAME = 150  # of a file in the cache
 WITHOUT = (
     'In a training, --cfg-options load_from=FILE starts from a file that you have, and load_from=None from '
     'random weights'
@@ -82,7 +82,7 @@ def _place(url: str) -> Path:
         name = PurePosixPath(urlsplit(url).path).name
     except ValueError as error:
         raise UserError(f'{shown(url)} is no address of a file; check the URL') from error
-    name = re.sub(r'[^\w.+=@-]', '_', name)[-LONGEST_NAME:]
+    name = re.sub(r'[^\w.+=@-]', '_', name)[-MAX_FILE_NAME:]
     if promised_hash(name) is None:  # two URLs may end in the same name
         name = f'{sha256(url.encode(errors="surrogatepass")).hexdigest()[:8]}-{name}'
     return cache_dir() / 'checkpoints' / name

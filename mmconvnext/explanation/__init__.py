@@ -1,4 +1,4 @@
-"""Why this class? Which pixels and features a prediction rests on."""
+"""Explain predictions: which pixels and features they are based on."""
 
 from .grad_cam import grad_cam
 from .occlusion import occlusion

@@ -1,4 +1,4 @@
-"""What of a model is explained: its backbone and its head, as they predict."""
+"""Split a classifier into backbone and head for explanations."""
 
 from copy import deepcopy
 from itertools import chain
@@ -13,18 +13,18 @@ from ..models.linear_head import scores_of
 
 
 class Classifier(NamedTuple):
-    """Backbone and head of a model that predicts.
+    """Backbone and head of a classifier in evaluation mode.
 
     Attributes:
         backbone: a ``ConvNeXt``.
-        head: gives logits.
+        head: head that computes logits.
     """
 
     backbone: nn.Module
     head: nn.Module
 
     def logits(self, x: Tensor, stage: int) -> Tensor:
-        """The map x (N, C, H, W) of a stage -> logits (N, classes), through all that comes behind it."""
+        """Compute logits (N, classes) from the feature map x (N, C, H, W) of a stage."""
         last = len(self.backbone.stages) - 1
         for i in range(stage + 1, last + 1):
             x = self.backbone.stages[i](self.backbone.downsample_layers[i](x))
@@ -32,21 +32,21 @@ class Classifier(NamedTuple):
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> Tensor:
-        """(N, C, H, W), normalised -> (N, classes), as the head predicts them."""
+        """Compute the head's probabilities (N, classes) for normalized images (N, C, H, W)."""
         return scores_of(self.head, self.classify(self.backbone(images)[-1]).float())
 
     def classify(self, features: Tensor) -> Tensor:
-        """The backbone's output (N, C), or (N, C, H, W) where the norm came first, -> logits (N, classes)."""
+        """Compute logits (N, classes) from the backbone's output: (N, C), or (N, C, H, W) without pooling."""
         return self.head((features.mean(dim=(2, 3)) if features.ndim == 4 else features,))
 
 
 def classifier_of(model: BaseModel) -> Classifier:
-    """Take a model apart without changing it: while it trains, copies in evaluation share its weights.
+    """Return backbone and head of a model without changing it; in training mode, copies share its weights.
 
-    Switching the model itself would disturb whoever uses it in another thread.
+    Switching the mode of the model itself would affect other threads that use it.
 
     Raises:
-        UserError: the model is no classifier with our backbone, or has it in its form for inference.
+        UserError: the model is not a classifier with our backbone, or it is optimized for inference.
     """
     backbone, head = getattr(model, 'backbone', None), getattr(model, 'head', None)
     if head is None:
@@ -64,7 +64,7 @@ def classifier_of(model: BaseModel) -> Classifier:
 
 
 def checked(classes: Tensor, logits: Tensor) -> Tensor:
-    """The classes where the logits are, once each image has one and the head knows them."""
+    """Check class numbers and move them to the device of the logits."""
     outputs = logits.shape[1]
     if classes.shape != logits.shape[:1] or not ((classes >= 0) & (classes < outputs)).all():
         raise UserError(

@@ -1,4 +1,4 @@
-"""Grad-CAM: where the features lie that speak for a class."""
+"""Grad-CAM: where the features are that support a class."""
 
 from collections.abc import Sequence
 
@@ -10,38 +10,38 @@ from torch import Tensor
 from ..models.convnext import resolve_out_indices
 from .classifier import checked, classifier_of
 
-FEWEST_PLACES = 4
+MIN_POSITIONS = 4
 
 
 def grad_cam(
     model: BaseModel, images: Tensor, classes: Tensor | None = None, stage: int | None = None
 ) -> Tensor:
-    """Heat maps of the evidence for a class (Selvaraju et al., arXiv:1610.02391, equations 1 and 2).
+    """Compute heat maps of the evidence for a class (Selvaraju et al., arXiv:1610.02391, equations 1 and 2).
 
-    Each channel of a stage's map is weighted by the mean gradient of the class's logit over the map;
-    what is positive in their sum speaks for the class. The model stays as it is, so threads may share it.
+    Each channel of a stage's feature map is weighted by the mean gradient of the class logit over the map;
+    positive values of the sum support the class. The model is not changed, so threads may share it.
 
     Args:
         model: a classifier from ``get_model``, or an ``ImageClassifier`` with our backbone.
-        images: (N, 3, H, W), normalised as by ``model.preprocessing``.
-        classes: (N,) numbers of the classes to explain; None: those that are predicted.
-        stage: whose map is weighted, negative ones counted from the end; None: see ``pointing_stage``.
-            Earlier maps are finer, but their features mean less.
+        images: (N, 3, H, W), normalized as by ``model.preprocessing``.
+        classes: (N,) numbers of the classes to explain; None: the predicted classes.
+        stage: stage whose map is used, counted from the end if negative; None: see ``pointing_stage``.
+            Earlier maps are finer, but their features are less meaningful.
 
     Returns:
-        (N, H, W) from 0 to 1, float32: enlarged bilinearly, each divided by its maximum. All 0 where
-        nothing speaks for the class.
+        (N, H, W) from 0 to 1, float32: interpolated bilinearly and divided by the maximum of each image. All
+        0 if nothing supports the class.
 
     Raises:
-        UserError: the model is no such classifier, or has no such class.
-        ValueError: it has no such stage, or the image is too small for it.
+        UserError: the model is not such a classifier, or has no such class.
+        ValueError: the model has no such stage, or the image is too small for it.
     """
     backbone, _ = classifier = classifier_of(model)
     if stage is not None:
         (stage,) = resolve_out_indices(stage, len(backbone.stages))
     with torch.inference_mode(False):
         with torch.no_grad():
-            _, *maps = backbone.hidden_states(images)  # the first is the stem's
+            _, *maps = backbone.hidden_states(images)  # the first map is that of the stem
         if stage is None:
             stage = pointing_stage(maps)
         maps = maps[stage]
@@ -58,8 +58,9 @@ def grad_cam(
 
 
 def pointing_stage(maps: Sequence[Tensor]) -> int:
-    """Number of the last of the stages' maps (N, C, h, w) on which heat can point somewhere, or of the first.
+    """Return the index of the last map (N, C, h, w) that is large enough to show a location, or 0.
 
-    It has ``FEWEST_PLACES`` in both directions: small images end in a single place.
+    Such a map has at least ``MIN_POSITIONS`` in both directions; for small images, the last map is a single
+    position.
     """
-    return max((i for i, each in enumerate(maps) if min(each.shape[2:]) >= FEWEST_PLACES), default=0)
+    return max((i for i, each in enumerate(maps) if min(each.shape[2:]) >= MIN_POSITIONS), default=0)

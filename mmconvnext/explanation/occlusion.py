@@ -1,4 +1,4 @@
-"""Occlusion sensitivity: what a prediction loses when a part of the image is hidden."""
+"""Occlusion sensitivity: how much a prediction changes when a part of the image is hidden."""
 
 from itertools import product
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from ..errors import UserError
 from .classifier import checked, classifier_of
 
-# Patches along the short side, where none is asked for: 32 pixels of 224.
+# Default number of patches along the short side: 32 pixels of 224.
 PATCHES = 7
 
 
@@ -23,24 +23,26 @@ def occlusion(
     stride: int | None = None,
     batch_size: int = 32,
 ) -> Tensor:
-    """Drop of a class's probability when a grey patch covers a place (Zeiler and Fergus, arXiv:1311.2901).
+    """Compute the drop of a class probability when a gray patch covers a pixel.
 
-    The patch has the mean colour of the training images, which is 0 after normalisation. A pixel's value
-    is the mean over the patches that cover it. The model stays as it is, so threads may share it.
+    Occlusion sensitivity: Zeiler and Fergus, arXiv:1311.2901.
+
+    The patch has the mean color of the training images, which is 0 after normalization. The value of a pixel
+    is the mean over all patches that cover it. The model is not changed, so threads may share it.
 
     Args:
         model: a classifier from ``get_model``, or an ``ImageClassifier`` with our backbone.
-        images: (N, 3, H, W), normalised as by ``model.preprocessing``.
-        classes: (N,) numbers of the classes to explain; None: those that are predicted.
-        patch: its side in pixels; None: a seventh of the image's short side.
-        stride: pixels from one place of the patch to the next, at most ``patch``; None: half a patch.
-        batch_size: covered images that go through the network at once.
+        images: (N, 3, H, W), normalized as by ``model.preprocessing``.
+        classes: (N,) numbers of the classes to explain; None: the predicted classes.
+        patch: side of the patch in pixels; None: a seventh of the image's short side.
+        stride: distance between positions of the patch in pixels, at most ``patch``; None: half a patch.
+        batch_size: number of covered images per forward pass.
 
     Returns:
-        (N, H, W) from -1 to 1, float32: positive where what is hidden speaks for the class.
+        (N, H, W) from -1 to 1, float32: positive where the hidden area supports the class.
 
     Raises:
-        UserError: the model is no such classifier, has no such class, or patch and stride do not fit.
+        UserError: the model is not such a classifier, has no such class, or patch and stride do not fit.
     """
     classifier = classifier_of(model)
     height, width = images.shape[2:]
@@ -65,7 +67,7 @@ def occlusion(
 
 
 def resolve_patch(patch: int | None, stride: int | None, height: int, width: int) -> tuple[int, int]:
-    """Side and stride of the patch, those that were not asked for filled in."""
+    """Return side and stride of the patch, with defaults for None."""
     side = min(height, width)
     patch = max(1, round(side / PATCHES)) if patch is None else patch
     stride = max(1, patch // 2) if stride is None else stride
@@ -78,5 +80,5 @@ def resolve_patch(patch: int | None, stride: int | None, height: int, width: int
 
 
 def range_to(end: int, step: int) -> list[int]:
-    """0, step, ... and the end itself, so that the last rows of pixels are covered, too."""
+    """Return 0, step, ... and the end itself, so that the last rows of pixels are covered, too."""
     return [*range(0, end, step), end]

@@ -14,16 +14,16 @@ from .formats import Format
 from .graph import Graph
 from .images import Images
 
-FEWEST_IMAGES, MOST_IMAGES = 32, 300
+MIN_IMAGES, MAX_IMAGES = 32, 300
 
 
 def check_calibration(graph: Graph, images: Images) -> None:
     """Raise UserError if int8 could not be made."""
     if graph.output == 'features':
         raise UserError('--int8 is judged by the classes of images, and the model has no head')
-    if len(images) < FEWEST_IMAGES:
+    if len(images) < MIN_IMAGES:
         raise UserError(
-            f'--int8 is calibrated on at least {FEWEST_IMAGES} images, and there are {len(images)}; name a '
+            f'--int8 is calibrated on at least {MIN_IMAGES} images, and there are {len(images)}; name a '
             'folder with about twice as many with --images'
         )
 
@@ -41,7 +41,7 @@ def quantize(
         images: to calibrate on; 300 of them at most are taken.
         keep_depthwise: compute depthwise convolutions in fp32.
     """
-    form.quantize(source, inputs(graph, images.spread(MOST_IMAGES)), target, keep_depthwise=keep_depthwise)
+    form.quantize(source, inputs(graph, images.spread(MAX_IMAGES)), target, keep_depthwise=keep_depthwise)
 
 
 def inputs(graph: Graph, images: Images) -> Iterator[np.ndarray]:

@@ -1,1 +1,1 @@
-"""From image files to the numbers a network takes."""
+"""Read and preprocess images for a network."""

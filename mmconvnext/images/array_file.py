@@ -1,4 +1,4 @@
-"""Which numbers does a .npy file hold? For images with any number of channels."""
+"""Read .npy files, which hold images with any number of channels."""
 
 import math
 from io import BytesIO
@@ -8,30 +8,30 @@ import numpy as np
 from ..errors import UserError
 
 MAGIC = b'\x93NUMPY'
-MAX_HEADER = 1000  # characters; those of plain arrays have a hundred
+MAX_HEADER = 1000  # characters; headers of plain arrays have about a hundred
 MAX_CHANNELS = 512  # of OpenCV, which resizes
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-# What OpenCV cannot resize, and a type that holds all of it.
+# Types that OpenCV cannot resize -> types with the same values.
 WIDER = {'int8': np.int16, 'float16': np.float32}
 WIDE_INTEGERS = ('uint32', 'int64', 'uint64')
 
 
 class ArrayError(UserError):
-    """A file holds no array of an image."""
+    """The array in a file is not an image."""
 
 
 def array_of(content: bytes) -> np.ndarray:
-    """Return the array of a .npy file, of (H, W) or (H, W, C), on the memory of the content.
+    """Return the array (H, W) or (H, W, C) of a .npy file as a view of the content.
 
-    Nothing in the file is run or unpickled, and its header is believed only as far as there are bytes.
+    Nothing in the file is run or unpickled, and the size in its header must match the content.
 
     Raises:
-        ArrayError: it holds other things than plain numbers of this shape, or is incomplete.
+        ArrayError: the file is incomplete or not a numeric array of this shape.
     """
     file = BytesIO(content)
     try:
         shape, by_column, dtype = READERS[np.lib.format.read_magic(file)](file, max_header_size=MAX_HEADER)
-    except Exception as error:  # of a syntax tree, a type or a dict that is none
+    except Exception as error:  # from an invalid syntax tree, type or dict
         raise ArrayError(f'has a broken .npy header ({type(error).__name__})') from error
     if dtype.kind not in 'buif' or dtype.itemsize > 8 or dtype.shape:
         raise ArrayError(f'holds {str(dtype)[:100]}; expected plain numbers, as uint8, uint16 or float32')
@@ -49,10 +49,10 @@ def array_of(content: bytes) -> np.ndarray:
 
 
 def resizable(array: np.ndarray) -> np.ndarray:
-    """Return the same numbers in a type that OpenCV resizes.
+    """Return the same values in a type that OpenCV can resize.
 
     Raises:
-        ArrayError: they have no such type, or are no numbers.
+        ArrayError: there is no such type, or the values are not numbers.
     """
     array = array.astype(WIDER.get(array.dtype.name, array.dtype.newbyteorder('=')))
     if array.dtype.name in WIDE_INTEGERS:

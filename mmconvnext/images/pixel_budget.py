@@ -1,4 +1,4 @@
-"""How many pixels may the threads of a process decode at the same time?"""
+"""Limit the pixels that the threads of a process decode at the same time."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ MAX_PIXELS_KEPT = 16_000_000
 
 
 class PixelBudget:
-    """Bounds the pixels that the threads of a process decode at the same time, and so their memory."""
+    """Limits the pixels that the threads of a process decode at the same time, and thus their memory."""
 
     def __init__(self, pixels: int):
         self.pixels = self.free = pixels
@@ -21,8 +21,8 @@ class PixelBudget:
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """Wait until so many pixels are free, and hold them."""
-        pixels = min(pixels, self.pixels)  # a picture that is larger is decoded alone
+        """Wait until the given number of pixels is available, and reserve them."""
+        pixels = min(pixels, self.pixels)  # a larger picture is decoded alone
         with self.changed:
             self.changed.wait_for(lambda: self.free >= pixels)
             self.free -= pixels
@@ -36,7 +36,7 @@ class PixelBudget:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Hold the pixels of the picture that is read in this block until its end, where it is resized."""
+        """Keep the pixels of a picture that is read in this block reserved until the block ends."""
         self.thread.kept = 0
         try:
             yield
@@ -54,5 +54,5 @@ class PixelBudget:
 
 
 budget = PixelBudget(MAX_PIXELS)
-if hasattr(os, 'register_at_fork'):  # the threads that held some do not exist in a worker
+if hasattr(os, 'register_at_fork'):  # threads that reserved pixels do not exist in a forked worker
     os.register_at_fork(after_in_child=lambda: budget.__init__(MAX_PIXELS))

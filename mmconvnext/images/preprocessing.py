@@ -1,4 +1,4 @@
-"""From an image file to the numbers a set of weights expects."""
+"""The preprocessing of images that a set of weights expects."""
 
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -20,23 +20,23 @@ OPENCV_NAMES = {'box': 'area', 'hamming': 'bilinear'}
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images were prepared when a checkpoint was evaluated.
+    """The preprocessing with which a checkpoint was evaluated.
 
     Attributes:
         size: side, or (height, width), of the network's input in pixels.
-        resize: the short side is resized to this and the centre cropped; None: the whole image is
-            warped to ``size``.
+        resize: length of the short side after resizing, before the center crop; None: the whole image is
+            resized to ``size``.
         interpolation: nearest, bilinear, bicubic, box, lanczos or hamming; area with cv2.
-        mean: of each channel, in units in which ``full_scale`` is 1.
-        std: like ``mean``.
-        crop: ``round`` or ``floor``: where the crop begins when the margins are odd. torchvision,
-            timm and mmpretrain round, transformers floors.
+        mean: mean of each channel, in units of ``full_scale``.
+        std: standard deviation of each channel, like ``mean``.
+        crop: ``round`` or ``floor``: how the crop offset is rounded if the margins are odd. torchvision, timm
+            and mmpretrain use ``round``, transformers uses ``floor``.
         color: ``rgb`` or ``bgr`` (gray is repeated, alpha is dropped), ``gray`` (one channel) or
             ``unchanged`` (the channels of the file).
-        full_scale: pixel value of white, which counts as 1; 65535 for 16-bit images that keep their depth.
-            None: the values of each file are kept, and those of ``mean`` and ``std`` are pixel values.
-        to_float32: pixels are converted before they are resized, so that they are not rounded then.
-        backend: who resizes, ``pillow`` or ``cv2``; their results differ.
+        full_scale: pixel value of white, which is scaled to 1; 65535 for 16-bit images with full depth. None:
+            the values of each file are kept, and ``mean`` and ``std`` are in pixel values.
+        to_float32: whether pixels are converted before resizing, which avoids rounding.
+        backend: library for resizing, ``pillow`` or ``cv2``; their results differ.
     """
 
     size: int | tuple[int, int] = 224
@@ -55,9 +55,9 @@ class Preprocessing:
         return len(self.mean)
 
     def for_channels(self, channels: int) -> 'Preprocessing':
-        """Return this preprocessing for images of another number of channels, made from the one for RGB.
+        """Return this RGB preprocessing for another number of channels.
 
-        One channel gets the average mean and deviation, more get those of RGB in turn.
+        One channel gets the average mean and std of RGB; several channels repeat those of RGB.
         """
         if channels == self.channels:
             return self
@@ -69,11 +69,11 @@ class Preprocessing:
 
     @property
     def unit(self) -> float:
-        """Pixel value that counts as 1."""
+        """The pixel value that is scaled to 1."""
         return 1.0 if self.full_scale is None else self.full_scale
 
     def loader(self) -> dict:
-        """Config of the transform that reads a file."""
+        """Return the config of the transform that reads a file."""
         loader, color_type = dict(type='LoadImageFromFile'), COLOR_TYPES[self.color]
         if color_type != 'color':
             loader['color_type'] = color_type
@@ -84,9 +84,9 @@ class Preprocessing:
         return loader
 
     def pipeline(self) -> list[dict]:
-        """Config of the transforms behind loading and in front of packing."""
+        """Return the configs of the transforms between loading and packing."""
         how = dict(backend=self.backend, interpolation=self.interpolation)
-        # Pillow resizes 8 bits alone.
+        # Pillow only resizes 8-bit images.
         if self.full_scale != 255 or self.to_float32 or self.channels not in (1, 3, 4):
             how = dict(backend='cv2', interpolation=OPENCV_NAMES.get(self.interpolation, self.interpolation))
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
@@ -99,18 +99,18 @@ class Preprocessing:
         return [resize, dict(type='CenterCrop', crop_size=crop_size)]
 
     def data_preprocessor(self) -> dict:
-        """Config of the normalisation, which mmpretrain leaves to the model."""
+        """Return the config of the data preprocessor, which normalizes images as a part of the model."""
         mean, std = ([self.unit * value for value in values] for values in (self.mean, self.std))
         return dict(mean=mean, std=std, to_rgb=self.channels == 3 and self.color != 'bgr')
 
     def __call__(self, image: Image.Image | np.ndarray) -> Tensor:
-        """Prepare an image exactly as the test pipeline does.
+        """Preprocess an image exactly as the test pipeline does.
 
         Args:
             image: PIL image, or array (H, W) or (H, W, channels), RGB if there are three.
 
         Returns:
-            Tensor: (channels, height, width), normalised.
+            Tensor: normalized image (channels, height, width).
         """
         reader = ImageReader(COLOR_TYPES[self.color], self.full_scale)
         pixels = reader.from_pil(image) if isinstance(image, Image.Image) else reader.from_array(image)

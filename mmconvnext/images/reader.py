@@ -1,4 +1,4 @@
-"""What are the pixels of a picture? One rule for files, encoded bytes, PIL images and arrays."""
+"""Read images by the same rules from files, encoded bytes, PIL images and arrays."""
 
 import math
 import re
@@ -16,12 +16,12 @@ from ..errors import UserError
 from .array_file import MAGIC, ArrayError, array_of, resizable
 from .pixel_budget import MAX_PIXELS, budget
 
-# By content, never by name. Others run programs (EPS), read other files or have had no care for long.
+# By content, never by name. Others run programs (EPS), read other files or are unmaintained.
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF')
-MAX_SCANS = 100  # of a JPEG; progressive ones have about ten, and each costs a pass over all pixels
+MAX_SCANS = 100  # of a JPEG; progressive files have about ten, and each is a pass over all pixels
 STRIP_PIXELS = 1 << 20
 JPEG_SCAN = 0xDAFF  # FF DA, little-endian
-# As libjpeg looks for the next one, with those left out that no length follows but the end's.
+# The way libjpeg finds the next marker, except markers without a length other than the end.
 JPEG_MARKER = re.compile(rb'\xff([\xc0-\xcf\xd9-\xfe])')
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 SAMPLES_PER_PIXEL = 277  # TIFF tag
@@ -33,29 +33,29 @@ REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.
 AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION  # versions of OpenCV differ in which files they turn
 # ImageReader has a limit of its own, and raises.
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
-# Pillow reads a file when its pixels are first needed, and two threads may need them.
+# Pillow reads the pixels of a file on first use, possibly in two threads.
 loading = Lock()
 
 
 class ImageError(UserError, OSError):
-    """A picture cannot be decoded; training takes another one in its place."""
+    """An image cannot be decoded; training replaces it by another one."""
 
 
 @dataclass(frozen=True)
 class ImageReader:
-    """Reads pictures as arrays of (H, W), (H, W, 3) in BGR, or (H, W, C) with all channels of the file.
+    """Read images as arrays (H, W), (H, W, 3) in BGR, or (H, W, C) with all channels of the file.
 
-    Files of .npy are read as the arrays in them: three channels are RGB, four RGB and another, and more stay
-    in their order. Of other files, EXIF orientation is applied, the first frame of an animation is read,
-    alpha is dropped, palettes are expanded, and CMYK is converted to RGB by Pillow.
+    In .npy files, three channels are RGB, four are RGB and another one, and more keep their order. For other
+    files, the EXIF orientation is applied, the first frame of an animation is read, alpha is dropped,
+    palettes are expanded, and CMYK is converted to RGB by Pillow.
 
     Args:
         color: ``color``, ``grayscale`` or ``unchanged``, which keeps the channels of the file; with
-            ``_ignore_orientation`` appended, pixels stay as they are stored.
-        full_scale: pixel value of white. None: 255, or for ``unchanged`` that of each file. With 255,
-            pictures of 16 bits keep their high byte. With another value, pictures of 8 bits are scaled to it
-            and those of more bits keep their values.
-        max_pixels: larger pictures are refused before they are decoded.
+            ``_ignore_orientation`` appended, the EXIF orientation is not applied.
+        full_scale: pixel value of white. None: 255, or for ``unchanged`` that of each file. With 255, the
+            high byte of 16-bit images is used. With another value, 8-bit images are scaled to it, and images
+            with more bits keep their values.
+        max_pixels: limit on the number of pixels; larger images are an error, before decoding.
     """
 
     color: str = 'color'
@@ -66,7 +66,7 @@ class ImageReader:
         if self.channels not in COLORS:
             choices = ', '.join(COLORS)
             raise UserError(f'images cannot be read as {self.color!r}; choose from {choices}')
-        if self.max_pixels > MAX_PIXELS:  # Pillow knows one limit for all files
+        if self.max_pixels > MAX_PIXELS:  # Pillow has one limit for all files
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.max_pixels)
 
     @property
@@ -79,21 +79,22 @@ class ImageReader:
 
     @property
     def white(self) -> float | None:
-        """Pixel value of white in the result; None: that of the file."""
+        """The pixel value of white in the result; None: that of the file."""
         return 255 if self.full_scale is None and self.channels != 'unchanged' else self.full_scale
 
     def from_bytes(
         self, content: bytes, reduction: Callable[[tuple[int, int]], int] | None = None
     ) -> np.ndarray:
-        """Decode a file's content.
+        """Decode the content of a file.
 
         Args:
-            content: of a file of one of ``FORMATS``, or of a .npy file.
-            reduction: of a JPEG's (width, height): 1, 2, 4 or 8, by which the decoder may divide them.
+            content: content of a file in one of ``FORMATS``, or of a .npy file.
+            reduction: function from (width, height) of a JPEG to 1, 2, 4 or 8, by which the decoder divides
+                both.
 
         Raises:
-            ImageError: the content is no picture, broken, incomplete or too large.
-            UserError: its pixels have no known range, or it has too many channels.
+            ImageError: the content is not an image, or is broken, incomplete or too large.
+            UserError: the range of the pixels is unknown, or there are too many channels.
         """
         if not content:
             raise ImageError('is empty')
@@ -114,11 +115,11 @@ class ImageReader:
             raise ImageError(
                 f'its {len(content):,} bytes are no image of a known format ({", ".join(FORMATS)}, NPY){hint}'
             ) from error
-        except Exception as error:  # decoders raise what they like
+        except Exception as error:  # decoders raise any exception
             raise ImageError(str(error) or type(error).__name__) from error
 
     def from_array_file(self, content: bytes) -> np.ndarray:
-        """Read the content of a .npy file by the rule of ``from_array``.
+        """Read the content of a .npy file with the rules of ``from_array``.
 
         Raises:
             ImageError, UserError: see ``from_bytes``.
@@ -132,7 +133,7 @@ class ImageReader:
             raise ImageError(str(error)) from error
 
     def from_pil(self, image: Image.Image) -> np.ndarray:
-        """Convert a PIL image, which is read to the end if it has not been yet.
+        """Convert a PIL image, and read its file if that has not been done yet.
 
         Raises:
             ImageError, UserError: see ``from_bytes``.
@@ -145,14 +146,14 @@ class ImageReader:
                     return self.finished(self.by_pillow(image))
         except UserError:
             raise
-        except Exception as error:  # decoders raise what they like
+        except Exception as error:  # decoders raise any exception
             raise ImageError(str(error) or type(error).__name__) from error
 
     def from_array(self, array: np.ndarray) -> np.ndarray:
-        """Convert an array of (H, W) or (H, W, C), RGB if there are three or four channels.
+        """Convert an array (H, W) or (H, W, C), which is RGB if it has three or four channels.
 
         Raises:
-            UserError: its type, shape or range is none of a picture.
+            UserError: its type, shape or range is not that of an image.
         """
         if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in 'buif':
             raise UserError(
@@ -162,7 +163,7 @@ class ImageReader:
         return self.finished(swapped(array[..., 0] if array.shape[2:] == (1,) else array))
 
     def check_size(self, width: int, height: int, kind: str | None = None) -> None:
-        # The decoder of JPEG 2000 needs 12 to 24 bytes a pixel, twice as many as others.
+        # The decoder of JPEG 2000 needs 12 to 24 bytes per pixel, twice as many as others.
         limit = self.max_pixels // (2 if kind == 'JPEG2000' else 1)
         if width * height > limit:
             raise ImageError(
@@ -173,10 +174,10 @@ class ImageReader:
             raise ImageError(f'has {width} x {height} pixels')
 
     def by_opencv(self, image: Image.Image, content: bytes, reduction: Callable | None) -> np.ndarray | None:
-        """Pixels of an ordinary file, and of those with 16 bits in color; None: Pillow reads it.
+        """Decode common files and 16-bit color files with OpenCV; return None if Pillow has to read a file.
 
-        Where both read a file they give the same pixels, OpenCV faster. Some versions of OpenCV fill what
-        is missing with gray, so the file has to be whole.
+        Both give the same pixels, but OpenCV is faster. Some versions of OpenCV fill missing parts with gray,
+        so the file must be complete.
         """
         stored = image.tag_v2.get(SAMPLES_PER_PIXEL, 1) if image.format == 'TIFF' else 1
         if self.channels == 'unchanged' and stored > max(3, len(image.getbands())):
@@ -201,7 +202,7 @@ class ImageReader:
                 flag = REDUCED.get(reduction(image.size), flag)
             orientation = orientation_of(image) if self.turns else 1
         elif image.format == 'PNG':
-            # The orientation of a PNG may be written behind its pixels.
+            # The orientation of a PNG may follow its pixels.
             if deep or image.mode not in ('L', 'RGB', 'RGBA') or b'eXIf' in content or moves(image):
                 return None
             if 'XML:com.adobe.xmp' in image.info:
@@ -220,10 +221,10 @@ class ImageReader:
         return turned(pixels, orientation)
 
     def by_pillow(self, image: Image.Image) -> np.ndarray:
-        """Pixels in the depth of the file."""
+        """Decode a file with Pillow, in the depth of the file."""
         name = getattr(image, 'filename', None)
         if image.format == 'TIFF' and name:
-            image.filename = ''  # Pillow scrambles turned files that it maps into memory by name
+            image.filename = ''  # Pillow scrambles rotated files that it memory-maps by name
         image.load()  # turns some formats by itself
         if name:
             image.filename = name
@@ -246,7 +247,7 @@ class ImageReader:
         return turned(as_array(image, conversions), orientation)
 
     def finished(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels in the depth and with the channels that are asked for."""
+        """Convert pixels to the requested depth and channels."""
         pixels = self.in_channels(self.in_depth(pixels))
         return np.ascontiguousarray(pixels)
 
@@ -262,7 +263,7 @@ class ImageReader:
             whole = float(self.white).is_integer() and 255 < self.white <= 65535
             return scaled.round().astype(np.uint16) if whole else scaled
         if pixels.dtype.kind in 'iu' and pixels.min() >= 0 and pixels.max() <= 65535:
-            pixels = pixels.astype(np.uint16)  # Pillow's 32 bits are often those of a file of 16
+            pixels = pixels.astype(np.uint16)  # Pillow often uses 32 bits for 16-bit files
             if self.white != 255:
                 return pixels
             brightest = int(pixels.max())
@@ -305,7 +306,7 @@ class ImageReader:
 
 
 def check_file(image: Image.Image) -> None:
-    """Raise if the file of a PIL image that has not been decoded yet has too many scans."""
+    """Raise if a PIL image is not decoded yet and its file has too many scans."""
     file = getattr(image, 'fp', None)
     if image.format in ('JPEG', 'MPO') and image.tile and file is not None:
         place = file.tell()
@@ -316,19 +317,19 @@ def check_file(image: Image.Image) -> None:
 
 
 def check_scans(content: bytes) -> None:
-    """Raise if a JPEG repeats its pixels more often than any encoder does.
+    """Raise if a JPEG has more scans than any encoder writes.
 
-    A scan without changes takes a few bytes, and the decoder a pass over all pixels.
+    A scan without changes takes a few bytes, but costs the decoder a pass over all pixels.
 
     Raises:
-        ImageError: it has more than ``MAX_SCANS`` scans.
+        ImageError: there are more than ``MAX_SCANS`` scans.
     """
     if count_scan_markers(content) <= MAX_SCANS:
         return
     scans, place = 0, 2
     while (marker := JPEG_MARKER.search(content, place)) is not None:
         code, place = marker[1][0], marker.end()
-        if code == 0xD9:  # what follows is no part of the picture
+        if code == 0xD9:  # the rest is not part of the image
             return
         place += int.from_bytes(content[place : place + 2], 'big')
         scans += code == 0xDA
@@ -340,18 +341,18 @@ def check_scans(content: bytes) -> None:
 
 
 def count_scan_markers(content: bytes) -> int:
-    """Return how often a JPEG holds the marker of a scan, which may be in its metadata, too.
+    """Count the scan markers in a JPEG, including those in its metadata.
 
-    Pairs of bytes are compared at even and at odd places: ``bytes.count`` takes six times as long.
+    Pairs of bytes are compared at even and odd positions; ``bytes.count`` takes six times as long.
     """
     pairs = (np.frombuffer(content, '<u2', (len(content) - first) // 2, first) for first in (0, 1))
     return sum(np.count_nonzero(each == JPEG_SCAN) for each in pairs)
 
 
 def as_array(image: Image.Image, conversions: tuple[str, ...]) -> np.ndarray:
-    """Return the pixels after conversions to modes of Pillow, in BGR if they are RGB.
+    """Convert a PIL image through the given modes and return its pixels, RGB as BGR.
 
-    A large picture is converted strip by strip, so that none of the steps needs room for all of it.
+    Large images are converted in strips, so that no step needs memory for all of it.
     """
     width, height = image.size
     rows = max(1, STRIP_PIXELS // width)
@@ -370,21 +371,21 @@ def as_array(image: Image.Image, conversions: tuple[str, ...]) -> np.ndarray:
 
 
 def moves(image: Image.Image) -> bool:
-    """Return whether a file holds several frames."""
+    """Return whether a file has several frames."""
     return getattr(image, 'is_animated', False)
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Return how the stored pixels have to be turned, 1 to 8 of the EXIF standard."""
+    """Return the EXIF orientation, 1 to 8."""
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # of broken metadata, which do not make a picture unreadable
+    except Exception:  # broken metadata do not make an image unreadable
         return 1
     return orientation if orientation in range(1, 9) else 1
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation to (H, W) or (H, W, C)."""
+    """Apply an EXIF orientation to an image (H, W) or (H, W, C)."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -395,5 +396,5 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def swapped(pixels: np.ndarray) -> np.ndarray:
-    """RGB to BGR or the reverse, alpha in its place; images of other numbers of channels have no colors."""
+    """Swap RGB and BGR and keep alpha; other numbers of channels are not colors and stay."""
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.shape[2:] in ((3,), (4,)) else pixels

@@ -28,7 +28,7 @@ from ..zoo.entries import list_models
 from ..zoo.models import get_model
 from ..zoo.names import Named, find
 from .inputs import Given, ImageLike, find_images
-from .pipeline import MOST_THREADS, TestPipeline, read_ahead
+from .pipeline import MAX_THREADS, TestPipeline, read_ahead
 
 
 class ImageClassificationInferencer(MMPretrainInferencer):
@@ -142,7 +142,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
     def _stream(
         self, images: Iterable[Given], batch_size: int, topk: int, pictures: PictureFolder | None
     ) -> Iterator[dict]:
-        threads = min(MOST_THREADS, (os.cpu_count() or 1) + 4)  # some wait for disk or network
+        threads = min(MAX_THREADS, (os.cpu_count() or 1) + 4)  # some wait for disk or network
 
         def prepare(given: Given) -> tuple[Given, dict | str, Image.Image | None]:
             return given, *self._prepare(given.image, pictures is not None)

@@ -26,7 +26,7 @@ from ..zoo.models import get_model
 from ..zoo.names import Named, find
 from .classifier import check_device
 from .inputs import Given, ImageLike, find_images
-from .pipeline import MOST_THREADS, TestPipeline, one_line, read_ahead
+from .pipeline import MAX_THREADS, TestPipeline, one_line, read_ahead
 
 # Where a config names none; by default scope.
 VISUALIZER = {'mmdet': 'DetLocalVisualizer', 'mmseg': 'SegLocalVisualizer'}
@@ -116,7 +116,7 @@ class DenseInferencer:
         return self._stream(images, pictures)
 
     def _stream(self, images: Iterable[Given], pictures: PictureFolder | None) -> Iterator[dict]:
-        threads = min(MOST_THREADS, os.cpu_count() or 1)
+        threads = min(MAX_THREADS, os.cpu_count() or 1)
         with ThreadPoolExecutor(threads) as pool:
             try:
                 # Their sizes differ, and one fills a GPU.

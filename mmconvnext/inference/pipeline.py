@@ -19,9 +19,9 @@ from ..images.pixel_budget import budget
 from .inputs import ImageLike, read_bytes
 
 # The short side is resized to some hundred pixels: a line of one pixel would become a giant.
-MOST_LONG_TO_SHORT = 200
+MAX_ASPECT_RATIO = 200
 MAX_RESIZED_PIXELS = 1 << 25
-MOST_THREADS = 16
+MAX_THREADS = 16
 LOADERS = 'LoadImageFromFile', 'LoadImage', 'LoadImageForCrop'
 
 
@@ -81,7 +81,7 @@ class TestPipeline:
             pixels = self.reader.from_bytes(read_bytes(image))
         height, width = pixels.shape[:2]
         ratio = max(height, width) / min(height, width)
-        if ratio > MOST_LONG_TO_SHORT or self.short_side**2 * ratio > MAX_RESIZED_PIXELS:
+        if ratio > MAX_ASPECT_RATIO or self.short_side**2 * ratio > MAX_RESIZED_PIXELS:
             raise UserError(f'is a line of {width} x {height} pixels; one side is too short')
         return pixels.astype(np.float32) if self.to_float32 else pixels
 

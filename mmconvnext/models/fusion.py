@@ -18,7 +18,7 @@ FUSED_TYPES = dict(
     drop_path=(DropPath, nn.Identity),
 )
 # Below so many hidden values its calls cost more than the memory it saves.
-FEWEST_HIDDEN_VALUES = 1 << 20
+MIN_FUSED_ELEMENTS = 1 << 20
 HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
 
 
@@ -39,7 +39,7 @@ def can_fuse(block: nn.Module, x: Tensor) -> bool:
         all(type(module) in types for module, types in zip(modules, FUSED_TYPES.values(), strict=True))
         and all(type(weight) in (nn.Parameter, Tensor) for weight in weights)  # nor None
         and not any('forward' in vars(module) for module in modules if module)
-        and x[:, 0].numel() * block.pointwise_conv1.out_features >= FEWEST_HIDDEN_VALUES
+        and x[:, 0].numel() * block.pointwise_conv1.out_features >= MIN_FUSED_ELEMENTS
         and not any(getattr(module, hooks) for module in modules if module for hooks in HOOKS)
     )
 

@@ -1,1 +1,1 @@
-"""Pieces of the network in forms that are faster than their plain ones, and equal to them."""
+"""Operators of the network that are faster than their plain form and give the same results."""

@@ -10,7 +10,7 @@ from torch import Tensor
 HAS_TRITON = find_spec('triton') is not None
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Obstacles that were named.
-SAID = set()
+REPORTED = set()
 
 
 def use_triton(x: Tensor) -> bool:
@@ -31,8 +31,8 @@ def use_triton(x: Tensor) -> bool:
         obstacle = 'this environment: triton is not installed'
     else:
         return True
-    if obstacle not in SAID:
-        SAID.add(obstacle)
+    if obstacle not in REPORTED:
+        REPORTED.add(obstacle)
         warnings.warn(
             f'MMCONVNEXT_TRITON=1, but its kernels are not for {obstacle}. Plain torch computes instead.',
             stacklevel=3,

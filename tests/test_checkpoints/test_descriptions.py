@@ -169,7 +169,9 @@ def test_odd_class_names_are_named(classes, file, tmp_path):
         get_model(changed(file, tmp_path, dict(dataset_meta=dict(classes=classes))))
 
 
-SAID = dict(size=64, resize=None, interpolation='bilinear', mean=(0.0,) * 3, std=(1.0,) * 3, crop='round')
+PREPROCESSING = dict(
+    size=64, resize=None, interpolation='bilinear', mean=(0.0,) * 3, std=(1.0,) * 3, crop='round'
+)
 
 
 @pytest.mark.parametrize(
@@ -185,16 +187,16 @@ SAID = dict(size=64, resize=None, interpolation='bilinear', mean=(0.0,) * 3, std
         dict(backbone=dict(output_stride=9)),
         dict(head='other'),
         dict(head='regression'),
-        dict(preprocessing=dict(SAID, size=10**9)),
-        dict(preprocessing=dict(SAID, size=(4096, 2048))),
-        dict(preprocessing=dict(SAID, size=64, resize=5000)),
-        dict(preprocessing=dict(SAID, interpolation='other')),
-        dict(preprocessing=dict(SAID, mean=(0.0,))),
-        dict(preprocessing=dict(SAID, mean=(float('nan'),) * 3)),
-        dict(preprocessing=dict(SAID, mean=(0.0,) * 4, std=(1.0,) * 4)),
-        dict(preprocessing=dict(SAID, std=(0.0,) * 3)),
-        dict(preprocessing=dict(SAID, color=['rgb'])),
-        dict(preprocessing=dict(SAID, crop='centre')),
+        dict(preprocessing=dict(PREPROCESSING, size=10**9)),
+        dict(preprocessing=dict(PREPROCESSING, size=(4096, 2048))),
+        dict(preprocessing=dict(PREPROCESSING, size=64, resize=5000)),
+        dict(preprocessing=dict(PREPROCESSING, interpolation='other')),
+        dict(preprocessing=dict(PREPROCESSING, mean=(0.0,))),
+        dict(preprocessing=dict(PREPROCESSING, mean=(float('nan'),) * 3)),
+        dict(preprocessing=dict(PREPROCESSING, mean=(0.0,) * 4, std=(1.0,) * 4)),
+        dict(preprocessing=dict(PREPROCESSING, std=(0.0,) * 3)),
+        dict(preprocessing=dict(PREPROCESSING, color=['rgb'])),
+        dict(preprocessing=dict(PREPROCESSING, crop='centre')),
     ],
     ids=str,
 )

@@ -22,7 +22,7 @@ def calls(monkeypatch):
 
     original = fusion.block_mlp
     monkeypatch.setattr(fusion, 'block_mlp', block_mlp)
-    monkeypatch.setattr(fusion, 'FEWEST_HIDDEN_VALUES', 0)
+    monkeypatch.setattr(fusion, 'MIN_FUSED_ELEMENTS', 0)
     return found
 
 
@@ -118,7 +118,7 @@ def test_changed_blocks_compute_separately(change, calls):
 
 
 def test_small_maps_compute_separately(calls, monkeypatch):
-    monkeypatch.setattr(fusion, 'FEWEST_HIDDEN_VALUES', 2 * 16 * 32)
+    monkeypatch.setattr(fusion, 'MIN_FUSED_ELEMENTS', 2 * 16 * 32)
     block = ConvNeXtBlock(8)
     block(torch.randn(1, 8, 4, 4))
     assert not calls

@@ -16,7 +16,7 @@ def _asked(monkeypatch):
     monkeypatch.setenv('MMCONVNEXT_TRITON', '1')
     monkeypatch.setenv('TRITON_INTERPRET', '1')
     monkeypatch.setattr(backend, 'HAS_TRITON', True)
-    monkeypatch.setattr(backend, 'SAID', set())
+    monkeypatch.setattr(backend, 'REPORTED', set())
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])

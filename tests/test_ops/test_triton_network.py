@@ -21,7 +21,7 @@ KERNELS = {
     ids=['v1', 'v2'],
 )
 def test_outputs_and_gradients(settings, fewest, monkeypatch):
-    monkeypatch.setattr(fusion, 'FEWEST_HIDDEN_VALUES', fewest)
+    monkeypatch.setattr(fusion, 'MIN_FUSED_ELEMENTS', fewest)
     called = set()
     for module, names in KERNELS.items():
         for name in names:

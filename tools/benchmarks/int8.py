@@ -21,7 +21,7 @@ from mmconvnext.export.exporting import load_classifier
 from mmconvnext.export.formats import Format, find_format, write
 from mmconvnext.export.graph import Graph
 from mmconvnext.export.images import Images, real_images
-from mmconvnext.export.int8 import MOST_IMAGES, check_calibration, quantize
+from mmconvnext.export.int8 import MAX_IMAGES, check_calibration, quantize
 
 RESULTS = Path(__file__).parent / 'results/int8.jsonl'
 RUNTIMES = {'onnx': 'onnxruntime', 'openvino': 'openvino'}
@@ -79,7 +79,7 @@ def compare_int8(
     about = dict(
         network=describe(model),
         model=Path(str(checkpoint or config)).name,
-        calibrated=min(len(calibrating), MOST_IMAGES),
+        calibrated=min(len(calibrating), MAX_IMAGES),
     )
     libraries = {name: version(name) for name in (*RUNTIMES.values(), 'nncf')}
     conditions = conditions_on(torch.device('cpu')) | libraries
