@@ -15,21 +15,21 @@ from ..errors import UserError
 from ..files import open_regular
 from ..text import counted, listed
 
-MAX_LINE = 8192  # characters; no system has longer paths
+MAX_LINE = 8192  # characters; paths cannot be longer
 MAX_LABEL_DIGITS = 9
-MIN_CONTAINER_BYTES = 24  # of annotations for each object and each list in them; a sample has 30 or more
-MAX_PATHS_CHECKED = 1000  # a look at every file of a large data set takes minutes on some disks
+MIN_CONTAINER_BYTES = 24  # bytes per object or list; a sample has 30 or more
+MAX_PATHS_CHECKED = 1000  # checking every file of a large dataset takes minutes on some disks
 
 
 def numbers_folders(dataset: object) -> bool:
-    """Return whether a dataset takes its labels from the order of its own folders."""
+    """Return whether a dataset numbers its labels by the order of its folders."""
     return isinstance(dataset, CustomDataset) and not dataset.ann_file and dataset.with_label
 
 
 def load_by_name(dataset: CustomDataset) -> list[dict]:
-    """Load samples from folders, labelled by the place of the folder's name among the known classes.
+    """Load samples from folders, whose labels are the positions of their names among the known classes.
 
-    Classes of which no folder has the name, as the English ones of ImageNet, count the folders.
+    If no folder has the name of a class, such as English names for ImageNet, labels number the folders.
     """
     known = dataset.metainfo.get('classes')
     load = type(dataset).load_data_list
@@ -37,7 +37,7 @@ def load_by_name(dataset: CustomDataset) -> list[dict]:
         return load(dataset)
     folders, _ = find_folders(dataset.img_prefix)
     label_of = {normal(name): label for label, name in enumerate(known)}
-    del dataset._metainfo['classes']  # or the numbers of folders and classes would be compared
+    del dataset._metainfo['classes']  # otherwise the numbers of folders and classes would be compared
     samples = load(dataset)
     dataset._metainfo['classes'] = known
     for sample in samples:
@@ -52,7 +52,7 @@ def unknown_folders(dataset: CustomDataset, classes: Sequence[str]) -> list[str]
 
 
 def check_folders(dataset: CustomDataset, classes: Sequence[str], field: str) -> None:
-    """Raise UserError if a folder is none of the classes of the model."""
+    """Raise UserError if a folder is not a class of the model."""
     unknown = unknown_folders(dataset, classes)
     if unknown:
         raise UserError(
@@ -67,10 +67,10 @@ def normal(name: str) -> str:
 
 
 def load_lines(dataset: CustomDataset, num_classes: int | None) -> list[dict]:
-    """Load samples from lines of ``FILE LABEL``; empty lines are ignored.
+    """Load samples from lines ``FILE LABEL``; empty lines are ignored.
 
     Raises:
-        UserError: file, line and the expected form.
+        UserError: a line is invalid; the message has file, line and the expected form.
     """
     path = Path(dataset.ann_file)
     samples, missing = [], []
@@ -95,7 +95,7 @@ def load_lines(dataset: CustomDataset, num_classes: int | None) -> list[dict]:
             raise UserError(f'{place_of(path, number, line)} is not of the form {form}{hint}')
         name = name.strip()
         image = os.path.join(prefix, name) if in_folder else f'{prefix}/{name}'  # noqa: PTH118, 10x faster
-        # os.path tells of names that no system can have, too
+        # os.path also accepts names that no system can have
         if len(samples) < MAX_PATHS_CHECKED and is_local(image) and not os.path.exists(image):  # noqa: PTH110
             missing.append((place_of(path, number, line), image[:200]))
         samples.append(dict(img_path=image, gt_label=int(label)))
@@ -130,12 +130,12 @@ def read_text(path: Path) -> str:
 
 
 def is_openmmlab(dataset: object) -> bool:
-    """Return whether a dataset reads OpenMMLab's JSON as it is."""
+    """Return whether a dataset reads OpenMMLab's JSON format."""
     return type(dataset).load_data_list is mmengine.dataset.BaseDataset.load_data_list
 
 
 def check_json(path: Path, num_classes: int | None) -> None:
-    """Raise UserError unless a file has OpenMMLab's form of annotations."""
+    """Raise UserError unless a file has OpenMMLab's annotation format."""
     form = (
         'expected {"metainfo": {"classes": [...]}, "data_list": [{"img_path": "a.jpg", "gt_label": 0}]}, '
         f'labels from 0 to {num_classes - 1 if num_classes else "N-1"}, or lists of them; or "gt_score" '
@@ -167,7 +167,7 @@ def check_json(path: Path, num_classes: int | None) -> None:
 
 
 def are_scores(found: object, num_classes: int | None) -> bool:
-    """Return whether this is a list of a finite number for each output, of which regression has one."""
+    """Return whether a value is a list with a finite number per output; regression has one output."""
     return (
         isinstance(found, list)
         and len(found) == (num_classes or 1)

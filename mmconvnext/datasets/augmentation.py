@@ -1,8 +1,9 @@
-"""The augmentation of the official recipe around RandAugment, in few passes over the pixels.
+"""The augmentation of the official recipe except RandAugment, with few passes over the pixels.
 
-timm's, which the official code takes, where mmpretrain's is another. All draw from the generators that
-``replay.seed_draws`` sets. Images are (H, W, 3), BGR until the data preprocessor turns them, or (H, W) or
-(H, W, C), of uint8, uint16 or float32; RandAugment takes uint8 of one or three channels.
+Where mmpretrain and timm differ, these follow timm, which the official code uses. All draw from the
+generators that ``replay.seed_draws`` sets. Images are (H, W, 3) in BGR until the data preprocessor converts
+them, or (H, W) or (H, W, C), with dtype uint8, uint16 or float32; RandAugment takes uint8 with one or three
+channels.
 """
 
 import math
@@ -27,18 +28,18 @@ ATTEMPTS = 10  # of timm, at a box that fits
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop(BaseTransform):
-    """A box of random area and shape, resized to a square as by Pillow's bicubic filter.
+    """Crop a box of random area and aspect ratio, and resize it to a square with a bicubic filter.
 
-    Needs ``img`` and gives it in the new size, and ``img_shape``. The boxes are timm's
-    (``RandomResizedCropAndInterpolation``). torch's vectorised filter for uint8 differs from Pillow's by at
-    most one grey level, two where it enlarges, and takes a quarter of the time.
+    Reads and replaces ``img``, and sets ``img_shape``. Boxes are drawn as by timm's
+    ``RandomResizedCropAndInterpolation``. torch's vectorized filter for uint8 takes a quarter of the time of
+    Pillow's and differs from it by at most one gray level (two if it enlarges).
 
     Args:
         scale: side of the square in pixels.
-        crop_ratio_range: area of the box as a share of the image's.
+        crop_ratio_range: minimum and maximum area of the box, as fractions of the image.
 
     Raises:
-        UserError: ``LoadImageForCrop`` decoded the image for smaller crops.
+        UserError: ``LoadImageForCrop`` decoded the image at a lower resolution than this crop needs.
     """
 
     ASPECTS = 3 / 4, 4 / 3
@@ -56,7 +57,7 @@ class RandomResizedCrop(BaseTransform):
                 'RandomResizedCrop of the pipeline the same settings'
             )
         top, left, height, width = self.draw_box(*image.shape[:2])
-        # Contiguous (1, 3, H, W) in channels_last: only then the result is, too.
+        # Contiguous (1, 3, H, W) in channels_last: only then the result is contiguous, too.
         box = np.ascontiguousarray(image[top : top + height, left : left + width])
         resized = self.resize(box.reshape(*box.shape[:2], -1))
         results['img'] = resized.reshape(*resized.shape[:2], *image.shape[2:])
@@ -64,8 +65,8 @@ class RandomResizedCrop(BaseTransform):
         return results
 
     def resize(self, box: np.ndarray) -> np.ndarray:
-        """(height, width, C) -> (scale, scale, C)."""
-        whole = box.dtype.kind in 'iu' and box.dtype != np.uint8  # types that torch does not resize
+        """Resize a crop (height, width, C) to (scale, scale, C)."""
+        whole = box.dtype.kind in 'iu' and box.dtype != np.uint8  # types that torch cannot resize
         pixels = torch.from_numpy(box.astype(np.float32) if whole else box)[None].permute(0, 3, 1, 2)
         resized = F.interpolate(pixels, (self.scale, self.scale), mode='bicubic', antialias=True)
         resized = resized.permute(0, 2, 3, 1)[0].numpy()
@@ -75,7 +76,7 @@ class RandomResizedCrop(BaseTransform):
         return resized
 
     def draw_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width in an image of this size."""
+        """Draw top, left, height and width of a box in an image of this size."""
         for _ in range(ATTEMPTS):
             area = random.uniform(*self.crop_ratio_range) * height * width
             aspect = math.exp(random.uniform(*map(math.log, self.ASPECTS)))
@@ -83,7 +84,7 @@ class RandomResizedCrop(BaseTransform):
             if 0 < box_width <= width and 0 < box_height <= height:
                 top = random.randint(0, height - box_height)
                 return top, random.randint(0, width - box_width), box_height, box_width
-        # The largest one in the middle whose shape is allowed.
+        # The largest centered box with an allowed aspect ratio.
         box_height = min(height, round(width / self.ASPECTS[0]))
         box_width = min(width, round(height * self.ASPECTS[1]))
         return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
@@ -91,13 +92,13 @@ class RandomResizedCrop(BaseTransform):
 
 @TRANSFORMS.register_module()
 class RandomFlip(DrawnTransform):
-    """The mirror image, left to right.
+    """Flip images horizontally.
 
-    Needs and gives ``img``; gives ``flip`` and ``flip_direction`` as mmcv's, whose mirror image is a view
-    that makes all further steps slow.
+    Reads and replaces ``img``; sets ``flip`` and ``flip_direction``. mmcv's transform returns a view, which
+    slows down all following steps.
 
     Args:
-        prob: of it.
+        prob: probability of a flip.
     """
 
     def __init__(self, prob: float = 0.5):
@@ -117,7 +118,7 @@ class RandomFlip(DrawnTransform):
 
 
 class Erased(NamedTuple):
-    """A box, in pixels, and the seed of the noise in it."""
+    """A box in pixels, and the seed of its noise."""
 
     top: int
     left: int
@@ -136,20 +137,19 @@ class Erased(NamedTuple):
 
 @TRANSFORMS.register_module()
 class RandomErasing(DrawnTransform):
-    """A box of random area and shape replaced by noise around the mean.
+    """Replace a box of random area and aspect ratio by noise around the mean.
 
-    timm's mode ``pixel``, which erases after normalisation, by noise of mean 0 and deviation 1: this is what
-    becomes of it before, but for the 3 % of the noise that lies beyond black and white. mmpretrain's boxes
-    never touch the bottom or the right side, and its noise is cut to whole numbers, half a grey level darker;
-    timm's are otherwise, and these. Needs and gives ``img``.
+    Equals timm's mode ``pixel``, which erases after normalization with noise of mean 0 and std 1, except that
+    the 3 % of the noise beyond black and white is clipped. Unlike in mmpretrain, boxes can touch the bottom
+    and the right side, and noise is rounded instead of truncated. Reads and replaces ``img``.
 
     Args:
-        mean: of the noise, by channel in BGR.
-        std: the same for its standard deviation.
+        mean: mean of the noise per channel (BGR), in pixel values.
+        std: standard deviation of the noise per channel (BGR), in pixel values.
     """
 
     PROBABILITY = 0.25
-    AREAS = 0.02, 1 / 3  # as shares of the image's
+    AREAS = 0.02, 1 / 3  # as fractions of the image
     ASPECTS = 0.3, 1 / 0.3
 
     def __init__(self, mean: list[float], std: list[float]):
@@ -189,14 +189,14 @@ class RandomErasing(DrawnTransform):
     def noise(
         erased: Erased, device: torch.device, mean: Tensor, std: Tensor, limits: np.iinfo | torch.iinfo | None
     ) -> Tensor:
-        """(height, width, C) float32, whole numbers within limits; a GPU makes other noise than a CPU."""
+        """Return noise (height, width, C) float32 of integers in the valid range; GPUs and CPUs differ."""
         generator = torch.Generator(device).manual_seed(erased.seed)
         noise = torch.randn(erased.height, erased.width, len(mean), generator=generator, device=device)
         noise = noise.mul_(std).add_(mean)
         return noise if limits is None else noise.round_().clamp_(limits.min, limits.max)
 
     def draw_box(self, height: int, width: int) -> tuple[int, int, int, int] | None:
-        """Top, left, height and width in an image of this size; None if no box fitted."""
+        """Draw top, left, height and width of a box in an image of this size; None if no box fits."""
         for _ in range(ATTEMPTS):
             area = random.uniform(*self.AREAS) * height * width
             aspect = math.exp(random.uniform(*map(math.log, self.ASPECTS)))
@@ -209,14 +209,14 @@ class RandomErasing(DrawnTransform):
 
 @TRANSFORMS.register_module()
 class PackInputs(upstream.PackInputs):
-    """mmpretrain's, which takes seven times as long to part the channels of an image.
+    """mmpretrain's ``PackInputs``, but seven times as fast in separating the channels of an image.
 
-    Whole numbers other than uint8 become float32, which every normalisation takes.
+    Integer types other than uint8 are converted to float32, which every normalization accepts.
     """
 
     @staticmethod
     def format_input(image: np.ndarray) -> Tensor:
-        """(H, W, C) -> (C, H, W)."""
+        """Convert an image (H, W, C) to a tensor (C, H, W)."""
         if isinstance(image, np.ndarray) and image.dtype.kind in 'iu' and image.dtype != np.uint8:
             image = image.astype(np.float32)
         if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] == 1:

@@ -1,10 +1,10 @@
-"""What the operations of RandAugment do to a batch of images, on the device it lies on.
+"""The operations of RandAugment for batches, on the device of the batch.
 
-The functions of ``image_operations`` by the same names, in torch. Images are (N, 3, H, W) uint8 in BGR, an
-argument is (N,) float64, one an image; each function gives new images. Nothing waits for the device.
+These functions correspond to those of the same names in ``image_operations``. Images are (N, 3, H, W) uint8
+in BGR, arguments are (N,) float64; each function returns new images. No function waits for the device.
 
-All that leave pixels in place give the same as those, to the bit, on any processor that multiplies and adds
-in one step. What moves pixels rounds places to single precision: few values are one grey level apart.
+Operations that do not move pixels give bitwise the same results, on any processor with fused multiply-add.
+Those that move pixels round coordinates to single precision, so a few values differ by one gray level.
 """
 
 import torch
@@ -14,14 +14,14 @@ from torch.nn import functional as F
 from .drawn import sent
 
 Color = tuple[int, int, int]  # BGR
-# Of OpenCV's COLOR_BGR2GRAY: ITU-R BT.601 in fixed point.
+# Weights of OpenCV's COLOR_BGR2GRAY: ITU-R BT.601 in fixed point.
 GREY_WEIGHTS, GREY_BITS = (3735, 19235, 9798), 15
 
 
 def auto_contrast(images: Tensor) -> Tensor:
     low, high = (end[..., None].double() for end in images.flatten(2).aminmax(dim=2))
     greys = torch.arange(256, device=images.device)
-    # Infinite in a flat channel, which stays. With a plain number torch would multiply by the reciprocal.
+    # Infinite in a constant channel, which stays. With a scalar, torch would multiply by the reciprocal.
     scale = torch.full_like(low, 255) / (high - low)
     tables = torch.where(low == high, greys.double(), (greys * scale - low * scale).clamp(0, 255))
     return looked_up(images, tables.to(torch.uint8))
@@ -39,7 +39,7 @@ def equalize(images: Tensor) -> Tensor:
 
 
 def looked_up(images: Tensor, tables: Tensor) -> Tensor:
-    """Each value replaced by that in the table of its channel, (N, 3, 256)."""
+    """Look up each value in the table (N, 3, 256) of its channel."""
     return tables.gather(2, images.flatten(2).long()).view_as(images)
 
 
@@ -81,7 +81,7 @@ def sharpness(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def in_threes(values: Tensor, dim: int) -> Tensor:
-    """Each value plus its neighbours along a dimension; at the ends the inner one counts twice."""
+    """Add to each value its two neighbors along a dimension; at the ends, the inner one counts twice."""
     last = values.shape[dim] - 1
     places = torch.arange(last + 1, device=values.device)
     before, behind = (places - 1).abs().clamp_(max=last), last - (last - 1 - places).abs().clamp_(max=last)
@@ -93,7 +93,7 @@ def of_images(argument: Tensor) -> Tensor:
 
 
 def grey(images: Tensor) -> Tensor:
-    """(N, 1, H, W) int32."""
+    """Convert images to gray (N, 1, H, W) int32."""
     blue, green, red = images.int().split(1, dim=1)
     of_blue, of_green, of_red = GREY_WEIGHTS
     total = of_blue * blue + of_green * green + of_red * red
@@ -101,14 +101,14 @@ def grey(images: Tensor) -> Tensor:
 
 
 def weighted(images: Tensor, others: Tensor, factors: Tensor) -> Tensor:
-    """In float32, where OpenCV's ``addWeighted`` multiplies and adds in one step: only the sum is rounded."""
+    """Blend in float32; like OpenCV's ``addWeighted`` with fused multiply-add, only the sum is rounded."""
     factors = of_images(factors)
     second = others.float() * (1 - factors).float()
     return (images * factors.float().double() + second.double()).float()
 
 
 def blended(images: Tensor, others: Tensor, factors: Tensor) -> Tensor:
-    return weighted(images, others, factors).clamp_(0, 255).to(torch.uint8)  # cut, not rounded
+    return weighted(images, others, factors).clamp_(0, 255).to(torch.uint8)  # truncated, not rounded
 
 
 def rotate(images: Tensor, degrees: Tensor, fill: Color) -> Tensor:
@@ -141,21 +141,21 @@ def translate_y(images: Tensor, shares: Tensor, fill: Color) -> Tensor:
 
 
 def places(images: Tensor) -> tuple[Tensor, Tensor]:
-    """x (1, 1, W) and y (1, H, 1) of the pixels."""
+    """Return the coordinates x (1, 1, W) and y (1, H, 1) of the pixels."""
     height, width = images.shape[2:]
     settings = dict(device=images.device, dtype=torch.float64)
     return torch.arange(width, **settings).view(1, 1, -1), torch.arange(height, **settings).view(1, -1, 1)
 
 
 def moved(images: Tensor, x: Tensor, y: Tensor, fill: Color) -> Tensor:
-    """What is at the places x and y of each image, broadcast to (N, H, W), by OpenCV's cubic kernel."""
+    """Sample each image at x and y, broadcast to (N, H, W), with OpenCV's cubic kernel."""
     count, _, height, width = images.shape
-    # From -1 at the left side of the first pixel to 1 at the right side of the last one.
+    # -1 is the left edge of the first pixel, 1 the right edge of the last.
     grid = torch.stack(
         [axis.expand(count, height, width) for axis in ((2 * x + 1) / width - 1, (2 * y + 1) / height - 1)],
         dim=3,
     ).float()
-    # Outside there are zeros, which become the colour.
+    # Pixels outside are zero and get the fill color.
     colour = sent(fill, images.device, torch.float32).view(3, 1, 1)
     sampled = F.grid_sample(images - colour, grid, mode='bicubic', align_corners=False)
     return sampled.add_(colour).round_().clamp_(0, 255).to(torch.uint8)

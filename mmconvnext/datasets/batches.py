@@ -1,4 +1,4 @@
-"""Batches that can begin anywhere in an epoch, from workers that do not die too early."""
+"""Batches that can start at any position of an epoch, and workers that outlive signals."""
 
 import os
 import signal
@@ -17,13 +17,13 @@ from .replay import Draw, Draws
 
 @DATA_SAMPLERS.register_module()
 class ReplayableBatches:
-    """Batches of draws; those before a position are left out without being loaded.
+    """A batch sampler of draws that can skip the batches before a position without loading them.
 
     Args:
-        sampler: of one epoch, or an endless one.
-        batch_size: images a process.
-        drop_last: leave out an incomplete last batch.
-        multiple: an epoch has a multiple of this many batches. Official main.py makes an epoch of
+        sampler: sampler of one epoch, or an endless one.
+        batch_size: images per process.
+        drop_last: whether to drop an incomplete last batch.
+        multiple: the number of batches in an epoch is a multiple of this. Official main.py makes an epoch of
             ``len(dataset) // effective batch`` steps, so that no gradient is accumulated across epochs.
         inner: config of another batch sampler, which gets the sampler and the batch size.
     """
@@ -54,7 +54,7 @@ class ReplayableBatches:
             )
 
     def set_position(self, epoch: int, batches: int) -> None:
-        """Let the next iteration begin after this many batches of an epoch; for that iteration only."""
+        """Start the next iteration, and only that, after this many batches of an epoch."""
         self.sampler.set_epoch(epoch)
         self.start = batches
 
@@ -72,13 +72,13 @@ class ReplayableBatches:
 
 @FUNCTIONS.register_module()
 def leave_signals_to_parent(worker_id: int) -> None:
-    """Let a dataloader's worker live on when all processes are asked to stop, so that the run can save.
+    """Keep a dataloader worker alive when all processes get a stop signal, so that the run can save.
 
-    Only the training process itself may end it by SIGTERM, as it does with what is left at its own end.
+    Only the training process itself can end it with SIGTERM, as it does with remaining workers on exit.
     """
     for number in (signal.SIGUSR1, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    if hasattr(signal, 'sigwaitinfo'):  # which alone tells who sent a signal; macOS has none
+    if hasattr(signal, 'sigwaitinfo'):  # the only way to know the sender of a signal; not available on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=end_when_parent_asks, daemon=True).start()
 

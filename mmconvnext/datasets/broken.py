@@ -1,4 +1,4 @@
-"""Which images of a dataset can its pipeline not read?"""
+"""Find the images of a dataset that its pipeline cannot read."""
 
 import json
 import math
@@ -20,23 +20,23 @@ from ..images.pixel_budget import budget
 from ..images.reader import JPEG_END, PNG_END, ImageReader, check_file
 from .annotations import is_local
 
-# Bytes at the end of a whole file.
+# Bytes at the end of a complete file.
 END_MARKS = {'JPEG': JPEG_END, 'MPO': JPEG_END, 'PNG': PNG_END}
-TAIL = 4096  # bytes in which they are looked for, behind padding
-THREADS = 8  # most of the time goes by waiting for the disk
+TAIL = 4096  # bytes that are searched for them, because padding may follow
+THREADS = 8  # most of the time is spent waiting for the disk
 MAX_SECONDS = 30
 
 
 def find_broken(dataset: BaseDataset, memory: Path) -> dict[str, str]:
-    """Return path to reason of the images that the dataset cannot read.
+    """Return path -> reason for the images that the dataset cannot read.
 
-    JPEG and PNG files with the right header and end count as whole, and so do files that Pillow decodes,
-    unless they are too large; the others are sent through the pipeline. After ``MAX_SECONDS`` the rest is
-    left to the next time.
+    JPEG and PNG files with a valid header and end count as intact, and so do files that Pillow decodes,
+    unless they are too large; all others are passed through the pipeline. After ``MAX_SECONDS``, the rest is
+    left to the next call.
 
     Args:
-        dataset: images that are no local files are passed over.
-        memory: a folder, in which whole files are remembered by path, size and time.
+        dataset: dataset whose images are checked, if they are local files.
+        memory: folder in which intact files are recorded by path, size and time.
     """
     paths = {}
     for index in range(len(dataset)):
@@ -69,7 +69,7 @@ def find_broken(dataset: BaseDataset, memory: Path) -> dict[str, str]:
 
 
 def state_of(path: str, known: set[str]) -> str:
-    """Return a digest of path, size and time of a whole image file; empty: it may be broken."""
+    """Return a digest of path, size and time of an intact image file; empty if it may be broken."""
     try:
         about = Path(path).stat()
         text = f'{os.path.realpath(path)}\0{about.st_size}\0{about.st_mtime_ns}'
@@ -77,7 +77,7 @@ def state_of(path: str, known: set[str]) -> str:
         if state not in known:
             check_whole(path, about.st_size)
         return state
-    except Exception:  # decoders raise what they like
+    except Exception:  # decoders raise any exception
         return ''
 
 
@@ -110,7 +110,7 @@ def check_encoded(file: BinaryIO, size: int) -> None:
 def why_unreadable(dataset: BaseDataset, index: int) -> str | None:
     try:
         return None if dataset[index] is not None else 'the pipeline gives nothing'
-    except Exception as error:  # transforms raise what they like
+    except Exception as error:  # transforms raise any exception
         return str(error) or type(error).__name__
 
 

@@ -1,4 +1,4 @@
-"""Real images without a download: the handwritten digits that scikit-learn carries."""
+"""The handwritten digits of scikit-learn: real images without a download."""
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
@@ -13,12 +13,12 @@ HELD_OUT_PER_CLASS = 36
 class Digits(BaseDataset):
     """1,797 images of 8 x 8 pixels in ten classes (UCI "Optical Recognition of Handwritten Digits").
 
-    The held-out split takes 36 images of every class, spread evenly over their order in the file:
-    360 in all, the same ones everywhere. Samples carry ``img``, so a pipeline needs no loading.
+    The test split has 36 images of every class, evenly spaced in the order of the file: 360 in total, always
+    the same. Samples contain ``img``, so a pipeline does not load images.
 
     Args:
         split: ``train`` (1,437 images) or ``test`` (360 images).
-        **kwargs: of mmpretrain's ``BaseDataset``.
+        **kwargs: arguments of mmpretrain's ``BaseDataset``.
     """
 
     METAINFO = dict(classes=tuple(str(digit) for digit in range(10)))

@@ -1,7 +1,7 @@
-"""Augmentation in two steps: what is drawn for an image, and what that does to it, alone or in a batch.
+"""Augmentation in two steps: draw random numbers for an image, then apply them to it or to a whole batch.
 
-A worker of the dataloader takes both steps in turn, or the first alone: then the images of a batch are
-augmented together where the network is, see ``AugmentingDataPreprocessor``. The draws are the same.
+Dataloader workers take both steps, or only the first; then a batch is augmented on the device of the network,
+see ``AugmentingDataPreprocessor``. The random numbers are the same.
 """
 
 from abc import abstractmethod
@@ -17,7 +17,7 @@ from ..registry import TRANSFORMS
 
 
 class DrawnTransform(BaseTransform):
-    """A transform that draws what it does from the size of an image alone. Needs and gives ``img``."""
+    """A transform whose random draws depend only on the size of an image. Reads and replaces ``img``."""
 
     def transform(self, results: dict) -> dict:
         drawn = self.draw(results)
@@ -26,23 +26,23 @@ class DrawnTransform(BaseTransform):
 
     @abstractmethod
     def draw(self, results: dict) -> Any:
-        """Numbers for one image; all that is random. May note them in the results, but leaves ``img``."""
+        """Draw all random numbers for one image, without changing ``img``."""
 
     @abstractmethod
     def apply(self, image: np.ndarray, drawn: Any) -> np.ndarray:
-        """The augmented image, (H, W, 3) uint8 in BGR like the one given."""
+        """Return the augmented image, (H, W, 3) uint8 in BGR like the input."""
 
     @abstractmethod
     def apply_to_batch(self, images: Tensor, drawn: Sequence[Any]) -> None:
-        """Augment images (N, 3, H, W), uint8 in BGR, in place, each by what was drawn for it."""
+        """Augment images (N, 3, H, W), uint8 in BGR, in place with the draws for each."""
 
 
 @TRANSFORMS.register_module()
 class DrawAugmentation(BaseTransform):
-    """The draws of several transforms, as ``augmentation``; the image stays.
+    """Store the draws of several transforms as ``augmentation``, without changing the image.
 
     Args:
-        steps: configs of such transforms, in order.
+        steps: configs of ``DrawnTransform``s, in order.
     """
 
     def __init__(self, steps: list[dict]):
@@ -54,5 +54,5 @@ class DrawAugmentation(BaseTransform):
 
 
 def sent(numbers: Sequence, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """A tensor of a few numbers, without waiting until the device has done what it was told before."""
+    """Create a small tensor on a device without waiting for the work queued on it."""
     return torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Your own images: one folder a class."""
+"""A dataset of your own images, in one folder per class."""
 
 import unicodedata
 import warnings
@@ -18,29 +18,30 @@ from .walking import IMAGE_SUFFIXES, class_folders, describe_skipped, has_images
 
 @DATASETS.register_module()
 class ImageFolder(BaseDataset):
-    """Images sorted into one folder a class, in a folder for every split or in a single one.
+    """Images in one folder per class, with or without a folder for every split.
 
-    ``data_root`` holds ``train/`` and ``val/``, and ``test/`` if there is one, each with a folder for
-    every class; or the folders of the classes directly. Upper and lower case and the usual other names
-    (``Training``, ``valid``, ``seg_test``) are the same, and a single folder around all of this is
-    passed through, see ``find_layout``. Without a folder for validation, a part of every class is held
-    out for it. Folders inside a class's folder belong to the class. Hidden files and folders are ignored.
+    ``data_root`` contains ``train/``, ``val/`` and optionally ``test/``, each with one folder per class; or
+    it contains the folders of the classes directly. Case and common variants of the names (``Training``,
+    ``valid``, ``seg_test``) make no difference, and a single folder around everything is skipped, see
+    ``find_layout``. Without a folder for validation, a part of every class is held out. Subfolders of a class
+    belong to the class. Hidden files and folders are ignored.
 
-    The classes are the training folders, sorted by name, whatever the split. Which images are held out
-    depends only on the images' paths inside the data set, so it is the same everywhere. If images are
-    added, at most as many change sides as were added.
+    The classes are the training folders, sorted by name, for every split. Which images are held out depends
+    only on their paths relative to ``data_root``, so it is the same everywhere. If images are added, at most
+    as many of the others change sides as were added.
 
     Args:
-        data_root: the folder.
-        split: ``train``, ``val`` or ``test``; without a folder ``test/``, test is the same as val.
-        held_out: this part of every class, above 0 and at most 1, is for validation if there is no
-            folder for it; rounded, at least one image, and no more than half unless the part is larger.
-            1 leaves nothing to train on, to test on a folder as a whole.
-        classes: their names in the order of the labels, as of a trained model; None: the training folders.
-        **kwargs: of mmpretrain's ``BaseDataset``.
+        data_root: folder of the dataset.
+        split: ``train``, ``val`` or ``test``; without a folder ``test/``, test uses the images of val.
+        held_out: fraction of every class, above 0 and at most 1, that is used for validation if there is no
+            folder for it; at least one image, and at most half of them unless the fraction is larger. With 1,
+            the whole folder is used for validation or test.
+        classes: class names in the order of the labels, for example of a trained model; None: the training
+            folders.
+        **kwargs: arguments of mmpretrain's ``BaseDataset``.
 
     Raises:
-        UserError: what the folder has, what was expected and what to do.
+        UserError: the folder has another layout, a class is empty or unknown, or there are no images.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class ImageFolder(BaseDataset):
         root = Path(data_root).expanduser()
         check_root(root)
         self.split, self.held_out = split, held_out
-        self.available = 0  # images of this split and of one that shares the folder
+        self.available = 0  # images of this split and of the split that shares the folder
         layout = find_layout(root)
         self.place, self.shared = find_split(layout, split)
         super().__init__(
@@ -122,7 +123,7 @@ class ImageFolder(BaseDataset):
             )
 
     def images_of(self, folder: Path, skipped: Counter) -> list[Path]:
-        """Return those of a class that are in this split, and count other files."""
+        """Return the images of a class in this split, and count skipped files."""
         others = Counter()
         images = sorted(images_below(folder, others))
         self.available += len(images)
@@ -151,7 +152,7 @@ def check_root(root: Path) -> None:
 
 
 def find_split(layout: Layout, split: str) -> tuple[Path, bool]:
-    """Return where the split's images are, and whether it shares them with another."""
+    """Return the folder of a split, and whether it is shared with another split."""
     place, splits = layout
     if not splits:
         return place, True
@@ -192,7 +193,7 @@ def training_classes(layout: Layout) -> tuple[str, ...]:
 
 
 def held_out_of(paths: Iterable[str], part: float) -> set[str]:
-    """Return this part of a class's images: one at least, and one at least is left to train on."""
+    """Return the held-out images of a class: at least one, leaving at least one for training."""
     paths = sorted(paths, key=lambda path: (place_of(path), path))
     if part == 1:
         return set(paths)
@@ -201,7 +202,7 @@ def held_out_of(paths: Iterable[str], part: float) -> set[str]:
 
 
 def place_of(path: str) -> float:
-    """Return a number in [0, 1) that depends on the path alone."""
-    # macOS writes letters and their accents apart.
+    """Return a number in [0, 1) that depends only on the path."""
+    # macOS stores letters and accents separately.
     name = unicodedata.normalize('NFC', path).encode(errors='surrogateescape')
     return int.from_bytes(sha256(name).digest()[:6]) / 2**48

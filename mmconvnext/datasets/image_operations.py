@@ -1,10 +1,10 @@
-"""What the operations of RandAugment do to an image, in integers and tables instead of floats.
+"""The operations of RandAugment for one image, computed with integers and tables.
 
-Images are (H, W, 3) uint8, BGR and contiguous; each function gives a new one and leaves its own alone.
-The results are those of mmpretrain 1.2 with OpenCV 5 (``slid`` says how nearly). From timm's, which is
-Pillow's, they differ as mmpretrain's do: colours by rounding; the outermost pixels, which Pillow does not
-sharpen; the cubic kernel, of a = -0.75 in OpenCV and -1 in Pillow; and shear, which begins at the centre of
-the first pixel and not at its corner, 0.15 pixels apart at most.
+Images are (H, W, 3) uint8, BGR and contiguous; each function returns a new image. Results equal those of
+mmpretrain 1.2 with OpenCV 5 (except for rounding in ``slid``). They differ from timm's, which uses Pillow,
+like mmpretrain's: in the rounding of colors; in the outermost pixels, which Pillow does not sharpen; in the
+cubic kernel (a = -0.75 in OpenCV, -1 in Pillow); and in shear, which starts at the center of the first pixel
+instead of its corner, at most 0.15 pixels apart.
 """
 
 import cv2
@@ -18,7 +18,7 @@ GREYS = np.arange(256, dtype=np.uint8)
 
 
 def auto_contrast(image: np.ndarray) -> np.ndarray:
-    """Each channel stretched until it goes from 0 to 255."""
+    """Stretch each channel to the range 0 to 255."""
     return cv2.merge([cv2.LUT(channel, stretching(channel)) for channel in cv2.split(image)])
 
 
@@ -31,7 +31,7 @@ def stretching(channel: np.ndarray) -> np.ndarray:
 
 
 def equalize(image: np.ndarray) -> np.ndarray:
-    """Each channel with about as many pixels of one grey as of another."""
+    """Equalize the histogram of each channel."""
     return cv2.merge([cv2.LUT(channel, equalizing(channel)) for channel in cv2.split(image)])
 
 
@@ -49,52 +49,52 @@ def invert(image: np.ndarray) -> np.ndarray:
 
 
 def posterize(image: np.ndarray, bits: int) -> np.ndarray:
-    """The highest so many bits of each value, 0 to 8."""
+    """Keep the given number (0 to 8) of the highest bits of each value."""
     return image & np.uint8(256 - (1 << (8 - bits)))
 
 
 def solarize(image: np.ndarray, threshold: int) -> np.ndarray:
-    """Values from the threshold on inverted."""
+    """Invert values from the threshold on."""
     return cv2.LUT(image, np.where(threshold <= GREYS, 255 - GREYS, GREYS))
 
 
 def solarize_add(image: np.ndarray, added: int) -> np.ndarray:
-    """The dark half of values raised, up to 255."""
+    """Add to the values below 128, up to 255."""
     raised = np.minimum(np.arange(256) + added, 255).astype(np.uint8)
     return cv2.LUT(image, np.where(GREYS < 128, raised, GREYS))
 
 
 def color(image: np.ndarray, factor: float) -> np.ndarray:
-    """Factor 0 gives grey, 1 the image, 2 the opposite of grey."""
+    """Change the saturation: factor 0 gives a gray image, 1 the original."""
     grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     return cv2.addWeighted(image, factor, grey, 1 - factor, 0)
 
 
 def contrast(image: np.ndarray, factor: float) -> np.ndarray:
-    """Factor 0 gives the mean grey everywhere, 1 the image."""
+    """Change the contrast: factor 0 gives the mean gray everywhere, 1 the original."""
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     mean = round(cv2.sumElems(grey)[0] / grey.size)
     return cv2.LUT(image, blended(GREYS, np.full_like(GREYS, mean), factor))
 
 
 def brightness(image: np.ndarray, factor: float) -> np.ndarray:
-    """Factor 0 gives black, 1 the image."""
+    """Change the brightness: factor 0 gives black, 1 the original."""
     return cv2.LUT(image, blended(GREYS, np.zeros_like(GREYS), factor))
 
 
 def sharpness(image: np.ndarray, factor: float) -> np.ndarray:
-    """Factor 0 gives a smoothed image, 1 the image, 2 a sharpened one."""
+    """Change the sharpness: factor 0 gives a smoothed image, 1 the original, 2 a sharpened one."""
     return blended(image, cv2.filter2D(image, -1, SMOOTHING), factor)
 
 
 def blended(image: np.ndarray, other: np.ndarray, factor: float) -> np.ndarray:
-    """Between two arrays of uint8, or beyond the first; cut, not rounded, to whole numbers as in Pillow."""
+    """Interpolate or extrapolate two uint8 arrays; truncated, not rounded, as in Pillow."""
     values = cv2.addWeighted(image, factor, other, 1 - factor, 0, dtype=cv2.CV_32F)
     return np.clip(values, 0, 255, out=values).astype(np.uint8).reshape(image.shape)
 
 
 def rotate(image: np.ndarray, degrees: float, fill: Color) -> np.ndarray:
-    """Clockwise around the centre."""
+    """Rotate clockwise around the center."""
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -degrees, 1)
     return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_CUBIC, borderValue=fill)
@@ -109,28 +109,28 @@ def shear_y(image: np.ndarray, slope: float, fill: Color) -> np.ndarray:
 
 
 def translate_x(image: np.ndarray, share: float, fill: Color) -> np.ndarray:
-    """To the right by a share of the width."""
+    """Move the image to the right by a fraction of its width."""
     return slid(image, np.full(image.shape[0], share * image.shape[1]), fill)
 
 
 def translate_y(image: np.ndarray, share: float, fill: Color) -> np.ndarray:
-    """Down by a share of the height."""
+    """Move the image down by a fraction of its height."""
     return cv2.transpose(translate_x(cv2.transpose(image), share, fill))
 
 
 def slid(image: np.ndarray, offsets: np.ndarray, fill: Color) -> np.ndarray:
-    """Each row moved to the right by its offset in pixels, (H,).
+    """Move each row to the right by its offset (H,) in pixels.
 
-    As ``cv2.warpAffine`` does it with INTER_CUBIC, within one grey level: that takes sixteen neighbours for
-    each pixel, of which twelve have no weight where pixels move along one axis. OpenCV 4 also rounds places
-    to 1/32 of a pixel, which neither this nor Pillow does.
+    Equals ``cv2.warpAffine`` with INTER_CUBIC within one gray level, but uses only four instead of sixteen
+    neighbors per pixel, because pixels move along one axis. OpenCV 4 also rounds coordinates to 1/32 of a
+    pixel, which neither this function nor Pillow does.
     """
     height, width, channels = image.shape
-    starts = np.floor(-offsets).astype(int)  # where the first pixel of a row comes from
+    starts = np.floor(-offsets).astype(int)  # source of the first pixel of a row
     weights = torch.from_numpy(cubic_weights(-offsets - starts))
     margin = int(np.abs(starts).max()) + 2
     padded = cv2.copyMakeBorder(image, 0, 0, margin, margin, cv2.BORDER_CONSTANT, value=fill)
-    # A row and a pixel of its neighbours before and two behind, from where it comes.
+    # Each row from one pixel before its source to two pixels after it.
     windows = sliding_window_view(padded.reshape(height, -1), (width + 3) * channels, axis=1)
     windows = windows[np.arange(height), (starts + margin - 1) * channels]
     taps = torch.from_numpy(windows.astype(np.float32)).unfold(1, width * channels, channels)
@@ -141,7 +141,7 @@ def slid(image: np.ndarray, offsets: np.ndarray, fill: Color) -> np.ndarray:
 
 
 def cubic_weights(past: np.ndarray) -> np.ndarray:
-    """Return the weights of the pixels at -1, 0, 1 and 2 for places in 0 to 1, (H,) -> (H, 4).
+    """Return the weights (H, 4) of the pixels at -1, 0, 1 and 2 for positions (H,) from 0 to 1.
 
     Keys 1981, "Cubic convolution interpolation for digital image processing", with OpenCV's a = -0.75.
     """

@@ -1,4 +1,4 @@
-"""Which operations RandAugment chooses, and how strongly it applies them."""
+"""RandAugment: draw operations and their strength, and apply them."""
 
 import random
 from collections import defaultdict
@@ -16,13 +16,13 @@ from . import batch_operations as on_batch
 from . import image_operations as on_image
 from .drawn import DrawnTransform, sent
 
-# timm's rand_augment_transform, whose names end in "-inc1" for operations that grow with the magnitude.
+# timm's rand_augment_transform with "-inc1": the strength of operations increases with the magnitude.
 CHOSEN, PROBABILITY, FULL = 2, 0.5, 10
-Drawn = tuple[int, float | None]  # number of an operation, and its argument if it takes one
+Drawn = tuple[int, float | None]  # index of an operation, and its argument if it has one
 FILL = 104, 116, 124  # what lies outside of an image: ImageNet's mean in BGR, as timm rounds it
 
 
-GREEN = 1  # the channel that is kept of a gray image, which is repeated for the operations
+GREEN = 1  # channel to keep of a gray image, which is repeated for the operations
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class Operation:
     """One of timm's ``_RAND_INCREASING_TRANSFORMS``.
 
     Attributes:
-        apply: of ``image_operations``.
-        argument: from a strength in 0 to 1, negative in half of the cases if ``signed``; None: there is none.
-        signed: whether it goes in two directions.
-        uncovers: whether it needs a colour for what lies outside of the image.
+        apply: function in ``image_operations``.
+        argument: function from the strength (0 to 1, negated in half of the cases if ``signed``) to the
+            argument; None: no argument.
+        signed: whether the operation works in two directions.
+        uncovers: whether the operation needs a fill color for pixels outside of the image.
     """
 
     apply: Callable[..., np.ndarray]
@@ -43,11 +44,11 @@ class Operation:
 
     @property
     def apply_to_batch(self) -> Callable[..., Tensor]:
-        """The function of ``batch_operations`` with the same name."""
+        """Return the function of ``batch_operations`` with the same name."""
         return getattr(on_batch, self.apply.__name__)
 
     def settings(self, argument: float | Tensor | None) -> list:
-        """What the operation takes beside images."""
+        """Return the arguments of the operation other than the image."""
         return [*([] if self.argument is None else [argument]), *([FILL] if self.uncovers else [])]
 
 
@@ -80,17 +81,17 @@ OPERATIONS = (
 
 @TRANSFORMS.register_module()
 class RandAugment(DrawnTransform):
-    """Two of timm's operations, drawn with replacement, each applied with probability 0.5.
+    """Apply two of timm's operations, drawn with replacement, each with probability 0.5.
 
-    ``rand-m9-mstd0.5-inc1`` of the official recipe, in integers and tables where mmpretrain's passes over
-    the image in floats. At magnitude 10 posterizing leaves no bits: the image becomes black, as with older
-    Pillow; with Pillow 13 timm's raises an error there. Draws from python's ``random``.
+    Equals ``rand-m9-mstd0.5-inc1`` of the official recipe, but computes with integers and tables instead of
+    floats. At magnitude 10, posterizing leaves no bits, so the image becomes black, as with older Pillow;
+    with Pillow 13, timm raises an error. Draws from Python's ``random``.
 
-    Needs and gives ``img``, uint8 of (H, W, 3) in BGR, (H, W) or (H, W, 1).
+    Reads and replaces ``img``: uint8 (H, W, 3) in BGR, (H, W) or (H, W, 1).
 
     Args:
-        magnitude: mean of the operations' strength, 0 to 10.
-        magnitude_std: its standard deviation.
+        magnitude: mean strength of the operations, 0 to 10.
+        magnitude_std: standard deviation of the strength.
     """
 
     def __init__(self, magnitude: float, magnitude_std: float):
@@ -140,7 +141,7 @@ class RandAugment(DrawnTransform):
 
 
 def check_image(image: np.ndarray) -> None:
-    """Raise for every image of the wrong kind, whichever operation is drawn."""
+    """Raise UserError for images of the wrong type, whichever operation is drawn."""
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.dtype != np.uint8 or channels not in (1, 3):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Samples that can be drawn again: their augmentation depends on seed, epoch and sample alone."""
+"""Reproducible samples: their augmentation depends only on seed, epoch and sample."""
 
 import random
 from collections.abc import Iterator, Sequence, Sized
@@ -12,12 +12,12 @@ from PIL import UnidentifiedImageError
 from torch.utils.data import Dataset, Sampler
 
 MASK = (1 << 64) - 1
-# A dataset of nothing but broken images has to end in an error.
+# A dataset with only broken images must end in an error.
 MAX_REPLACEMENTS = 100
 
 
 class Draw(int):
-    """Index of a sample that knows the pass over the data in which it is drawn."""
+    """Index of a sample, together with the pass over the data in which it is drawn."""
 
     turn: int
 
@@ -31,14 +31,14 @@ class Draw(int):
 
 
 class Replayed(Dataset):
-    """A dataset whose sample ``Draw(index, turn)`` is the same in any process, order and run.
+    """Wrap a dataset so that the sample ``Draw(index, turn)`` is the same in any process, order and run.
 
-    It behaves as the dataset inside in all else. An image that cannot be read is replaced by another
-    one, chosen by the same numbers, and the replacement carries its path, see ``mark_replaced``.
+    An image that cannot be read is replaced by another one, chosen in the same reproducible way, and the
+    replacement contains its path, see ``mark_replaced``. Everything else is passed to the wrapped dataset.
 
     Args:
-        dataset: gives packed samples, as ``dict(inputs=..., data_samples=...)``.
-        seed: of all augmentation.
+        dataset: dataset of packed samples ``dict(inputs=..., data_samples=...)``.
+        seed: seed of the augmentation.
     """
 
     def __init__(self, dataset: Dataset, seed: int):
@@ -56,7 +56,7 @@ class Replayed(Dataset):
         return self.__getitems__([draw])[0]
 
     def __getitems__(self, draws: Sequence[int]) -> list[dict]:
-        # Once for a batch: putting the states back costs as much as ten samples' seeds.
+        # Once per batch: restoring the states costs as much as seeding ten samples.
         with draws_put_back():
             return [self._sample(int(draw), getattr(draw, 'turn', 0)) for draw in draws]
 
@@ -64,7 +64,7 @@ class Replayed(Dataset):
         seed_draws(self.seed, turn, index)
         try:
             return self.dataset[index]
-        except Exception as error:  # transforms raise what they like
+        except Exception as error:  # transforms raise any exception
             if not is_broken_image(error):
                 raise
             reason = error
@@ -81,10 +81,10 @@ class Replayed(Dataset):
 
 
 class Draws(Sampler):
-    """A sampler that says with each index in which pass over the data it is drawn.
+    """Wrap a sampler so that each index has its pass over the data.
 
     Args:
-        sampler: any; an endless ``InfiniteSampler`` begins at ``set_epoch`` anew.
+        sampler: sampler to wrap; an endless ``InfiniteSampler`` restarts at ``set_epoch``.
     """
 
     def __init__(self, sampler: Sized):
@@ -109,12 +109,12 @@ class Draws(Sampler):
             yield from self._endless()
         elif type(self.sampler) is DefaultSampler:
             yield from (Draw(index, self.epoch) for index in self.sampler)
-        else:  # one that may repeat a sample within an epoch, which has to be augmented differently
+        else:  # a sampler that may repeat samples within an epoch, which must be augmented differently
             for place, index in enumerate(self.sampler):
                 yield Draw(index, mixed(self.epoch, place, getattr(self.sampler, 'rank', 0)))
 
     def _endless(self) -> Iterator[Draw]:
-        """The passes of ``InfiniteSampler`` from the first on; it keeps its place by itself otherwise."""
+        """Yield the passes of ``InfiniteSampler`` from the first on, without its own position."""
         sampler, place, turn = self.sampler, self.sampler.rank, 0
         generator = torch.Generator()
         while True:
@@ -125,15 +125,15 @@ class Draws(Sampler):
                 else list(range(sampler.size))
             )
             yield from (Draw(index, turn) for index in order[place :: sampler.world_size])
-            # Ranks take turns along one endless sequence, whatever the length of a pass.
+            # Ranks take turns in one endless sequence, independent of the length of a pass.
             place, turn = (place - sampler.size) % sampler.world_size, turn + 1
 
 
 def mixed(*numbers: int) -> int:
-    """64 bits that differ in about half their places when one of the numbers changes.
+    """Hash numbers to 64 bits, about half of which change when one number changes.
 
-    The finaliser of splitmix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
-    generators"), once for every number.
+    Applies the finalizer of splitmix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
+    generators") once per number.
     """
     state = 0
     for number in numbers:
@@ -145,7 +145,7 @@ def mixed(*numbers: int) -> int:
 
 
 def seed_draws(seed: int, epoch: int, sample: int) -> None:
-    """Set the generators of python, numpy and torch that transforms draw from."""
+    """Seed the generators of Python, NumPy and torch that transforms use."""
     state = mixed(seed, epoch, sample)
     random.seed(state)
     np.random.seed(state & 0xFFFFFFFF)
@@ -154,7 +154,7 @@ def seed_draws(seed: int, epoch: int, sample: int) -> None:
 
 @contextmanager
 def draws_put_back() -> Iterator[None]:
-    """Leave the generators of python, numpy and torch as they were found."""
+    """Restore the generators of Python, NumPy and torch afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield
@@ -165,13 +165,13 @@ def draws_put_back() -> Iterator[None]:
 
 
 def is_broken_image(error: Exception) -> bool:
-    """Whether an exception of a pipeline says that the image file is missing or cannot be decoded."""
+    """Return whether an exception of a pipeline means that the image is missing or cannot be decoded."""
     unreadable = isinstance(error, (OSError, cv2.error, UnidentifiedImageError))
-    # mmcv asserts this after cv2 returned nothing.
+    # mmcv asserts this after cv2 has returned None.
     return unreadable or 'failed to load image' in str(error)
 
 
 def mark_replaced(sample: dict, path: str, reason: Exception) -> dict:
-    """Tell the training process which image this packed sample stands in for, and why."""
+    """Record in a packed sample which image it replaces, and why."""
     sample['data_samples'].set_metainfo(dict(stands_in_for=path, stands_in_because=str(reason)))
     return sample

@@ -1,4 +1,4 @@
-"""What lies in a folder of shards, or behind a URL: index.json, and a file for every shard."""
+"""Read the index of a folder or URL of shards: index.json and one file per shard."""
 
 import json
 import re
@@ -14,15 +14,15 @@ from ..errors import UserError
 from ..files import open_regular
 
 INDEX, UNFINISHED = 'index.json', 'unfinished.json'
-MAX_INDEX_BYTES = 16 << 20  # of 14 million images it has 1 MB
+MAX_INDEX_BYTES = 16 << 20  # the index of 14 million images has 1 MB
 MAX_SHARD_BYTES = 10**13
-# In a tar file, headers and data fill blocks of 512 bytes: an image has two or more, its label two.
+# Headers and data of a tar file fill blocks of 512 bytes: an image has at least two, its label two.
 MIN_SAMPLE_BYTES = 4 * 512
-# A name becomes part of a path or a URL, and the index may come from elsewhere.
+# Names become part of paths and URLs, and the index may be untrusted.
 PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]*')
-# webdataset hands these to curl or gsutil, whatever they say; it would run what stands behind ``pipe:``.
+# webdataset passes these to curl or gsutil unchecked, and would run a command after ``pipe:``.
 URL = re.compile(r'(https?|gs|hf)://[A-Za-z0-9._~:/@%+=,-]+')
-SCHEME = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:')  # of one letter, it is a drive of Windows
+SCHEME = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:')  # a single letter is a drive of Windows
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Shard:
     """A tar file.
 
     Attributes:
-        name: of the file.
-        samples: how many it holds.
-        size: in bytes.
+        name: file name.
+        samples: number of samples.
+        size: size in bytes.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What ``index.json`` says.
+    """The content of ``index.json``.
 
     Attributes:
-        images: hash over the names and sizes of the images that the shards were made from.
-        classes: names in the order of the labels.
-        shards: in the order in which samples are numbered.
+        images: hash of the names and sizes of the images in the shards.
+        classes: class names in the order of the labels.
+        shards: shards in the order in which samples are numbered.
     """
 
     images: str
@@ -67,23 +67,22 @@ def is_url(root: str) -> bool:
 
 
 def url_of(root: str, name: str) -> str:
-    """Where webdataset finds a file of a root, see ``Shards``."""
+    """Return the URL of a file for webdataset; see ``Shards`` for the root."""
     if is_url(root):
         return f'{root.rstrip("/")}/{name}'
     return str(Path(root).expanduser().absolute() / name)
 
 
 def open_file(place: str) -> BinaryIO:
-    """Open what ``url_of`` gives; a file of a folder only if it is a regular one."""
+    """Open a URL of ``url_of``; local files must be regular files."""
     return gopen(place) if is_url(place) else open_regular(place)
 
 
 def read_index(root: str) -> ShardIndex:
-    """The checked index of a root.
+    """Read and check the index of a root.
 
     Raises:
-        UserError: it cannot be read, or does not say what it should; in a folder, also if a shard is
-            missing or was not copied whole.
+        UserError: the index cannot be read or is invalid, or a shard in a folder is missing or incomplete.
     """
     check_root(root)
     place = url_of(root, INDEX)
@@ -91,7 +90,7 @@ def read_index(root: str) -> ShardIndex:
         with open_file(place) as stream:
             text = stream.read(MAX_INDEX_BYTES + 1)
             if len(text) > MAX_INDEX_BYTES:
-                set_options(stream, ignore_errors=True)  # a command complains of what is left unread
+                set_options(stream, ignore_errors=True)  # a command complains about unread output
     except OSError as error:
         if not is_url(root) and Path(root, UNFINISHED).expanduser().is_file():
             raise UserError(
@@ -114,7 +113,7 @@ def read_index(root: str) -> ShardIndex:
 
 
 def check_root(root: str) -> None:
-    """Raise UserError unless the root is a folder or a URL that can be nothing but an address."""
+    """Raise UserError unless the root is a folder or a plain URL."""
     if SCHEME.match(root) and not is_url(root):
         raise UserError(
             f'data_root {root!r:.200} is no folder and no plain URL; expected https://HOST/PATH, '
@@ -124,7 +123,7 @@ def check_root(root: str) -> None:
 
 
 def parse_index(found) -> ShardIndex:
-    """Raises ValueError with what was found and what was expected."""
+    """Parse the index; raise ValueError with what was found and what was expected."""
     images = expect(found, 'images', lambda v: isinstance(v, str), 'a text')
     classes = expect(
         found,
@@ -169,7 +168,7 @@ def expect(found, key: str, is_right: Callable, expected: str):
 def shortened(value) -> str:
     try:
         return f'{value!r:.60}'
-    except (ValueError, RecursionError):  # a number of too many digits, lists in lists
+    except (ValueError, RecursionError):  # numbers with too many digits, deeply nested lists
         return f'a {type(value).__name__}'
 
 

@@ -1,16 +1,16 @@
-"""Which samples of an epoch does a worker give, and in which order?"""
+"""The samples that a worker returns in an epoch, and their order."""
 
 import random
 from typing import NamedTuple
 
 
 class Part(NamedTuple):
-    """What one worker of one process gives in an epoch.
+    """The samples of one worker of one process in an epoch.
 
     Attributes:
-        start: place of its first sample in the epoch's order.
-        samples: from there on, each is given once.
-        slots: how many it gives: ``samples``, and perhaps the one behind them to make processes equal.
+        start: position of its first sample in the order of the epoch.
+        samples: number of samples from there on, each returned once.
+        slots: number of returned samples: ``samples``, plus one if that makes processes equal.
     """
 
     start: int
@@ -29,14 +29,14 @@ def split(
     multiple: int,
     training: bool,
 ) -> Part:
-    """The part of a worker, such that no sample is given twice and every process gives as many.
+    """Return the part of a worker, such that samples are not repeated and all processes return equally many.
 
-    A process has one range of the epoch's order. Of its batches 0, 1, ... worker w serves w, w +
-    workers, ..., as DataLoader asks in turn, from a range of its own.
+    A process has one range of the order of the epoch. Of its batches 0, 1, ..., worker w returns w, w +
+    workers, ..., as DataLoader asks workers in turn, from a range of its own.
 
-    In training, a process gives a multiple of so many whole batches; what is left over is left out of this
-    epoch. In evaluation every sample is given; where processes differ by one, the shorter ones add a
-    sample as their very last, where mmengine, which takes results from the processes in turn, cuts it off.
+    In training, a process returns whole batches, a multiple of ``multiple``; the rest is dropped in this
+    epoch. In evaluation, every sample is returned; if processes differ by one, the shorter ones add a sample
+    at the end, where mmengine, which interleaves the results of the processes, cuts it off.
     """
     each, left = divmod(total, world_size)
     if training:
@@ -59,9 +59,9 @@ def split(
 
 
 class ShuffleBuffer:
-    """Offsets 0, 1, ... ``count - 1`` in a random order, each at most ``size`` places ahead of its turn.
+    """Offsets 0, 1, ... ``count - 1`` in a random order, each at most ``size`` positions early.
 
-    The order depends on the generator alone, so going on in its middle needs no data.
+    The order depends only on the generator, so resuming within it needs no data.
     """
 
     def __init__(self, count: int, size: int, draw: random.Random):

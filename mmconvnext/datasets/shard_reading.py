@@ -1,4 +1,4 @@
-"""Which samples does a tar file hold?"""
+"""Read the samples of a tar file."""
 
 import re
 import tarfile
@@ -11,22 +11,22 @@ from webdataset.tariterators import base_plus_ext, group_by_keys
 from .shard_index import Shard, open_file
 from .walking import IMAGE_SUFFIXES
 
-# As the members of a sample are named.
+# Names of the members of a sample.
 SUFFIXES = tuple(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-# Of headers that hold the name of the file behind them.
+# Types of headers that contain the name of the following file.
 NAMES = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
 MAX_NAME_BYTES = 1 << 16
 MAX_MEMBER_BYTES = 1 << 30
-META = re.compile('__[^/]*__($|/)')  # as webdataset names what is no sample
+META = re.compile('__[^/]*__($|/)')  # webdataset uses this key for other data
 
 
 def images_in(sample: dict) -> list[str]:
-    """The suffixes of its images."""
+    """Return the suffixes of the images in a sample."""
     return [suffix for suffix in sample if suffix in SUFFIXES]
 
 
 class Member(tarfile.TarInfo):
-    """A header of a tar file, which claims no more than an image, a label and a name need."""
+    """A header of a tar file, whose sizes must be plausible for an image, a label and a name."""
 
     @classmethod
     def frombuf(cls, buf: bytes, encoding: str, errors: str) -> 'Member':
@@ -39,12 +39,12 @@ class Member(tarfile.TarInfo):
 
 
 def members_of(url: str, stream: BinaryIO, wanted: Callable[[str], bool]) -> Iterator[dict]:
-    """Yield names and contents of the files of a tar file as webdataset's ``group_by_keys`` takes them.
+    """Yield names and contents of the files in a tar file for webdataset's ``group_by_keys``.
 
-    The last one is empty. Closed where reading ends early.
+    The last one is empty. The file is closed even if reading ends early.
 
     Raises:
-        OSError, tarfile.TarError: it cannot be read, or claims files that no shard has.
+        OSError, tarfile.TarError: the file cannot be read, or has members that shards do not have.
     """
     with tarfile.open(fileobj=stream, mode='r|', tarinfo=Member) as tar:
         for member in tar:
@@ -52,22 +52,22 @@ def members_of(url: str, stream: BinaryIO, wanted: Callable[[str], bool]) -> Ite
                 if member.issparse() or not 0 <= member.size <= MAX_MEMBER_BYTES:
                     raise tarfile.ReadError(f'{member.name[:100]} claims {member.size:,} bytes, or holes')
                 yield dict(fname=member.name, data=tar.extractfile(member).read(), __url__=url)
-            tar.members = []  # it would keep all of them
+            tar.members = []  # tarfile would keep all members in memory
     yield {}
 
 
 def read_tar(url: str, shard: Shard, places: list[int]) -> Iterator[tuple[int, dict]]:
-    """Samples at ascending places of a tar file: the members of each by their suffix, and the key.
+    """Yield samples at ascending positions of a tar file: members by suffix, and the key.
 
     Raises:
-        OSError, tarfile.TarError: it cannot be read, or ends before the last place.
+        OSError, tarfile.TarError: the file cannot be read, or ends before the last position.
     """
     wanted, place, last, ended = set(places), -1, None, False
 
     def noting_end(files: Iterator[dict]) -> Iterator[dict]:
         nonlocal ended
         for file in files:
-            ended = file == {}  # webdataset's mark
+            ended = file == {}  # marker of webdataset
             yield file
 
     def select(name: str) -> bool:
@@ -84,14 +84,14 @@ def read_tar(url: str, shard: Shard, places: list[int]) -> Iterator[tuple[int, d
             sample = next(samples, None)
             if sample is None:
                 raise OSError(f'it ends after {place + 1} samples, {shard.samples} were expected')
-            # A connection may break off between the members of a sample.
+            # A connection may break between the members of a sample.
             if ended and not ('cls' in sample and images_in(sample)):
                 raise OSError(f'it ends inside of {sample["__key__"]}')
             yield number, sample
-    except (RecursionError, ValueError) as error:  # names of names of names, a name given twice
+    except (RecursionError, ValueError) as error:  # nested long names, or repeated names
         reason = error if isinstance(error, ValueError) else 'names of names'
         raise tarfile.ReadError(f'its headers are broken: {reason!s:.200}') from error
     finally:
-        # What was not wanted to the end may complain of that.
+        # Closing an unfinished read may raise errors.
         set_options(stream, ignore_errors=True)
         stream.close()

@@ -1,4 +1,4 @@
-"""Write a folder of images into tar shards."""
+"""Pack an image folder into tar shards."""
 
 import hashlib
 import re
@@ -23,12 +23,12 @@ from .splits import find_layout, unclear
 from .walking import IMAGE_SUFFIXES, class_folders, images_below
 
 UNITS = {'': 1, 'KB': 10**3, 'MB': 10**6, 'GB': 10**9, 'TB': 10**12}
-# Of the tar format: a header or a piece of data fills blocks, and a file records; two blocks are its end.
+# Tar format: headers and data fill blocks, and a file fills records; two empty blocks mark its end.
 BLOCK, RECORD = 512, 10_240
 
 
 class Image(NamedTuple):
-    """A file of the folder: its path in there, its label, its size in bytes."""
+    """An image file: its path relative to the folder, its label and its size in bytes."""
 
     path: str
     label: int
@@ -36,11 +36,11 @@ class Image(NamedTuple):
 
     @property
     def size_in_tar(self) -> int:
-        return 3 * BLOCK + rounded_up(self.size, BLOCK)  # the label has a header and a block
+        return 3 * BLOCK + rounded_up(self.size, BLOCK)  # the label has a header and one block
 
 
 class Plan(NamedTuple):
-    """What the index will say, and the images of each shard."""
+    """The content of the index, and the images of each shard."""
 
     index: ShardIndex
     members: list[list[Image]]
@@ -54,21 +54,22 @@ def make_shards(
     per_shard: int | None = None,
     workers: int = 4,
 ) -> ShardIndex:
-    """Write the images of a folder into tar shards, in a random order that is the same every time.
+    """Pack the images of a folder into tar shards, in a reproducible random order.
 
-    The bytes of the images stay as they are. Killed and started again it goes on with the shards
-    that are missing; the files are the same as without the kill. ``index.json`` comes last.
+    The image files are copied unchanged. If the function is interrupted and called again, it writes the
+    missing shards; the result is the same as without the interruption. ``index.json`` is written last.
 
     Args:
-        image_folder: with one folder a class; labels as of mmpretrain's ``CustomDataset``.
-        out: new folder, or one in which this was started before.
-        max_size: of a shard, as ``1GB`` (10^9 bytes, the default) or ``500MB``; a larger image is
-            alone in its shard.
-        per_shard: images of a shard, in place of ``max_size``.
-        workers: shards written at a time.
+        image_folder: folder with one folder per class; labels are those of mmpretrain's ``CustomDataset``.
+        out: new folder, or one of an interrupted call.
+        max_size: maximum size of a shard, such as ``1GB`` (10^9 bytes, the default) or ``500MB``; a larger
+            image gets its own shard.
+        per_shard: maximum number of images per shard, instead of ``max_size``.
+        workers: number of shards written in parallel.
 
     Raises:
-        UserError: what was found, what was expected and what to do.
+        UserError: the folder has no classes or images, or ``out`` contains something else or has too little
+            space.
     """
     image_folder, out = Path(image_folder), Path(out)
     if not image_folder.is_dir():
@@ -98,7 +99,7 @@ def make_shards(
                     part.write_text(plan.index.to_json())
                 write_missing(plan, image_folder, out, workers)
                 put_in_place(out / UNFINISHED, out / INDEX)
-            # A lock file would be copied along with the shards.
+            # A lock file would be copied together with the shards.
             Path(lock.lock_file).unlink()
     except Timeout as error:
         raise UserError(f'another make_shards writes to {out}; wait until it is done') from error
@@ -118,7 +119,7 @@ def rounded_up(size: int, unit: int) -> int:
 
 
 def list_images(folder: Path) -> tuple[list[str], list[Image]]:
-    """The classes and the images that ``ImageFolder`` finds there, in its order."""
+    """Return the classes and images that ``ImageFolder`` finds, in its order."""
     layout = find_layout(folder)
     if layout.splits:
         raise unclear(folder, f'holds splits ({", ".join(layout.splits)}), which would become classes')
@@ -139,12 +140,12 @@ def list_images(folder: Path) -> tuple[list[str], list[Image]]:
 
 
 def plan_shards(classes: list[str], images: list[Image], *, limit: int, per_shard: int | None) -> Plan:
-    """Which image goes into which shard; with ``per_shard`` the limit in bytes is not looked at."""
+    """Assign images to shards; with ``per_shard``, the limit in bytes is ignored."""
     listing = hashlib.sha256()
     for image in images:
         listing.update(f'{image.path}\0{image.label}\0{image.size}\n'.encode(errors='surrogateescape'))
     members, filled = [[]], 2 * BLOCK
-    # RandomState's permutations stay the same in all versions of numpy.
+    # Permutations of RandomState are the same in all versions of NumPy.
     for i in np.random.RandomState(0).permutation(len(images)):
         image = images[i]
         size = rounded_up(filled + image.size_in_tar, RECORD)
@@ -166,7 +167,7 @@ def plan_shards(classes: list[str], images: list[Image], *, limit: int, per_shar
 
 
 def check_out(out: Path, image_folder: Path, index: ShardIndex) -> bool:
-    """Whether the shards are complete; raise if the folder holds others, or the disk is too small."""
+    """Return whether the shards are complete; raise if the folder has other files or the disk is full."""
     for name in (INDEX, UNFINISHED):
         if (out / name).is_file():
             if (out / name).read_text() != index.to_json():
@@ -194,7 +195,7 @@ def check_out(out: Path, image_folder: Path, index: ShardIndex) -> bool:
 
 
 def write_missing(plan: Plan, image_folder: Path, out: Path, workers: int) -> None:
-    """Write the shards that are not there yet, several at a time."""
+    """Write the missing shards in parallel."""
     firsts = np.cumsum([0, *(shard.samples for shard in plan.index.shards)])
     stop = threading.Event()
     todo = [i for i, shard in enumerate(plan.index.shards) if not (out / shard.name).is_file()]
@@ -227,13 +228,13 @@ def write_missing(plan: Plan, image_folder: Path, out: Path, workers: int) -> No
                 f'{error}. The shards in {out} that are complete are kept; start again to go on'
             ) from error
         finally:
-            # Ctrl-C or a full disk ends all writers within an image.
+            # After Ctrl-C or a full disk, all writers stop at their next image.
             stop.set()
             pool.shutdown(cancel_futures=True)
 
 
 def write_shard(image_folder: Path, images: list[Image], first: int, file: Path) -> Iterator[int]:
-    """Write a shard, which appears when it is whole; gives the size of each image in it on the way.
+    """Write a shard atomically, and yield the size of each image after writing it.
 
     Raises:
         OSError: reading or writing failed.
@@ -241,7 +242,7 @@ def write_shard(image_folder: Path, images: list[Image], first: int, file: Path)
     """
     part = file.with_name(f'.{file.name}.part')
     try:
-        # The time would make each writing another file.
+        # With the time, each run would write a different file.
         with part.open('wb') as stream, TarWriter(stream, encoder=False, mtime=0) as tar:
             for number, image in enumerate(images, first):
                 content = (image_folder / image.path).read_bytes()
@@ -260,5 +261,5 @@ def write_shard(image_folder: Path, images: list[Image], first: int, file: Path)
 
 
 def key_of(number: int, path: str) -> str:
-    """A number of its own, and what is needed to find the image in the folder again."""
+    """Return a unique key, from which the image can be found in the folder."""
     return f'{number:09d}-{re.sub("[^A-Za-z0-9_-]", "_", Path(path).stem)[:60]}'

@@ -1,4 +1,4 @@
-"""Images out of tar shards, from a disk, over HTTP or out of object storage."""
+"""Images in tar shards, read from disk, over HTTP or from object storage."""
 
 import logging
 import random
@@ -25,21 +25,21 @@ from .shard_order import ShuffleBuffer, split
 from .shard_reading import SUFFIXES, images_in, read_tar
 from .transforms import LoadImage
 
-# Seconds before a shard behind a URL is opened again.
+# Seconds before a shard at a URL is opened again.
 WAITS = (1, 5, 25)
-# More broken images in a row than this mean that something else is wrong.
+# More consecutive broken images than this have another cause.
 MAX_BROKEN = 100
 MAX_LABEL_DIGITS = 9
 
 
 class Raw(NamedTuple):
-    """A sample as it lies in a shard.
+    """An encoded sample of a shard.
 
     Attributes:
-        sample: its place in the order of the index, the same in every epoch and run.
-        path: of the shard, then the key.
-        image: the bytes of the image file.
-        label: from 0.
+        sample: position in the order of the index, the same in every epoch and run.
+        path: path of the shard, followed by the key.
+        image: bytes of the image file.
+        label: class number, counted from 0.
     """
 
     sample: int
@@ -50,36 +50,36 @@ class Raw(NamedTuple):
 
 @DATASETS.register_module()
 class Shards(IterableDataset):
-    """Images out of the tar shards that ``tools/make_shards.py`` writes, for data past one disk.
+    """Images in the tar shards that ``tools/make_shards.py`` writes, for very large datasets.
 
-    A sample is never given twice in an epoch, and every process takes as many steps. In training
-    those that do not fill a batch in each process are left out, others in every epoch. A sample's
-    augmentation depends on ``seed``, the epoch and the sample alone. An image that cannot be
-    decoded is replaced by the next one that can, with a warning; in evaluation it is an error.
+    An epoch contains each sample at most once, and all processes take the same number of steps. In training,
+    samples that do not fill a batch in each process are dropped, different ones in every epoch. The
+    augmentation of a sample depends only on ``seed``, the epoch and the sample. An image that cannot be
+    decoded is replaced by the next one with a warning; in evaluation, it is an error.
 
-    A worker has one shard open at a time. It needs memory for ``shuffle_buffer`` encoded images: at
-    the 90 kB of a mean image of ImageNet-22K, 1,000 are 90 MB a worker. Where there are fewer
-    shards than workers of all processes, workers read through shards of which they use a part.
+    A worker has one shard open at a time. It needs memory for ``shuffle_buffer`` encoded images: with 90 kB,
+    the mean in ImageNet-22K, 1,000 images take 90 MB per worker. If there are fewer shards than workers in
+    all processes, workers read whole shards but use only a part of them.
 
-    Its DataLoader takes ``sampler=None`` and ``persistent_workers=False``, which ``build_runner``
-    sees to. The training loop calls ``set_position`` before each ``iter(dataloader)``.
+    The DataLoader needs ``sampler=None`` and ``persistent_workers=False``, which ``build_runner`` sets. The
+    training loop calls ``set_position`` before each ``iter(dataloader)``.
 
-    ``len()`` in training is the number of samples that this process gives in an epoch. In evaluation
-    it is that of all processes, since mmengine cuts the gathered results to it.
+    In training, ``len()`` is the number of samples of this process in an epoch. In evaluation, it is that of
+    all processes, because mmengine cuts the gathered results to this length.
 
     Args:
         data_root: folder, or URL of one for webdataset: ``https://HOST/PATH``, ``gs://``, ``hf://``.
-        pipeline: as of an image dataset; its ``LoadImageFromFile``, if it has one, decodes the bytes.
-        batch_size: of one process; ``build_runner`` takes it from the dataloader.
-        multiple: of batches in a training epoch, see ``ReplayableBatches``.
-        training: see above; ``build_runner`` sets it.
-        seed: of the order and of the augmentation.
-        shuffle: permute the shards in every epoch, and the samples inside a buffer.
-        shuffle_buffer: samples among which a worker chooses the next one.
+        pipeline: transforms of an image dataset; ``LoadImageFromFile``, if present, decodes the bytes.
+        batch_size: batch size per process; ``build_runner`` takes it from the dataloader.
+        multiple: the number of batches in a training epoch is a multiple of this, see ``ReplayableBatches``.
+        training: whether the dataset is used for training; ``build_runner`` sets it.
+        seed: seed of the order and the augmentation.
+        shuffle: whether to permute the shards in every epoch, and the samples within a buffer.
+        shuffle_buffer: number of samples among which a worker draws the next one.
 
     Raises:
-        UserError: ``index.json`` is missing or wrong, a file of the folder is, or there are too few
-            samples for one batch.
+        UserError: ``index.json`` or a shard is missing or invalid, or there are too few samples for one
+            batch.
     """
 
     def __init__(
@@ -117,16 +117,16 @@ class Shards(IterableDataset):
         return each - each % (self.batch_size * self.multiple)
 
     def set_position(self, epoch: int, batches: int) -> None:
-        """Where the next iterator begins.
+        """Set the position at which the next iterator starts.
 
         Args:
-            epoch: from 0.
-            batches: of this process that the epoch has given already; their images are not decoded.
+            epoch: number of the epoch, from 0.
+            batches: number of batches of this process to skip in the epoch, without decoding their images.
         """
         self.epoch, self.batches = epoch, batches
 
     def layout(self, num_workers: int) -> dict:
-        """On what the order inside an epoch depends; a checkpoint in its middle has to keep it."""
+        """Return the settings that determine the order within an epoch, for checkpoints within it."""
         return dict(
             images=self.index.images,
             shards=len(self.index.shards),
@@ -140,7 +140,7 @@ class Shards(IterableDataset):
         )
 
     def check_layout(self, saved: dict, num_workers: int) -> None:
-        """Raise UserError unless the epoch that stopped with this layout can go on exactly."""
+        """Raise UserError unless an epoch that was stopped with this layout can be resumed exactly."""
         now = self.layout(num_workers)
         changed = [f'{key} was {saved.get(key)}, is {now[key]}' for key in now if saved.get(key) != now[key]]
         if changed:
@@ -172,17 +172,17 @@ class Shards(IterableDataset):
         return self.packed(self.epoch, self.in_order(self.epoch, part.start, buffer), part.slots - given)
 
     def first(self) -> dict:
-        """A sample through the pipeline, for a look at it; it needs no buffer filled."""
+        """Return one sample after the pipeline for a check, without filling a buffer."""
         return next(self.packed(0, self.read(0, count()), 1))
 
     def packed(self, epoch: int, raws: Iterator[Raw], slots: int) -> Iterator[dict]:
-        """So many samples through the pipeline, broken ones replaced."""
-        ahead = deque()  # read, but not given yet
+        """Yield the given number of samples after the pipeline, with broken ones replaced."""
+        ahead = deque()  # read, but not returned yet
         for _ in range(slots):
             raw = ahead.popleft() if ahead else next(raws)
             try:
                 sample = self.pack(raw, epoch)
-            except Exception as error:  # transforms raise what they like
+            except Exception as error:  # transforms raise any exception
                 if not is_broken_image(error):
                     raise
                 if not self.training:
@@ -194,7 +194,7 @@ class Shards(IterableDataset):
             yield sample
 
     def stand_in(self, epoch: int, raws: Iterator[Raw], ahead: deque[Raw]) -> dict:
-        """The next sample that can be decoded; it is given in its own turn all the same."""
+        """Return the next sample that can be decoded, which is also returned in its own turn."""
         for i in range(MAX_BROKEN):
             if i == len(ahead):
                 ahead.append(next(raws))
@@ -208,13 +208,13 @@ class Shards(IterableDataset):
 
     def pack(self, raw: Raw, epoch: int) -> dict:
         results = dict(img_bytes=raw.image, img_path=raw.path, gt_label=raw.label, sample_idx=raw.sample)
-        # A loader process draws nothing else; putting back takes a quarter of a millisecond.
+        # Nothing else draws in a worker process; restoring states would take a quarter of a millisecond.
         with nullcontext() if get_worker_info() else draws_put_back():
             seed_draws(self.seed, epoch, raw.sample)
             return self.pipeline(results)
 
     def in_order(self, epoch: int, start: int, buffer: ShuffleBuffer) -> Iterator[Raw]:
-        """Samples in the buffer's order, its offsets counted from ``start``; then those behind them."""
+        """Yield samples in the order of the buffer, with offsets from ``start``, then those after them."""
         held, ahead = sorted(buffer.held), buffer.ahead
         offsets = chain(held, count(ahead))
         raws = self.read(epoch, (start + offset for offset in chain(held, count(ahead))))
@@ -227,7 +227,7 @@ class Shards(IterableDataset):
         yield from raws
 
     def read(self, epoch: int, places: Iterable[int]) -> Iterator[Raw]:
-        """Samples at ascending places of the epoch's order, which begins again behind its end."""
+        """Yield samples at ascending positions in the order of the epoch, which wraps around."""
         order = list(range(len(self.index.shards)))
         if self.shuffle:
             random.Random(mixed(self.seed, epoch)).shuffle(order)
@@ -242,7 +242,7 @@ class Shards(IterableDataset):
             yield from self.read_shard(order[turn], [inside for _, _, inside in located])
 
     def read_shard(self, number: int, places: list[int]) -> Iterator[Raw]:
-        """Samples at ascending places of a shard; behind a URL it is opened again if it breaks off."""
+        """Yield samples at ascending positions of a shard; broken connections are opened again."""
         shard, url = self.index.shards[number], url_of(self.data_root, self.index.shards[number].name)
         waits = iter(WAITS if is_url(self.data_root) else ())
         done = 0
@@ -274,7 +274,7 @@ class Shards(IterableDataset):
 
 
 def reading_bytes(pipeline: list[dict]) -> list[dict]:
-    """The pipeline with a step that decodes what a shard gives."""
+    """Return the pipeline with a step that decodes the bytes of a shard."""
     has_loader = any(
         str(step['type']).endswith(('LoadImageFromFile', 'LoadImage', 'LoadImageForCrop'))
         for step in pipeline

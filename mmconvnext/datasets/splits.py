@@ -1,4 +1,4 @@
-"""Which folders hold training, validation and test images?"""
+"""Find the folders of training, validation and test images."""
 
 import re
 import unicodedata
@@ -15,18 +15,18 @@ NAMES = {
     **dict.fromkeys(('val', 'valid', 'validation', 'valset', 'dev'), 'val'),
     **dict.fromkeys(('test', 'testing', 'testset'), 'test'),
 }
-# Words beside the name of a split that distinguish nothing: train_set, test-images.
+# Words without meaning in the name of a split: train_set, test-images.
 FILLERS = {'data', 'dataset', 'folder', 'image', 'images', 'img', 'imgs', 'set', 'split'}
 MAX_NESTING = 3  # folders around the data, as in archives: data/data/train
 MAX_SHOWN = 12  # folders of a level in an error message
 
 
 class Layout(NamedTuple):
-    """Where the images of a data set are.
+    """The folders of a dataset.
 
     Attributes:
-        place: the folder that holds the classes, or the splits.
-        splits: ``train``, ``val`` and ``test`` to their folders; empty if ``place`` holds the classes.
+        place: folder of the classes or the splits.
+        splits: ``train``, ``val`` and ``test`` -> folder; empty if ``place`` contains the classes.
     """
 
     place: Path
@@ -34,7 +34,7 @@ class Layout(NamedTuple):
 
     @property
     def classes(self) -> Path | None:
-        """The folder whose folders are the classes of the training; None: there is no training split."""
+        """The folder with one folder per training class, or None without a training split."""
         return self.splits.get('train') if self.splits else self.place
 
 
@@ -42,7 +42,7 @@ def find_layout(root: Path) -> Layout:
     """Find the splits or classes in a folder, or in the only folder inside it.
 
     Raises:
-        UserError: some folders look like splits, but it is unclear which images are for what.
+        UserError: some folders look like splits, but their purpose is ambiguous.
     """
     place = root
     for _ in range(MAX_NESTING):
@@ -58,7 +58,7 @@ def find_layout(root: Path) -> Layout:
 
 
 def splits_among(place: Path, folders: list[str]) -> dict[str, Path]:
-    """Split to folder, of the folders that differ in the name of a split only."""
+    """Return split -> folder for folders whose names differ only in the split."""
     groups = defaultdict(lambda: defaultdict(list))
     for name in folders:
         if found := split_name(name):
@@ -71,7 +71,7 @@ def splits_among(place: Path, folders: list[str]) -> dict[str, Path]:
         ]
     if not pairs:
         return {}
-    # train and test beside train_masks and test_masks are the images.
+    # Besides train_masks and test_masks, train and test are the images.
     group = groups[()] if groups.get(()) in pairs else pairs[0]
     if len(pairs) > 1 and group is not groups.get(()):
         raise unclear(place, 'has several sets of folders for training and test')
@@ -82,8 +82,8 @@ def splits_among(place: Path, folders: list[str]) -> dict[str, Path]:
 
 
 def split_name(name: str) -> tuple[str, tuple[str, ...]] | None:
-    """The split that a folder's name stands for, and the other words of the name; None: it names none."""
-    # Words of camel case and numbers: imagesTrain, val2017.
+    """Return the split in the name of a folder and the other words of the name, or None."""
+    # Split camel case and numbers: imagesTrain, val2017.
     name = re.sub(r'(?<=[a-z])(?=[A-Z])', ' ', unicodedata.normalize('NFC', name))
     name = name.casefold()
     words = re.findall(r'[^\W\d_]+', name)
@@ -94,17 +94,17 @@ def split_name(name: str) -> tuple[str, tuple[str, ...]] | None:
 
 
 def stands_alone(place: Path, group: dict[str, list[str]], folders: list[str]) -> bool:
-    """Return whether folders for a single split are that, and no class with such a name.
+    """Return whether folders for a single split are a split, and not a class with such a name.
 
     Raises:
-        UserError: it is unclear.
+        UserError: this is ambiguous.
     """
     (role, names) = next(iter(group.items()))
     with_images = any(has_images(place / name) for name in names)
     with_folders = any(folders_in(place / name) for name in names)
     if len(names) == len(folders) or (role == 'train' and with_folders and not with_images):
         return True
-    if role == 'train':  # a class beside bus and ship
+    if role == 'train':  # a class besides bus and ship
         return False
     others = [name for name in folders if name not in names]
     raise unclear(
@@ -114,7 +114,7 @@ def stands_alone(place: Path, group: dict[str, list[str]], folders: list[str]) -
 
 
 def inside(split: Path) -> Path:
-    """The folder of the classes of a split, which archives often nest: seg_train/seg_train."""
+    """Return the folder with the classes of a split, which archives often nest: seg_train/seg_train."""
     for _ in range(MAX_NESTING):
         folders = folders_in(split)
         if len(folders) != 1 or has_images(split):
@@ -128,7 +128,7 @@ def inside(split: Path) -> Path:
 
 
 def check_no_splits_below(root: Path, place: Path) -> None:
-    """Raise if the classes hold the splits, so that test images would be trained on."""
+    """Raise if class folders contain splits, because test images would be used for training."""
     for name in folders_in(place)[:MAX_SHOWN]:
         found = {split_name(below)[0] for below in folders_in(place / name) if split_name(below)}
         if len(found) > 1:
@@ -146,7 +146,7 @@ def unclear(place: Path, what: str) -> UserError:
 
 
 def tree(place: Path, depth: int = 2, indent: str = '    ') -> str:
-    """The folders inside a folder, a line each, at most ``MAX_SHOWN`` a level."""
+    """List the folders inside a folder, one per line, at most ``MAX_SHOWN`` per level."""
     lines = []
     folders = folders_in(place)
     for name in islice(folders, MAX_SHOWN):

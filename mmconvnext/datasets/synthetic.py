@@ -1,4 +1,4 @@
-"""Images of noise, to try a config where there is no data."""
+"""Noise images, to try a config without data."""
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
@@ -8,13 +8,13 @@ from ..registry import DATASETS
 
 @DATASETS.register_module()
 class Synthetic(BaseDataset):
-    """Noise images with labels in turn; sample i is the same in every run.
+    """Noise images with cyclic labels; sample i is the same in every run.
 
     Args:
-        num_classes: labels run from 0 to ``num_classes - 1`` and start again.
+        num_classes: number of classes; labels cycle from 0 to ``num_classes - 1``.
         num_samples: length of the dataset.
         image_size: height and width in pixels.
-        **kwargs: of mmpretrain's ``BaseDataset``; the pipeline needs no loading.
+        **kwargs: arguments of mmpretrain's ``BaseDataset``; the pipeline does not load images.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from .augmentation import RandomResizedCrop
 
 @TRANSFORMS.register_module()
 class FloorCenterCrop(BaseTransform):
-    """Central box whose margins above and to the left are rounded down, as transformers crops.
+    """Center crop whose top and left margins are rounded down, as in transformers.
 
     Args:
         crop_size: side of a square in pixels, or (width, height).
@@ -33,22 +33,22 @@ class FloorCenterCrop(BaseTransform):
         return results
 
 
-# Users' configs say LoadImageFromFile and get this one, so that training reads pictures as inference does.
-# mmpretrain registers mmcv's under its own scope too.
+# LoadImageFromFile in configs resolves to this class, so that training and inference read images alike.
+# mmpretrain also registers mmcv's class in its own scope.
 @MMPRETRAIN_TRANSFORMS.register_module(name='LoadImageFromFile', force=True)
 @ROOT_TRANSFORMS.register_module(name='LoadImageFromFile', force=True)
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """Read a picture by the rule of ``ImageReader``, in the place of mmcv's ``LoadImageFromFile``.
+    """Read an image with the rules of ``ImageReader``; replaces mmcv's ``LoadImageFromFile``.
 
-    Needs ``img_path``, or ``img_bytes`` of a shard; gives ``img``, ``img_shape`` and ``ori_shape``.
+    Reads ``img_path``, or ``img_bytes`` of a shard; sets ``img``, ``img_shape`` and ``ori_shape``.
 
     Args:
-        to_float32: convert the pixels to float32.
+        to_float32: whether to convert pixels to float32.
         color_type: see ``ImageReader``.
         full_scale: see ``ImageReader``.
         max_pixels: see ``ImageReader``.
-        **kwargs: of ``LoadImageFromFile``; ``imdecode_backend`` has no effect.
+        **kwargs: arguments of ``LoadImageFromFile``; ``imdecode_backend`` has no effect.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LoadImage(LoadImageFromFile):
         try:
             encoded = results.pop('img_bytes', None) or self.read(results['img_path'])
             image = self.decode(encoded)
-        except Exception as error:  # backends of mmengine raise errors of their clients
+        except Exception as error:  # mmengine's backends raise errors of their clients
             if self.ignore_empty:
                 return None
             if isinstance(error, ImageError):
@@ -80,7 +80,7 @@ class LoadImage(LoadImageFromFile):
         return {**results, 'img': image, 'img_shape': shape, 'ori_shape': shape}
 
     def read(self, path: str) -> bytes:
-        """Return the content of a file, or of what a backend of mmengine names so."""
+        """Return the content of a file, or of a path in a backend of mmengine."""
         if self.backend_args is None and self.file_client_args is None and '://' not in str(path):
             with open_regular(path) as file:
                 return file.read()
@@ -94,25 +94,24 @@ class LoadImage(LoadImageFromFile):
 
 @TRANSFORMS.register_module()
 class LoadImageForCrop(LoadImage):
-    """``LoadImage`` for a ``RandomResizedCrop``: a large JPEG file is decoded smaller.
+    """``LoadImage`` for a ``RandomResizedCrop``: large JPEG files are decoded at a lower resolution.
 
-    The decoder halves an image up to three times for a part of the work, and does so here as long as the
-    smallest box that can be cropped has enough pixels. Boxes have the same areas and shapes as in the whole
-    image.
+    The decoder can halve an image up to three times, which is faster. It does so as long as the smallest
+    possible crop has enough pixels. Crops have the same areas and aspect ratios as in the full image.
 
     Args:
-        scale: of the crop.
-        crop_ratio_range: of the crop.
-        **kwargs: of ``LoadImage``.
+        scale: ``scale`` of the crop.
+        crop_ratio_range: ``crop_ratio_range`` of the crop.
+        **kwargs: arguments of ``LoadImage``.
     """
 
-    # Smaller files are decoded as fast as they are looked at.
+    # Decoding smaller files is as fast as reading their header.
     MIN_BYTES = 300_000
 
     def __init__(self, scale: int, crop_ratio_range: tuple[float, float], **kwargs):
         super().__init__(**kwargs)
         self.scale, self.least_area = scale, crop_ratio_range[0]
-        # The short side of the smallest box, for each pixel of an image's geometric mean side.
+        # Short side of the smallest box, relative to the geometric mean of an image's sides.
         self.smallest = math.sqrt(crop_ratio_range[0] * RandomResizedCrop.ASPECTS[0])
 
     def transform(self, results: dict) -> dict | None:
@@ -124,6 +123,6 @@ class LoadImageForCrop(LoadImage):
         return self.reader.from_bytes(encoded, self.reduction if large else None)
 
     def reduction(self, size: tuple[int, int]) -> int:
-        """Return by what the sides of an image may be divided."""
+        """Return the factor by which the sides of an image may be divided."""
         box = min(self.smallest * math.sqrt(math.prod(size)), *size)
         return next((factor for factor in (8, 4, 2) if box >= factor * self.scale), 1)

@@ -1,4 +1,4 @@
-"""Which images does a folder hold?"""
+"""List the images in a folder."""
 
 import os
 import unicodedata
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from ..errors import UserError
 
-# What is taken from a folder; a file that is named is tried whatever its suffix.
+# Suffixes of images in folders; a file given by name is read whatever its suffix.
 IMAGE_SUFFIXES = {'.avif', '.bmp', '.gif', '.jpeg', '.jpg', '.jp2', '.pgm', '.png', '.ppm', '.tif', '.tiff'}
 IMAGE_SUFFIXES |= {'.npy', '.webp'}
-# Left behind by macOS in archives, by network drives and by Windows; in small letters.
+# Files of macOS, network drives and Windows, in lower case.
 CLUTTER = {'__macosx', '@eadir', 'thumbs.db', 'ehthumbs.db', 'desktop.ini', 'icon\r'}
 
 
-# What reads files that cameras and phones write, but this package does not.
+# Formats of cameras and phones that this package does not read -> packages that do.
 PACKAGES = {'.heic': 'pillow-heif', '.heif': 'pillow-heif', '.jxl': 'pillow-jxl-plugin', '.svg': 'cairosvg'}
 PACKAGES |= dict.fromkeys(('.arw', '.cr2', '.cr3', '.dng', '.nef', '.orf', '.raf', '.rw2'), 'rawpy')
 PACKAGES |= dict.fromkeys(('.avi', '.mkv', '.mov', '.mp4', '.webm'), 'imageio[ffmpeg]')
@@ -24,26 +24,26 @@ PACKAGES |= {'.dcm': 'pydicom'}
 
 
 def folders_in(place: Path) -> list[str]:
-    """Names of the visible folders in a folder, sorted.
+    """Return the sorted names of the visible folders in a folder.
 
     Raises:
         UserError: the folder cannot be listed.
     """
     try:
-        with os.scandir(place) as entries:  # knows folders without a look at each
+        with os.scandir(place) as entries:  # recognizes folders without a system call for each
             return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
     except OSError as error:
         raise UserError(f'{place} cannot be listed: {error.strerror}; correct its permissions') from error
 
 
 def class_folders(place: Path) -> dict[str, Path]:
-    """Names of classes to their folders, sorted by name.
+    """Return class name -> folder, sorted by name.
 
-    Names are in Unicode's composed form (NFC) on every system; archives of macOS hold letters and their
-    accents apart.
+    Names are in Unicode's composed form (NFC) on every system; archives of macOS contain letters and accents
+    separately.
 
     Raises:
-        UserError: two folders have the same name but for that.
+        UserError: the names of two folders are equal in this form.
     """
     found = {}
     for folder in folders_in(place):
@@ -64,22 +64,24 @@ def has_images(place: Path) -> bool:
 
 
 def images_below(folder: Path, skipped: Counter | None = None) -> Iterator[Path]:
-    """Yield the images in a folder and below, also behind links, except hidden ones and arrays beside others.
+    """Yield the images in a folder and its subfolders, including links, without hidden ones.
+
+    Arrays in a folder with other images are skipped.
 
     Args:
-        folder: any.
-        skipped: suffixes of the other files are counted here.
+        folder: folder to search.
+        skipped: counter of the suffixes of skipped files.
     """
     seen = set()
     for place, folders, files in os.walk(folder, followlinks=True, onerror=note_left_out):
         real = os.path.realpath(place)
-        if real in seen:  # a link to a folder above
+        if real in seen:  # a link to a parent folder
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         kinds = {Path(name).suffix.lower() for name in files if is_image(name)}
-        others = kinds - {'.npy'}  # beside other images, arrays are their masks or features
+        others = kinds - {'.npy'}  # besides other images, arrays are their masks or features
         for name in sorted(files):
             if is_image(name) and not (others and name.lower().endswith('.npy')):
                 yield Path(place, name)
