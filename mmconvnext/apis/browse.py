@@ -22,8 +22,8 @@ from ..inference.pipeline import one_line
 from ..reports.browser import Mix, Sample, save_browser
 from ..reports.pictures import displayed, rgb_of
 from ..training.augmenting import keep_augmentation
-from ..training.classes import SHARDS
-from ..training.data import check_data_roots, open_dataset
+from ..training.data_checks import check_data_roots
+from ..training.datasets import SHARDS, open_dataset
 from ..zoo.names import load_config
 
 EPOCHS = 5  # of which the draws of a training image are shown
@@ -61,7 +61,7 @@ def browse_dataset(
         use_data_root(cfg, data_root)
     check_data_roots(cfg, (field,))
     keep_augmentation(cfg[field])
-    dataset, _ = open_dataset(cfg, field)
+    dataset = open_dataset(cfg, field)
     names = dataset.metainfo.get('classes')
     seed = cfg.get('randomness', {}).get('seed') or 0
     draws = Replayed(dataset, seed)

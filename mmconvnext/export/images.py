@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..inference.inputs import find_images
 from ..inference.pipeline import TestPipeline
 from ..text import counted, listed
-from ..training.data import build_dataset
+from ..training.data_checks import build_dataset
 from ..training.explaining import naming_broken_images
 
 

@@ -13,10 +13,8 @@ from ..datasets.annotations import check_folders, normal, numbers_folders
 from ..datasets.shard_index import read_index
 from ..errors import UserError
 from ..text import listed
-from .datasets import naming
+from .datasets import SHARDS, naming
 from .explaining import registered
-
-SHARDS = 'mmconvnext.Shards'
 
 
 def take_classes_from_data(cfg: Config, loaders: tuple[str, ...], weights: Weights | None) -> bool:

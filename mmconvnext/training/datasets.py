@@ -1,17 +1,19 @@
-"""Build the datasets of a run, wrapped or not, once their annotations make sense."""
+"""Build the datasets of a run, once their annotations make sense, and hand them over."""
 
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import mmengine.dataset
-from mmengine.config import ConfigDict
+import torch
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS
+from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset, KFoldDataset
-from torch.utils.data import IterableDataset
 
-from ..checkpoints.downloading import cache_dir
+from ..config.libraries import LIBRARIES
 from ..datasets.annotations import (
     check_json,
     is_local,
@@ -20,23 +22,34 @@ from ..datasets.annotations import (
     load_lines,
     numbers_folders,
 )
-from ..datasets.broken import find_broken
 from ..errors import UserError
-from ..text import listed, shortened
+from ..text import listed
+from .accumulation import accumulation_of
 from .explaining import BUILD_ERRORS, registered
 
-MAX_NAMED = 10  # broken images
-MAX_LETTERS = 200
+SHARDS = 'mmconvnext.Shards'
+
+
+def open_dataset(cfg: Config, field: str, num_classes: int | None = None) -> mmengine.dataset.BaseDataset:
+    """Return the dataset of a dataloader, which is not empty."""
+    settings = cfg[field].dataset
+    with naming(settings, field, cfg.get('default_scope')):
+        dataset = build(settings, num_classes)
+    if len(dataset) == 0:
+        raise UserError(f'{title(settings, field)} is empty; it needs at least one image')
+    return dataset
 
 
 @contextmanager
-def naming(settings: ConfigDict, field: str, cure: str = 'Put one folder a class with images there'):
+def naming(settings: ConfigDict, field: str, scope: str | None = None) -> Iterator[None]:
     """Turn what building a dataset raises into a message that names its dataloader and folder."""
     try:
         yield
     except UserError:
         raise
     except BUILD_ERRORS as error:
+        library = LIBRARIES.get(scope)
+        cure = library.data if library else 'Put one folder a class with images there'
         raise UserError(f'{title(settings, field)} cannot be read: {error}. {cure}') from error
 
 
@@ -129,22 +142,27 @@ def build_checked(settings: dict, num_classes: int | None) -> mmengine.dataset.B
     return dataset
 
 
-def check_images(dataset: mmengine.dataset.BaseDataset, field: str) -> None:
-    """Look at every image for validation or test before hours of work.
+def set_dataloader_defaults(cfg: Config) -> None:
+    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(field)
+        if loader is not None:
+            if cfg.get('default_scope') not in LIBRARIES:  # they pad images of several sizes themselves
+                loader.setdefault('collate_fn', dict(type='default_collate'))
+            if loader.dataset.type == SHARDS:
+                # Shards have an order of their own; each iterator begins where the dataset is told to.
+                loader.update(sampler=None, persistent_workers=False)
+                training = field == 'train_dataloader'
+                loader.dataset.update(batch_size=loader.batch_size, training=training)
+                if training:
+                    loader.dataset.multiple = accumulation_of(cfg)
+            loader.setdefault('persistent_workers', bool(loader.get('num_workers')))
+            loader.setdefault('pin_memory', torch.cuda.is_available())
 
-    Raises:
-        UserError: those that cannot be read, the first by name.
+
+def give_datasets(runner: Runner, datasets: dict[str, mmengine.dataset.BaseDataset]) -> None:
+    """Let a Runner use datasets that are open already.
+
+    It gets functions: it copies the settings of a dataloader, and would copy the data with them.
     """
-    if isinstance(dataset, IterableDataset) or not hasattr(dataset, 'get_data_info'):
-        return
-    broken = find_broken(dataset, cache_dir() / 'checked_images')
-    if broken:
-        named = [
-            reason if path in reason else f'{path}: {reason}'
-            for path, reason in list(broken.items())[:MAX_NAMED]
-        ]
-        more = f'\n  and {len(broken) - MAX_NAMED:,} more' if len(broken) > MAX_NAMED else ''
-        raise UserError(
-            f'{field}.dataset: {len(broken):,} of {len(dataset):,} images cannot be read; replace them or '
-            'take them out:\n' + '\n'.join(f'  {shortened(line, MAX_LETTERS)}' for line in named) + more
-        )
+    for field, dataset in datasets.items():
+        getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from ..engine.rehearsal import Rehearsal, can_rehearse, nothing_kept, with_own_pipeline
 from ..errors import UserError, did_you_mean
-from .data import give_datasets
+from .datasets import give_datasets
 from .explaining import explained, naming_broken_images, reason, registered
 from .hooks import places_of_hooks
 from .metrics import places_of_metrics

@@ -11,13 +11,8 @@ from ..engine.runner import Runner
 from ..zoo.mmengine_loader import use_safe_loading
 from ..zoo.weights import load_weights
 from .classes import set_mixup_classes, take_classes_from_data
-from .data import (
-    build_dataset,
-    check_data_roots,
-    check_evaluated_images,
-    give_datasets,
-    set_dataloader_defaults,
-)
+from .data_checks import build_dataset, check_data_roots, check_images
+from .datasets import give_datasets, set_dataloader_defaults
 from .hooks import check_priorities
 from .metrics import fit_topk
 from .model import build_on_meta, check_optimizer, check_schedule
@@ -86,7 +81,7 @@ def build_runner(
     # After it: it fixes the seed, on which the draws of the training data depend.
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
     if rehearsal or not training:
-        check_evaluated_images(datasets)
+        check_images(datasets)
     if training:
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
         check_continues(cfg, datasets['train_dataloader'], trust=trust_checkpoint)

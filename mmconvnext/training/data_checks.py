@@ -5,21 +5,21 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import IterableDataset
 
+from ..checkpoints.downloading import cache_dir
 from ..config.inner_datasets import inner_settings
-from ..config.libraries import LIBRARIES, class_count
+from ..config.libraries import class_count
+from ..datasets.broken import find_broken
 from ..errors import UserError
-from ..text import counted, listed
-from .accumulation import accumulation_of
-from .classes import SHARDS
-from .datasets import build, check_images, naming, title
+from ..text import counted, listed, shortened
+from .datasets import SHARDS, open_dataset, title
 
 # Counting the labels of more samples than this takes longer than a wrong label would cost.
 MAX_LABELS_CHECKED = 100_000
 MAX_IMAGES_TRIED = 10  # until one passes the pipeline
+MAX_NAMED, MAX_LETTERS = 10, 200  # broken images, and of each
 
 
 def check_data_roots(cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -34,41 +34,12 @@ def check_data_roots(cfg: Config, loaders: tuple[str, ...]) -> None:
             )
 
 
-def set_dataloader_defaults(cfg: Config) -> None:
-    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        loader = cfg.get(field)
-        if loader is not None:
-            if cfg.get('default_scope') not in LIBRARIES:  # they pad images of several sizes themselves
-                loader.setdefault('collate_fn', dict(type='default_collate'))
-            if loader.dataset.type == SHARDS:
-                # Shards have an order of their own; each iterator begins where the dataset is told to.
-                loader.update(sampler=None, persistent_workers=False)
-                training = field == 'train_dataloader'
-                loader.dataset.update(batch_size=loader.batch_size, training=training)
-                if training:
-                    loader.dataset.multiple = accumulation_of(cfg)
-            loader.setdefault('persistent_workers', bool(loader.get('num_workers')))
-            loader.setdefault('pin_memory', torch.cuda.is_available())
-
-
 def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
     """The dataset of a dataloader, once its folder, classes and first image fit the model."""
-    dataset, place = open_dataset(cfg, field, class_count(model))
+    dataset, place = open_dataset(cfg, field, class_count(model)), title(cfg[field].dataset, field)
     check_classes(dataset, model, place)
     check_first_image(dataset, model, place)
     return dataset
-
-
-def open_dataset(cfg: Config, field: str, num_classes: int | None = None) -> tuple[BaseDataset, str]:
-    """The dataset of a dataloader, which is not empty, and what messages call it."""
-    settings = cfg[field].dataset
-    place = title(settings, field)
-    library = LIBRARIES.get(cfg.get('default_scope'))
-    with naming(settings, field, **(dict(cure=library.data) if library else {})):
-        dataset = build(settings, num_classes)
-    if len(dataset) == 0:
-        raise UserError(f'{place} is empty; it needs at least one image')
-    return dataset, place
 
 
 def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
@@ -131,17 +102,26 @@ def first_good(dataset: BaseDataset) -> int:
     return 0
 
 
-def check_evaluated_images(datasets: dict[str, BaseDataset]) -> None:
-    """Look at every image for validation and test; training replaces broken ones."""
-    for field, dataset in datasets.items():
-        if field != 'train_dataloader':
-            check_images(dataset, field)
+def check_images(datasets: dict[str, BaseDataset]) -> None:
+    """Look at every image for validation and test before hours of work; training replaces broken ones.
 
-
-def give_datasets(runner: Runner, datasets: dict[str, BaseDataset]) -> None:
-    """Let a Runner use datasets that are open already.
-
-    It gets functions: it copies the settings of a dataloader, and would copy the data with them.
+    Raises:
+        UserError: those that cannot be read, the first by name.
     """
     for field, dataset in datasets.items():
-        getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)
+        has_files = hasattr(dataset, 'get_data_info') and not isinstance(dataset, IterableDataset)
+        if field == 'train_dataloader' or not has_files:
+            continue
+        broken = find_broken(dataset, cache_dir() / 'checked_images')
+        if broken:
+            named = [
+                reason if path in reason else f'{path}: {reason}'
+                for path, reason in list(broken.items())[:MAX_NAMED]
+            ]
+            more = f'\n  and {len(broken) - MAX_NAMED:,} more' if len(broken) > MAX_NAMED else ''
+            raise UserError(
+                f'{field}.dataset: {len(broken):,} of {len(dataset):,} images cannot be read; replace them '
+                'or take them out:\n'
+                + '\n'.join(f'  {shortened(line, MAX_LETTERS)}' for line in named)
+                + more
+            )
