@@ -45,6 +45,16 @@ def counted(number: int, noun: str) -> str:
     return f'{f"{number:,}" if number else "no"} {noun if number == 1 else plural}'
 
 
+def class_title(found: dict) -> str:
+    """Return what to call a class that was found: its name, or else its number."""
+    return printable(str(found['label'] if found['class'] is None else found['class']))
+
+
+def score_text(score: float, percent: bool) -> str:
+    """Return a score for people, in percent or as a value of its own unit."""
+    return f'{score:.1%}' if percent else f'{score:.4g}'
+
+
 def csv_cell(value: object) -> object:
     """Return a value as a cell of a CSV file that no spreadsheet or terminal interprets.
 

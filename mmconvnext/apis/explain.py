@@ -14,11 +14,12 @@ from ..explanation.occlusion import resolve_patch
 from ..files import check_new_file, written_whole
 from ..inference.classifier import ImageClassificationInferencer, check_counts
 from ..inference.inputs import Given, find_images
-from ..reports.annotated import PictureFolder, class_of, name_of, rank
+from ..models.linear_head import class_of, rank
+from ..reports.annotated import PictureFolder
 from ..reports.class_results import distinct_names
 from ..reports.explanation import MAX_BARS, Explanation, save_explanation
 from ..reports.pictures import rgb_of
-from ..text import printable
+from ..text import class_title, printable
 from .infer import check_inputs, choose_model
 
 
@@ -80,7 +81,7 @@ def explain(
         with written_whole(file) as part:
             save_explanation(explanation, part)
         target = explanation.target
-        print(f'Wrote {printable(str(file))}: {name_of(target)} {target["score"]:.1%}')
+        print(f'Wrote {printable(str(file))}: {class_title(target)} {target["score"]:.1%}')
     if broken:
         raise UserError(
             f'{len(broken)} of {len(images)} images could not be read; the others are done:\n'

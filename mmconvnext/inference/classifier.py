@@ -21,7 +21,8 @@ from ..checkpoints.descriptions import Unexpected, class_names, shown
 from ..errors import UserError
 from ..memory import enough_memory
 from ..models.convnext import SmallImageError
-from ..reports.annotated import PictureFolder, annotate, fit_to_look_at, rank, save_picture
+from ..models.linear_head import rank
+from ..reports.annotated import PictureFolder, annotate, fit_to_look_at, save_picture
 from ..reports.pictures import displayed
 from ..text import counted
 from ..zoo.entries import list_models

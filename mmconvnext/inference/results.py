@@ -15,8 +15,8 @@ from rich.text import Text
 
 from ..errors import UserError
 from ..files import written_whole
-from ..reports.annotated import MAX_CLASSES, name_of, score_text
-from ..text import csv_cell, json_text, printable
+from ..reports.annotated import MAX_CLASSES_SHOWN
+from ..text import class_title, csv_cell, json_text, printable, score_text
 
 MAX_ROWS = 50  # shown; files have all
 # Lists of a result, of which it has one -> what their entries are ranked by.
@@ -139,8 +139,8 @@ class Summary:
                 self.reasons.append(f'  {path}: {printable(result["error"])}')
         elif len(self.rows) < MAX_ROWS:
             found = [
-                (name_of(one), score_text(one[self.measure], self.percent))
-                for one in result[self.finds][:MAX_CLASSES]
+                (class_title(one), score_text(one[self.measure], self.percent))
+                for one in result[self.finds][:MAX_CLASSES_SHOWN]
             ]
             count = 1
             if 'pred_labels' in result:  # ranked by score, so those that reach the threshold come first

@@ -1,5 +1,7 @@
 """The classification head: one linear layer on pooled features."""
 
+from collections.abc import Sequence
+
 import torch
 from mmpretrain.models.heads import LinearClsHead as MMPretrainLinearClsHead
 from mmpretrain.models.heads import MultiLabelClsHead
@@ -17,6 +19,17 @@ def scores_of(head: nn.Module, logits: Tensor) -> Tensor:
     if getattr(head, 'regression', False):
         return logits
     return logits.sigmoid() if isinstance(head, MultiLabelClsHead) else logits.softmax(dim=1)
+
+
+def rank(scores: Tensor, topk: int, classes: Sequence[str] | None) -> list[dict]:
+    """Return dicts of label, class (None without names) and score of the likeliest classes, best first."""
+    best = scores.topk(min(topk, len(scores)))
+    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [class_of(label, classes) | {'score': score} for label, score in ranked]
+
+
+def class_of(label: int, classes: Sequence[str] | None) -> dict:
+    return {'label': label, 'class': classes[label] if classes else None}
 
 
 @MODELS.register_module()

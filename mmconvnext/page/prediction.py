@@ -17,9 +17,8 @@ from ..explanation import grad_cam
 from ..inference.inputs import Given
 from ..inference.results import class_layout, results_file
 from ..memory import enough_memory
-from ..models.linear_head import scores_of
+from ..models.linear_head import rank, scores_of
 from ..models.outputs import outputs_of
-from ..reports.annotated import rank
 from ..reports.pictures import rgb_of
 from .models import Model
 from .uploads import Upload, check_image

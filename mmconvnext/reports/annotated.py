@@ -13,13 +13,14 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import check_new_folder
-from ..text import printable
+from ..models.linear_head import class_of, rank
+from ..text import class_title, score_text
 from .pictures import rgb_of
 
 # matplotlib brings a font with more than Latin letters; Pillow's own has no others.
 FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
 MIN_SIDE = 320  # pixels; twice as many at most
-MAX_CLASSES = 10  # below an image; files have all
+MAX_CLASSES_SHOWN = 10  # below an image; files have all
 ROW, MARGIN = 26, 8  # pixels of a line of text, and around it
 BEST, OTHER, WRONG, BAR = '#1f5fa8', '#444444', '#d62718', '#d7e6f6'
 
@@ -47,20 +48,10 @@ def annotate_sample(
     """
     if 'pred_score' not in sample:
         raise UserError('only classifiers that give scores are drawn, and this model gives none')
-    truths = [class_of(label, classes) for label in sample.get('gt_label', torch.empty(0)).tolist()]
+    labels = sample.get('gt_label', torch.empty(0)).tolist() if percent else []  # a regression has none
+    truths = [class_of(label, classes) for label in labels]
     best = rank(sample.pred_score.float().cpu(), topk, classes)
     return annotate(fit_to_look_at(rgb_of(inputs), side), best, truths, percent=percent, side=side)
-
-
-def rank(scores: Tensor, topk: int, classes: Sequence[str] | None) -> list[dict]:
-    """Return dicts of label, class (None without names) and score of the likeliest classes, best first."""
-    best = scores.topk(min(topk, len(scores)))
-    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [class_of(label, classes) | {'score': score} for label, score in ranked]
-
-
-def class_of(label: int, classes: Sequence[str] | None) -> dict:
-    return {'label': label, 'class': classes[label] if classes else None}
 
 
 def fit_to_look_at(rgb: np.ndarray, smallest: int = MIN_SIDE) -> Image.Image:
@@ -88,12 +79,14 @@ def annotate(
         percent: whether scores are parts of 1, unlike those of a regression.
         side: pixels of the picture, at least.
     """
-    rows = [(name_of(one), score_text(one['score'], percent), OTHER) for one in ranked[:MAX_CLASSES]]
-    bars = [one['score'] for one in ranked[:MAX_CLASSES]] if percent else []
+    rows = [
+        (class_title(one), score_text(one['score'], percent), OTHER) for one in ranked[:MAX_CLASSES_SHOWN]
+    ]
+    bars = [one['score'] for one in ranked[:MAX_CLASSES_SHOWN]] if percent else []
     wrong = bool(truths) and ranked[0]['label'] not in [one['label'] for one in truths]
     rows[0] = (*rows[0][:2], WRONG if wrong else BEST)
     if wrong:
-        rows.append((f'is {", ".join(map(name_of, truths))}', '', WRONG))
+        rows.append((f'is {", ".join(map(class_title, truths))}', '', WRONG))
     width = max(image.width, side)
     picture = Image.new('RGB', (width, image.height + ROW * len(rows) + 2 * MARGIN), 'white')
     picture.paste(image, ((width - image.width) // 2, 0))
@@ -115,15 +108,6 @@ def save_picture(picture: Image.Image, file: Path) -> None:
         picture.save(file, 'JPEG', quality=92)
     except OSError as error:
         raise UserError(f'the picture {file} cannot be written: {error}') from error
-
-
-def name_of(ranked: dict) -> str:
-    """What to call a class: its name, or else its number."""
-    return printable(str(ranked['label'] if ranked['class'] is None else ranked['class']))
-
-
-def score_text(score: float, percent: bool) -> str:
-    return f'{score:.1%}' if percent else f'{score:.4g}'
 
 
 def elide(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
