@@ -12,6 +12,7 @@ from ..config.data_root import use_data_root
 from ..config.image_size import set_image_size
 from ..config.inner_datasets import inner_settings, pipeline_of
 from ..config.libraries import LIBRARIES
+from ..engine.processes import init_distributed
 from ..errors import UserError
 from ..files import check_new_file, check_new_folder, check_place, written_whole
 from ..hooks.class_report import Page, add_page
@@ -19,7 +20,6 @@ from ..hooks.pictures import PicturesHook
 from ..inference.pipeline import channels_of
 from ..text import finite
 from ..training.explaining import naming_broken_images
-from ..training.processes import init_distributed
 from ..training.runner import build_runner
 from ..training.workers import fit_workers
 from ..zoo.names import find, load_config

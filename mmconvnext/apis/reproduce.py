@@ -12,11 +12,11 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import print_log
 
+from ..engine.processes import init_distributed
 from ..errors import UserError, did_you_mean
 from ..files import check_writable, written_whole
 from ..text import json_text
 from ..training.explaining import naming_broken_images
-from ..training.processes import init_distributed
 from ..training.runner import build_runner
 from ..version import __version__
 from ..zoo.configs import config_of, config_of_network

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from ..config.data_root import use_data_root
 from ..config.distributed import prepare_engine
 from ..config.image_size import set_image_size
+from ..engine.processes import init_distributed
 from ..errors import UserError
 from ..training.accumulation import accumulate_to_recipe
 from ..training.augmenting import augment_batches
@@ -17,7 +18,6 @@ from ..training.explaining import explained, naming_broken_images
 from ..training.locking import only_run_in
 from ..training.next_steps import next_steps
 from ..training.optimizing import enable_auto_scale_lr, leave_out_amp_without_gpu, use_amp, use_fused_adamw
-from ..training.processes import init_distributed
 from ..training.recipe import check_first_epoch, compare_lengths, match_batch_size
 from ..training.recording import add_loggers
 from ..training.resuming import checkpoint_folder, choose_start
