@@ -11,14 +11,24 @@ from ..config.distributed import prepare_engine
 from ..config.image_size import set_image_size
 from ..engine.processes import init_distributed
 from ..errors import UserError
-from ..training.accumulation import accumulate_to_recipe
 from ..training.augmenting import augment_batches
-from ..training.compiling import check_compiler, compile_backbone
+from ..training.computing import (
+    check_compiler,
+    compile_backbone,
+    leave_out_amp_without_gpu,
+    use_amp,
+    use_fused_adamw,
+)
 from ..training.explaining import explained, naming_broken_images
 from ..training.locking import only_run_in
 from ..training.next_steps import next_steps
-from ..training.optimizing import enable_auto_scale_lr, leave_out_amp_without_gpu, use_amp, use_fused_adamw
-from ..training.recipe import check_first_epoch, compare_lengths, match_batch_size
+from ..training.recipe import (
+    accumulate_to_recipe,
+    check_first_epoch,
+    compare_lengths,
+    enable_auto_scale_lr,
+    match_batch_size,
+)
 from ..training.recording import add_loggers
 from ..training.resuming import checkpoint_folder, choose_start
 from ..training.runner import build_runner

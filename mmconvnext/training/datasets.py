@@ -24,8 +24,8 @@ from ..datasets.annotations import (
 )
 from ..errors import UserError
 from ..text import listed
-from .accumulation import accumulation_of
 from .explaining import BUILD_ERRORS, registered
+from .recipe import accumulation_of
 
 SHARDS = 'mmconvnext.Shards'
 

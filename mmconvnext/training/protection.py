@@ -8,7 +8,7 @@ from ..datasets.replay import Replayed
 from ..engine.processes import decided_by_first
 from ..errors import UserError
 from ..paths import CONFIGS
-from .accumulation import accumulation_of
+from .recipe import accumulation_of
 
 LOOPS = {True: 'mmconvnext.EpochLoop', False: 'mmconvnext.IterLoop'}
 STOCK_LOOPS = {'EpochBasedTrainLoop': True, 'IterBasedTrainLoop': False}

@@ -1,13 +1,65 @@
-"""Do batch and schedule of a run go with its recipe?"""
+"""Do batch and schedule of a run go with its recipe, and how are they made to?"""
 
 import logging
 
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..engine.summary import images_per_batch
-from .accumulation import accumulation_of
+from ..errors import UserError
+
+
+def accumulation_of(cfg: Config) -> int:
+    """Batches whose gradients make a step."""
+    return cfg.optim_wrapper.get('accumulative_counts', 1)
+
+
+def accumulate_to_recipe(cfg: Config) -> None:
+    """Set ``accumulative_counts`` so that processes x batch x accumulation is the base batch size.
+
+    Raises:
+        UserError: the config names no base, or processes x batch does not divide it.
+    """
+    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    if base is None:
+        raise UserError(
+            '--accumulate: the config does not say for which batch it is made; '
+            'add auto_scale_lr = dict(base_batch_size=...)'
+        )
+    if 'accumulative_counts' in cfg.optim_wrapper:
+        raise UserError(
+            f'--accumulate finds out accumulative_counts, but optim_wrapper already says '
+            f'{cfg.optim_wrapper.accumulative_counts}; leave out one of the two'
+        )
+    processes, batch = get_world_size(), cfg.train_dataloader.batch_size
+    if base % (processes * batch):
+        raise UserError(
+            f'--accumulate: {processes} x {batch} images ({"process" if processes == 1 else "processes"} x '
+            f'batch) do not divide the batch of the recipe, {base}; {cure(base, processes, batch)}'
+        )
+    cfg.optim_wrapper.accumulative_counts = base // (processes * batch)
+    cfg.auto_scale_lr.enable = False  # of a config that scales by itself
+
+
+def cure(base: int, processes: int, batch: int) -> str:
+    """Batch sizes a process that would do, the nearest below and above, or numbers of processes."""
+    if base % processes:
+        below = max(n for n in range(1, processes) if base % n == 0)
+        return f'no batch size would do for {processes} processes; start {below}, for example'
+    sizes = [n for n in range(1, base // processes + 1) if base // processes % n == 0]
+    near = [*[n for n in sizes if n < batch][-1:], *[n for n in sizes if n > batch][:1]]
+    return f'pass --cfg-options train_dataloader.batch_size={" or ".join(map(str, near))}'
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise UserError(
+            '--auto-scale-lr: the config does not say for which batch its learning rate is; '
+            'add auto_scale_lr = dict(base_batch_size=...)'
+        )
+    cfg.auto_scale_lr.enable = True
 
 
 def compare_lengths(cfg: Config) -> None:
@@ -22,8 +74,8 @@ def compare_lengths(cfg: Config) -> None:
         print_log(
             f'The learning rate falls over {curve} epochs, and the run has {epochs}; '
             f'pass --cfg-options {options}, too.',
-            logger='current',
-            level=logging.WARNING,
+            'current',
+            logging.WARNING,
         )
 
 
@@ -39,8 +91,8 @@ def match_batch_size(cfg: Config, runner: Runner) -> None:
         print_log(
             f'The batch size is {configured}, but there are no more than {per_process} training images for a '
             'batch, each of which is an epoch and one step.',
-            logger='current',
-            level=logging.WARNING,
+            'current',
+            logging.WARNING,
         )
     accumulation = accumulation_of(cfg)
     effective = runner.world_size * per_process * accumulation
@@ -55,8 +107,8 @@ def match_batch_size(cfg: Config, runner: Runner) -> None:
             f'{f" x {accumulation} accumulated" if accumulation > 1 else ""}), the recipe was made for '
             f'{base}. Pass --accumulate to make it that, or --auto-scale-lr to scale the learning rate from '
             f'{lr:g} to {lr * effective / base:g}.',
-            logger='current',
-            level=logging.WARNING,
+            'current',
+            logging.WARNING,
         )
 
 
@@ -69,6 +121,6 @@ def check_first_epoch(cfg: Config, runner: Runner) -> None:
             'An epoch is one step of the optimizer, and the warm-up starts at a learning rate of 0, so the '
             'first epoch trains nothing; choose a smaller batch, or pass --cfg-options '
             'param_scheduler.warmup_epochs=0',
-            logger='current',
-            level=logging.WARNING,
+            'current',
+            logging.WARNING,
         )

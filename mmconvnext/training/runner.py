@@ -50,13 +50,13 @@ def build_runner(
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     use_safe_loading(trust=trust_checkpoint, weights=weights)
 
-    # Data that is not there is reported before weights are downloaded.
+    # What the config alone tells, and data that is not there, is reported before weights are downloaded.
+    check_priorities(cfg)
     check_data_roots(cfg, loaders)
     loaded = None
     if cfg.get('load_from') is not None:
         loaded = load_weights(cfg.load_from, weights=weights, trust=trust_checkpoint, mmap=True)
 
-    check_priorities(cfg)
     # Before the model is built: its head and mixup may take their classes from the data or the weights.
     other_classes = take_classes_from_data(cfg, loaders, loaded)
     set_mixup_classes(cfg)

@@ -1,10 +1,12 @@
-"""How does the optimizer take its step here?"""
+"""How does a training compute: in which precision, with which kernels, compiled or not?"""
 
 import logging
 
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 from ..errors import UserError
 
@@ -36,10 +38,23 @@ def use_fused_adamw(cfg: Config) -> None:
         optimizer.setdefault('fused', True)
 
 
-def enable_auto_scale_lr(cfg: Config) -> None:
-    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+def check_compiler(distributed: str | None) -> None:
+    """Raise UserError unless torch's compiler works here, which takes a compiler of the system's."""
+    if distributed not in (None, 'ddp'):
+        raise UserError(f'--compile does not go together with --distributed {distributed}; leave one out')
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        torch.compile(torch.relu)(torch.zeros(8, device=device))
+    except Exception as error:  # dynamo, inductor, triton and what they start have errors of their own
+        reason = str(error).strip().partition('\n')[0] or type(error).__name__
         raise UserError(
-            '--auto-scale-lr: the config does not say for which batch its learning rate is; '
-            'add auto_scale_lr = dict(base_batch_size=...)'
-        )
-    cfg.auto_scale_lr.enable = True
+            f"--compile: torch's compiler does not work here: {reason}; install a C++ compiler as g++, or "
+            'train without --compile'
+        ) from error
+
+
+def compile_backbone(runner: Runner) -> None:
+    """Compile in place."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model.backbone.compile()
+    print_log('The backbone is compiled: the first iterations take minutes.', 'current')

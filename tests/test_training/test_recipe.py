@@ -5,7 +5,7 @@ from mmengine.config import Config
 
 from mmconvnext.apis import train
 from mmconvnext.errors import UserError
-from mmconvnext.training import accumulation
+from mmconvnext.training import recipe
 
 
 @pytest.mark.parametrize(('batch', 'expected'), [(4, 12), (16, 3), (48, 1)])
@@ -32,7 +32,7 @@ def test_recipe_of_48_is_reached_with_any_batch_that_divides_it(tiny_config, tmp
 )
 def test_batch_that_does_not_divide_names_those_that_do(monkeypatch, processes, batch, message):
     # The only information that is needed from the launcher.
-    monkeypatch.setattr(accumulation, 'get_world_size', lambda: processes)
+    monkeypatch.setattr(recipe, 'get_world_size', lambda: processes)
     cfg = Config(
         dict(
             auto_scale_lr=dict(base_batch_size=48),
@@ -41,7 +41,7 @@ def test_batch_that_does_not_divide_names_those_that_do(monkeypatch, processes, 
         )
     )
     with pytest.raises(UserError, match=message):
-        accumulation.accumulate_to_recipe(cfg)
+        recipe.accumulate_to_recipe(cfg)
 
 
 @pytest.mark.parametrize(
