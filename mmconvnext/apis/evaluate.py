@@ -95,9 +95,11 @@ def evaluate(
         set_image_size(cfg, image_size)
     if amp:
         cfg.test_cfg.fp16 = True
-    dense = cfg.get('default_scope') in LIBRARIES
+    dense, pictures = cfg.get('default_scope') in LIBRARIES, None
     if show_dir is not None and dense:
         draw_into(cfg, show_dir)
+    elif show_dir is not None:  # before another process can write into the folder, which has to be empty
+        pictures = PicturesHook(show_dir)
     if tta:  # after the size is set, which the views of an image take over
         use_tta(cfg)
     if report is not None and dense:
@@ -110,8 +112,8 @@ def evaluate(
     runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint, weights=weights)
     if out is not None and out_item != 'metrics':
         dump_predictions(runner, out)
-    if show_dir is not None and not dense:
-        runner.register_hook(PicturesHook(show_dir))
+    if pictures is not None:
+        runner.register_hook(pictures)
     if report is not None:
         add_page(runner, Page(Path(report), stem, checkpoint))
     with naming_broken_images():
