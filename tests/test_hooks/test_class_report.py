@@ -31,9 +31,12 @@ def test_training_and_test_report_the_accuracy_that_is_logged(tiny_config, tmp_p
     assert min(Image.open(work_dir / 'confusion_matrix.png').size) > 300
 
     before = {path: path.read_bytes() for path in work_dir.iterdir() if path.is_file()}
-    metrics = evaluate(tiny_config, work_dir / 'epoch_3.pth', work_dir=str(work_dir), cfg_options=REPORT)
+    options = dict(work_dir=str(work_dir), report=str(tmp_path / 'page.html'), cfg_options=REPORT)
+    metrics = evaluate(tiny_config, work_dir / 'epoch_3.pth', **options)
     assert {path: path.read_bytes() for path in before} == before  # written by the training
     (folder,) = (path.parent for path in work_dir.glob('*/classes.csv'))
+    assert next(folder.glob('*.log')).read_text().count('Classes of epoch_3.pth') == 1
+    assert 'Most confident mistakes' in (tmp_path / 'page.html').read_text()
     assert (folder / 'confusion_matrix.png').exists()
     right = sum(int(row['correct']) for row in rows_of(folder))
     assert list(metrics) == ['accuracy/top1', 'accuracy/top5']

@@ -44,6 +44,14 @@ def test_mistakes_are_red(label):
     assert (plain[:320] == 128).all()
 
 
+def test_a_value_is_no_mistake_whatever_the_true_one_is():
+    inputs, sample = grey(torch.tensor([3.5]))
+    sample.set_field(torch.tensor([1.25]), 'pred_score')
+    drawn = np.asarray(annotate_sample(inputs, sample, None, percent=False))
+    assert not is_red(drawn)
+    assert drawn.shape[0] == np.asarray(annotate_sample(*grey(0), ('cat', 'dog'), topk=1)).shape[0]
+
+
 def test_any_names_are_drawn():
     for classes in ((r'$\frac{$', '\udcff'), (3, 4), None):  # formula, invalid UTF-8, values of YAML
         assert annotate_sample(*grey(1), classes).width == 320
