@@ -12,6 +12,7 @@ JOINERS = '\u200c\u200d'
 # Spreadsheets read text as a formula if it starts like one, or does so after a cell separator.
 FORMULA = re.compile(r'(^|;)(\s*)(?=[=+\-@|%＝＋－＠])')
 NUMBER = re.compile(r'[+-]?\d+(\.\d+)?([eE][+-]?\d+)?')
+MAX_JSON_VALUES = 1_000_000  # label maps of 21,841 classes have 150,000, counting each comma in a name
 
 
 def printable(text: str) -> str:
@@ -78,6 +79,19 @@ def json_text(value: object, **options) -> str:
     text = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, **options)
     # Outside of strings, line breaks are the only control characters in JSON.
     return ''.join(c if is_printable(c) or c == '\n' else escaped_in_json(c) for c in text)
+
+
+def parse_json(content: str, **options) -> object:
+    """Return ``json.loads`` of a text whose values fit into memory.
+
+    A few bytes can stand for an empty list or object, which takes fifty times the memory.
+
+    Raises:
+        ValueError: there are too many values, or it is no JSON.
+    """
+    if sum(map(content.count, '[{,')) > MAX_JSON_VALUES:
+        raise ValueError(f'it has more than {MAX_JSON_VALUES:,} values')
+    return json.loads(content, **options)
 
 
 def escaped_in_json(c: str) -> str:

@@ -13,8 +13,8 @@ import int8 as int8_benchmark
 from page import accuracy, grid, short
 
 from mmconvnext.apis import load_config
-from mmconvnext.models.archs import ARCHS
-from mmconvnext.models.convnext import ConvNeXtBlock
+from mmconvnext.models.block import ConvNeXtBlock
+from mmconvnext.models.network import ARCHS
 from mmconvnext.training.model import build_on_meta
 from mmconvnext.zoo.entries import imagenet_classifiers, zoo
 from mmconvnext.zoo.licenses import commercial_use, license_of

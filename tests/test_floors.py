@@ -20,7 +20,7 @@ def lint(folder):
 @pytest.mark.parametrize(
     ('file', 'line'),
     [
-        ('models/archs.py', 'from ..zoo.entries import zoo'),
+        ('models/network.py', 'from ..zoo.entries import zoo'),
         ('checkpoints/loading.py', 'def load():\n    from ..datasets import shards'),
         ('inference/results.py', 'from ..training import runner'),
         ('text.py', 'from .ops import gelu'),

@@ -6,7 +6,7 @@ from ..checkpoints.formats import DIRECTORIES
 from ..checkpoints.reading import Weights, check_class_count, check_whole
 from ..checkpoints.writing import check_target, save_weights
 from ..text import listed
-from ..zoo.weights import load_weights
+from ..zoo.names import load_weights
 
 
 def convert(

@@ -8,7 +8,7 @@ from ..checkpoints.reading import check_whole
 from ..checkpoints.writing import save_weights
 from ..errors import UserError
 from ..files import check_place
-from ..zoo.weights import load_weights
+from ..zoo.names import load_weights
 
 
 def publish(source: str | Path, target: str | Path, *, trust_checkpoint: bool = False) -> Path:

@@ -19,10 +19,9 @@ from ..text import json_text
 from ..training.explaining import naming_broken_images
 from ..training.runner import build_runner
 from ..version import __version__
-from ..zoo.configs import config_of, config_of_network
 from ..zoo.entries import MODEL_INDEX, Entry, read_model_index
 from ..zoo.models import fill
-from ..zoo.weights import load_entry
+from ..zoo.names import Named, config_of_network, load_weights
 
 # Points of accuracy beyond which a difference is one.
 TOLERANCE = 0.1
@@ -106,9 +105,10 @@ def measure(
     entry: Entry, data_root: str | Path, out: Path, batch_size: int, num_workers: int, trust_checkpoint: bool
 ) -> dict[str, float]:
     """Metric name to percent."""
-    loaded = load_entry(entry, trust=trust_checkpoint)
+    named = Named(entry.name, entry)
+    loaded = load_weights(named, trust=trust_checkpoint)
     preprocessing = loaded.preprocessing
-    cfg = config_of(entry) if preprocessing is None else config_of_network(loaded.network, preprocessing)
+    cfg = named.config if preprocessing is None else config_of_network(loaded.network, preprocessing)
     pipeline = cfg.test_dataloader.dataset.pipeline
     cfg.test_dataloader = dict(
         batch_size=batch_size,

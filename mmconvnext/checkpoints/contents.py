@@ -5,10 +5,11 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files import open_regular
-from .borders import MAX_HEADER
-from .descriptions import MAX_JSON_BYTES, parse_json
+from ..text import parse_json
+from .descriptions import MAX_JSON_BYTES
 
 HEAD = 16  # bytes that tell what a file is
+MAX_HEADER = 2**24  # bytes of safetensors' description of its tensors
 ZIP, PICKLE, HDF5 = b'PK\x03\x04', b'\x80', b'\x89HDF\r\n\x1a\n'
 BROKEN = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 

@@ -5,7 +5,6 @@ with what it expects. Nothing is built from a description that has not passed it
 file ever reaches a registry.
 """
 
-import json
 import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -13,12 +12,11 @@ from reprlib import Repr
 
 from ..errors import UserError
 from ..files import open_regular
-from ..text import shortened
+from ..text import parse_json, shortened
 
 Check = Callable[[object], object]
 
 MAX_JSON_BYTES = 32 << 20  # label maps of 21,841 classes have 2 MB
-MAX_JSON_VALUES = 1_000_000  # those have 150,000, counting each comma in a name
 MAX_CLASSES = 1_000_000
 MAX_NAME = 1000  # characters of a class name
 MAX_CHANNELS = 1 << 16
@@ -241,19 +239,6 @@ def read_json(file: Path) -> dict:
     if not isinstance(found, dict):
         raise UserError(f'{file} holds a {type(found).__name__}; expected an object with fields')
     return found
-
-
-def parse_json(content: str, **options) -> object:
-    """Return ``json.loads`` of a text whose values fit into memory.
-
-    A few bytes can stand for an empty list or object, which takes fifty times the memory.
-
-    Raises:
-        ValueError: there are too many values, or it is no JSON.
-    """
-    if sum(map(content.count, '[{,')) > MAX_JSON_VALUES:
-        raise ValueError(f'it has more than {MAX_JSON_VALUES:,} values')
-    return json.loads(content, **options)
 
 
 def distinct(pairs: list[tuple[str, object]]) -> dict:

@@ -1,35 +1,43 @@
 """Which weights are in there? Any format, under our names."""
 
-from collections.abc import Container
+import re
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..errors import UserError
 from ..images.preprocessing import Preprocessing
-from ..models.archs import resolve_arch
 from ..models.fitting import check_fit
-from ..models.inspecting import check_stored, head_arguments, network_of, title
+from ..models.inspecting import head_arguments, network_of
 from ..models.network import Network
 from ..text import counted, listed, shortened
-from .descriptions import read_json
-from .downloading import MissingFileError, fetch
 from .formats import DIRECTORIES, FORMATS, find_format, stems
 from .loading import load_checkpoint
-from .training_description import read_classes, read_description
-from .transformers_directory import (
-    WEIGHT_FILES,
-    class_names,
-    network_of_config,
-    preprocessing_of_config,
-    preprocessing_of_size,
-)
-from .unwrapping import weights_of
+from .training_description import described_by_meta
+from .transformers_directory import described_by_directory, weight_file
 
 # Detectors and text towers with their averages have a few thousand; every rule of every format meets each.
 MAX_TENSORS = 10_000
 MAX_PREFIXES = 16  # networks in one file
+# How often a file may show a value: older mmcls files name a weight and its average, which may be one tensor.
+MAX_SHARING = 4
+# Of models wrapped for several processes, or compiled as a whole or in parts.
+WRAPPERS = re.compile(r'^(module\.|_orig_mod\.)+|(?<=\.)_orig_mod\.')
+
+# What a checkpoint with an average has -> where the weights are and where their average is: our own of
+# mmengine's EMAHook, those of timm's training script and those of the official code.
+AVERAGED = {
+    'ema_state_dict': dict(raw='ema_state_dict', ema='state_dict'),
+    'state_dict_ema': dict(raw='state_dict', ema='state_dict_ema'),
+    'model_ema': dict(raw='model', ema='model_ema'),
+    'params_ema': dict(raw='params', ema='params_ema'),
+}
+# Where weights are if a file has several sets of tensors, the first of these that is there.
+USUAL_PLACES = ('state_dict', 'model')
+MAX_NESTING = 4  # dicts around weights
 
 
 @dataclass(frozen=True)
@@ -91,52 +99,90 @@ def read_weights(
     checkpoint = load_checkpoint(source, trust=trust, mmap=mmap)
     loaded = recognise(weights_of(checkpoint, weights), str(source), source_format)
     if loaded.format in DIRECTORIES:
-        return described_by_config(loaded, source)
+        return replace(loaded, **described_by_directory(source, loaded.tensors))
+    meta = checkpoint.get('meta')
+    described = described_by_meta(meta, loaded.tensors, loaded.source) if isinstance(meta, Mapping) else {}
     if loaded.format == 'timm-norm-first':
         found = network_of(loaded.tensors)
-        network = Network({**found.backbone, 'gap_before_final_norm': False}, found.head)
-        return replace(loaded, network=network, classes=read_classes(checkpoint, loaded.source))
-    return described_by_meta(loaded, checkpoint)
+        described['network'] = Network({**found.backbone, 'gap_before_final_norm': False}, found.head)
+    return replace(loaded, **described)
 
 
-def described_by_meta(loaded: Weights, checkpoint: dict) -> Weights:
-    """Add what our checkpoints say of their network and its images, see ``training_description``."""
-    classes = read_classes(checkpoint, loaded.source)
-    description = read_description(checkpoint, loaded.source)
-    if description is None:
-        return replace(loaded, classes=classes)
-    found = network_of(loaded.tensors)
-    head, preprocessing = found.head and {**found.head, **description.head}, description.preprocessing
-    if head and head.get('kind') == 'regression' and head['num_classes'] != 1:
+def weights_of(checkpoint: dict, which: str | None = None) -> dict[str, Tensor]:
+    """Name to tensor, out of dicts such as ``state_dict``, without ``module.`` and ``_orig_mod.``.
+
+    Args:
+        checkpoint: what a file holds.
+        which: ``ema`` for the average of the weights, ``raw`` for the weights themselves; None: the only
+            ones in the file, or those under ``state_dict`` or ``model``, as they stand.
+
+    Raises:
+        UserError: there are no weights inside, not the ones asked for, several sets of them, or two tensors
+            for one name.
+    """
+    place = (place_of(checkpoint, which),) if which is not None else usual_place(checkpoint)
+    weights = checkpoint
+    for key in place:
+        weights = weights[key]
+    found, names = {}, {}
+    for name, weight in weights.items():
+        if not isinstance(weight, Tensor) or not isinstance(name, str) or name == 'steps':
+            continue  # mmengine counts updates in 'steps'
+        inner = WRAPPERS.sub('', name)
+        if inner in found:
+            raise UserError(
+                f'the checkpoint holds two tensors for {shortened(inner, 100)}: '
+                f'{shortened(names[inner], 100)} and {shortened(name, 100)}; take one of them out of the file'
+            )
+        found[inner], names[inner] = weight, name
+    if not found:
+        keys = [shortened(key, 40) for key in checkpoint if isinstance(key, str)]
+        raise UserError(f'the checkpoint holds no weights; its keys are {sorted(keys)[:10]}')
+    return found
+
+
+def usual_place(checkpoint: dict) -> tuple[str, ...]:
+    """The keys that lead to the weights.
+
+    Raises:
+        UserError: there are several sets of them, and none where weights usually are.
+    """
+    places = list(places_of_weights(checkpoint, (), set()))
+    for key in USUAL_PLACES:
+        usual = [place for place in places if place[:1] == (key,)]
+        places = usual or places
+    if len(places) > 1:
+        options = [shortened('/'.join(place), 40) for place in places]
         raise UserError(
-            f'{loaded.source}: a regression has one output, and its head has {head["num_classes"]}'
+            f'the checkpoint holds several sets of weights, under {", ".join(options[:10])}; save the one '
+            "that you mean in a file of its own: torch.save(torch.load(FILE)['...'], NEW_FILE)"
         )
-    channels = found.backbone.get('in_channels', 3)
-    if preprocessing and preprocessing.channels != channels:
-        raise UserError(
-            f'{loaded.source} prepares {preprocessing.channels} channels for a network that takes {channels}'
-        )
-    return replace(
-        loaded,
-        network=Network({**found.backbone, **description.backbone}, head),
-        preprocessing=preprocessing,
-        classes=classes,
-        needs_config=description.needs_config,
-    )
+    return places[0] if places else ()
 
 
-def weight_file(directory: Path) -> Path:
-    """Return the file of weights in a directory that transformers saved."""
-    for name in WEIGHT_FILES:
-        if (directory / name).is_file():
-            return directory / name
-    if any(directory.glob('*.index.json')):
-        raise UserError(
-            f'{directory} holds its weights in several files; save it in one: '
-            "save_pretrained(..., max_shard_size='99GB')"
-        )
+def places_of_weights(node: dict, place: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, ...]]:
+    """The keys to each dict that has tensors with names such as ``stem.0.weight``."""
+    tensors = [name for name, value in node.items() if isinstance(value, Tensor) and isinstance(name, str)]
+    if any('.' in name for name in tensors) or (tensors and place and place[-1] in USUAL_PLACES):
+        yield place
+        return
+    for name, value in node.items():
+        if isinstance(value, dict) and isinstance(name, str) and id(value) not in seen:
+            seen.add(id(value))
+            if len(place) < MAX_NESTING:
+                yield from places_of_weights(value, (*place, name), seen)
+
+
+def place_of(checkpoint: dict, which: str) -> str:
+    """The key under which a checkpoint keeps its weights or their average."""
+    for key, places in AVERAGED.items():
+        if key in checkpoint and all(isinstance(checkpoint.get(place), dict) for place in places.values()):
+            return places[which]
+    present = [key for key in ('state_dict', 'model', *AVERAGED) if isinstance(checkpoint.get(key), dict)]
     raise UserError(
-        f'{directory} is a folder without weights; expected one of {", ".join(WEIGHT_FILES)} in it'
+        f'--weights {which}: the checkpoint has one set of weights'
+        f'{f", under {present[0]}," if present else ""} and does not say whether it is an average; '
+        'leave out --weights to take it'
     )
 
 
@@ -186,6 +232,34 @@ def recognise(tensors: dict[str, Tensor], source: str, source_format: str = 'aut
     return best
 
 
+def check_stored(weights: dict[str, Tensor], source: str) -> None:
+    """Raise unless a file holds as many values as its weights claim to have.
+
+    A tensor can show one number as millions, and many tensors the same numbers. A network is built with
+    memory for each of them.
+
+    Raises:
+        UserError: naming the largest.
+    """
+    stored, claimed = {}, 0
+    for tensor in weights.values():
+        if tensor.device.type == 'meta':
+            return
+        if tensor.layout is not torch.strided:
+            raise UserError(f'{source} holds sparse tensors; save them as dense ones (tensor.to_dense())')
+        storage = tensor.untyped_storage()
+        stored[storage.data_ptr()] = storage.nbytes()
+        claimed += tensor.numel() * tensor.element_size()
+    held = sum(stored.values())
+    if claimed > MAX_SHARING * held:
+        name = max(weights, key=lambda name: weights[name].numel())
+        raise UserError(
+            f'{source} claims {claimed:,} bytes of weights and holds {held:,}: parts of them, perhaps '
+            f'{shortened(name, 100)} {tuple(weights[name].shape)}, show the same numbers many times. Save '
+            'the weights again with tensors of their own (tensor.clone())'
+        )
+
+
 def several_networks(source: str, prefixes: list[str]) -> UserError:
     return UserError(
         f'{source} holds several networks, whose names start with {listed(prefixes)}; save the one that you '
@@ -218,61 +292,6 @@ def read_as(tensors: dict[str, Tensor], candidates: dict, source: str, prefix: s
     return Weights(kept, source, form, tuple(unknown), left_out, names=names)
 
 
-def described_by_config(loaded: Weights, source: str | Path) -> Weights:
-    """Add what config.json and preprocessor_config.json beside the weights say."""
-    config, preprocessor = (beside(source, name) for name in ('config.json', 'preprocessor_config.json'))
-    if config is None:
-        return loaded
-    fields = read_json(config)
-    described, classes = network_of_config(fields, str(config)), class_names(fields, str(config))
-    found = network_of(loaded.tensors)
-    check_described(described, found, config)
-    if classes and found.head and len(classes) != found.head['num_classes']:
-        outputs = counted(found.head['num_classes'], 'output')
-        raise UserError(f'{config} names {counted(len(classes), "class")} for {outputs}')
-    channels = found.backbone.get('in_channels', 3)
-    if preprocessor:
-        preprocessing = preprocessing_of_config(read_json(preprocessor), str(preprocessor))
-    else:
-        preprocessing = preprocessing_of_size(fields, str(config)).for_channels(channels)
-    if preprocessing.channels != channels:
-        preprocessing = None
-    elif channels != 3:
-        preprocessing = replace(preprocessing, color='gray' if channels == 1 else 'unchanged')
-    head = found.head and {**(described.head or {}), **found.head}
-    network = Network({**found.backbone, **described.backbone}, head)
-    return replace(loaded, network=network, preprocessing=preprocessing, classes=classes)
-
-
-def check_described(described: Network, found: Network, config: Path) -> None:
-    """Raise UserError unless a description and the shapes of its weights agree."""
-    sizes, expected = (resolve_arch(network.backbone['arch']) for network in (found, described))
-    pairs = {
-        'depths': (sizes['depths'], expected['depths']),
-        'hidden_sizes': (sizes['channels'], expected['channels']),
-        'num_channels': (found.backbone.get('in_channels', 3), described.backbone.get('in_channels', 3)),
-        'patch_size': (sizes['stem_patch_size'], described.backbone.get('stem_patch_size', 4)),
-    }
-    for field_name, (there, said) in pairs.items():
-        if there != said:
-            raise UserError(f'{config} says {field_name} {said}, but the weights beside it have {there}')
-    if bool(found.backbone.get('use_grn')) != bool(described.backbone.get('use_grn')):
-        raise UserError(
-            f'{config} is for {title(described)}, but the weights beside it are of {title(found)}'
-        )
-
-
-def beside(source: str | Path, name: str) -> Path | None:
-    """The file of this name in the folder or hub repository of the source, if there is one."""
-    if str(source).startswith(('http://', 'https://')):
-        try:
-            return fetch(f'{str(source).rpartition("/")[0]}/{name}')
-        except MissingFileError:
-            return None
-    file = Path(source).with_name(name)
-    return file if file.is_file() else None
-
-
 def check_whole(loaded: Weights) -> None:
     """Raise unless the weights are all that a network has, and nothing else."""
     check_known(loaded, ())
@@ -284,8 +303,10 @@ def check_whole(loaded: Weights) -> None:
 
 def check_class_count(loaded: Weights) -> None:
     """Raise UserError if there are other names of classes than outputs."""
-    head = head_arguments(loaded.tensors)
-    if loaded.classes and head and len(loaded.classes) != head['num_classes']:
+    if not loaded.classes:
+        return
+    head = loaded.network.head if loaded.network else head_arguments(loaded.tensors)
+    if head and len(loaded.classes) != head['num_classes']:
         raise UserError(
             f'{loaded.source} names {counted(len(loaded.classes), "class")} for '
             f'{counted(head["num_classes"], "output")}; set '

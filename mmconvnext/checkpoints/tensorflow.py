@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..files import check_regular
-from ..models.archs import ARCHS
+from ..models.network import ARCHS
 from .renaming import BLOCK, DOWNSAMPLE, GRN, Layout, Rule, Table, fill
 
 NORM = 'backbone.norm{last}'

@@ -7,11 +7,13 @@ read back as data, see ``descriptions``.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from torch import Tensor
+
 from ..errors import UserError
 from ..images.preprocessing import Preprocessing
-from ..models.activations import ACTIVATIONS
-from ..models.layers import NORMS
-from ..models.network import HEAD_KINDS
+from ..models.block import ACTIVATIONS, NORMS
+from ..models.inspecting import network_of
+from ..models.network import HEAD_KINDS, Network
 from .descriptions import (
     MAX_CHANNELS,
     MAX_INPUT_SIDE,
@@ -81,16 +83,40 @@ class Description:
         return meta | ({'head': self.head['kind']} if 'kind' in self.head else {})
 
 
-def read_description(checkpoint: dict, source: str) -> Description | None:
-    """What a checkpoint says of its network and its images.
+def described_by_meta(meta: Mapping, tensors: dict[str, Tensor], source: str) -> dict:
+    """Return the fields of ``Weights`` that the ``meta`` of a checkpoint tells.
+
+    Args:
+        meta: of the checkpoint.
+        tensors: its weights under our names.
+        source: for messages.
 
     Raises:
-        UserError: naming the field that has a value that none can have.
+        UserError: naming the field that has a value that none can have, or that does not fit the weights.
     """
-    meta = checkpoint.get('meta')
-    if not isinstance(meta, Mapping) or 'mmconvnext' not in meta:
-        return None
-    found = read_fields(meta['mmconvnext'], DESCRIPTION, f"{source}, meta['mmconvnext']")
+    classes = read_classes(meta, source)
+    if 'mmconvnext' not in meta:
+        return dict(classes=classes)
+    description = read_description(meta['mmconvnext'], source)
+    found, preprocessing = network_of(tensors), description.preprocessing
+    head = found.head and {**found.head, **description.head}
+    if head and head.get('kind') == 'regression' and head['num_classes'] != 1:
+        raise UserError(f'{source}: a regression has one output, and its head has {head["num_classes"]}')
+    channels = found.backbone.get('in_channels', 3)
+    if preprocessing and preprocessing.channels != channels:
+        raise UserError(
+            f'{source} prepares {preprocessing.channels} channels for a network that takes {channels}'
+        )
+    return dict(
+        network=Network({**found.backbone, **description.backbone}, head),
+        preprocessing=preprocessing,
+        classes=classes,
+        needs_config=description.needs_config,
+    )
+
+
+def read_description(written: object, source: str) -> Description:
+    found = read_fields(written, DESCRIPTION, f"{source}, meta['mmconvnext']")
     preprocessing = found.get('preprocessing')
     if preprocessing is not None:
         preprocessing = Preprocessing(**preprocessing)
@@ -100,15 +126,9 @@ def read_description(checkpoint: dict, source: str) -> Description | None:
     return Description(found.get('backbone', {}), head, preprocessing, found.get('needs_config'))
 
 
-def read_classes(checkpoint: dict, source: str) -> tuple[str, ...] | None:
-    """The names of the outputs, where mmengine keeps them.
-
-    Raises:
-        UserError: they are no names.
-    """
-    found = checkpoint
-    for key in ('meta', 'dataset_meta'):
-        found = found.get(key) if isinstance(found, Mapping) else None
+def read_classes(meta: Mapping, source: str) -> tuple[str, ...] | None:
+    """Return the names of the outputs, where mmengine keeps them."""
+    found = meta.get('dataset_meta')
     if not isinstance(found, Mapping) or not found.get('classes'):
         return None
     schema = {'classes': class_names}

@@ -1,12 +1,17 @@
 """The directories that transformers saves: config.json, weights, preprocessor_config.json."""
 
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
 from ..errors import UserError
 from ..images.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from ..models.activations import ACTIVATIONS
-from ..models.archs import resolve_arch
+from ..models.block import ACTIVATIONS
 from ..models.convnext import DEFAULTS, INIT_CFG
-from ..models.inspecting import MAX_BLOCKS, MAX_STAGES
-from ..models.network import Network
+from ..models.inspecting import MAX_BLOCKS, MAX_STAGES, network_of, title
+from ..models.network import Network, resolve_arch
+from ..text import counted
 from .descriptions import (
     MAX_CHANNELS,
     MAX_CLASSES,
@@ -22,9 +27,11 @@ from .descriptions import (
     one_of,
     optional,
     read_fields,
+    read_json,
     several,
     text,
 )
+from .downloading import MissingFileError, fetch
 
 # Field of their config -> argument of our backbone. Theirs applies ``layer_norm_eps`` to the last norm
 # only, and 1e-6 to all others (modeling_convnext.py); DINOv3's to every norm.
@@ -76,6 +83,84 @@ PREPROCESSOR = {
     'image_mean': optional(several(number(-1e6, 1e6), MAX_CHANNELS)),
     'image_std': optional(several(number(0, 1e6, above=True), MAX_CHANNELS)),
 }
+
+
+def weight_file(directory: Path) -> Path:
+    """Return the file of weights in a directory that transformers saved."""
+    for name in WEIGHT_FILES:
+        if (directory / name).is_file():
+            return directory / name
+    if any(directory.glob('*.index.json')):
+        raise UserError(
+            f'{directory} holds its weights in several files; save it in one: '
+            "save_pretrained(..., max_shard_size='99GB')"
+        )
+    raise UserError(
+        f'{directory} is a folder without weights; expected one of {", ".join(WEIGHT_FILES)} in it'
+    )
+
+
+def described_by_directory(source: str | Path, tensors: dict[str, Tensor]) -> dict:
+    """Return the fields of ``Weights`` that config.json and preprocessor_config.json tell.
+
+    Args:
+        source: file or URL of the weights, beside which they are.
+        tensors: the weights under our names.
+
+    Raises:
+        UserError: they do not fit each other, or have a value that none can have.
+    """
+    config, preprocessor = (beside(source, name) for name in ('config.json', 'preprocessor_config.json'))
+    if config is None:
+        return {}
+    content = read_json(config)
+    described, classes = network_of_config(content, str(config)), class_names(content, str(config))
+    found = network_of(tensors)
+    check_described(described, found, config)
+    if classes and found.head and len(classes) != found.head['num_classes']:
+        outputs = counted(found.head['num_classes'], 'output')
+        raise UserError(f'{config} names {counted(len(classes), "class")} for {outputs}')
+    channels = found.backbone.get('in_channels', 3)
+    if preprocessor:
+        preprocessing = preprocessing_of_config(read_json(preprocessor), str(preprocessor))
+    else:
+        preprocessing = preprocessing_of_size(content, str(config)).for_channels(channels)
+    if preprocessing.channels != channels:
+        preprocessing = None
+    elif channels != 3:
+        preprocessing = replace(preprocessing, color='gray' if channels == 1 else 'unchanged')
+    head = found.head and {**(described.head or {}), **found.head}
+    network = Network({**found.backbone, **described.backbone}, head)
+    return dict(network=network, preprocessing=preprocessing, classes=classes)
+
+
+def check_described(described: Network, found: Network, config: Path) -> None:
+    """Raise UserError unless a description and the shapes of its weights agree."""
+    sizes, expected = (resolve_arch(network.backbone['arch']) for network in (found, described))
+    pairs = {
+        'depths': (sizes['depths'], expected['depths']),
+        'hidden_sizes': (sizes['channels'], expected['channels']),
+        'num_channels': (found.backbone.get('in_channels', 3), described.backbone.get('in_channels', 3)),
+        'patch_size': (sizes['stem_patch_size'], described.backbone.get('stem_patch_size', 4)),
+    }
+    for field_name, (there, said) in pairs.items():
+        if there != said:
+            raise UserError(f'{config} says {field_name} {said}, but the weights beside it have {there}')
+    if bool(found.backbone.get('use_grn')) != bool(described.backbone.get('use_grn')):
+        raise UserError(
+            f'{config} is for {title(described)}, but the weights beside it are of {title(found)}'
+        )
+
+
+def beside(source: str | Path, name: str) -> Path | None:
+    """The file of this name in the folder or hub repository of the source, if there is one."""
+    if str(source).startswith(('http://', 'https://')):
+        try:
+            return fetch(f'{str(source).rpartition("/")[0]}/{name}')
+        except MissingFileError:
+            return None
+    file = Path(source).with_name(name)
+    return file if file.is_file() else None
 
 
 def network_of_config(config: dict, place: str = 'config.json') -> Network:

@@ -10,10 +10,9 @@ from torch import Tensor
 from ..errors import UserError
 from ..files import check_place, written_whole
 from ..images.preprocessing import Preprocessing
-from ..models.archs import ARCHS, LAYER_NORM, resolve_arch
 from ..models.convnext import DEFAULTS, resolve_kernel_sizes
 from ..models.inspecting import network_of
-from ..models.network import Network
+from ..models.network import ARCHS, LAYER_NORM, Network, resolve_arch
 from ..text import listed
 from .formats import DIRECTORIES, find_format
 from .reading import Weights

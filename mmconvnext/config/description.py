@@ -8,9 +8,9 @@ from ..checkpoints.descriptions import read_fields
 from ..checkpoints.training_description import MAX_REASON, PREPROCESSING, Description
 from ..errors import UserError
 from ..images.preprocessing import Preprocessing
-from ..models.activations import ACTIVATIONS
-from ..models.archs import resolve_arch
+from ..models.block import ACTIVATIONS
 from ..models.convnext import DEFAULTS
+from ..models.network import resolve_arch
 from .inner_datasets import inner_settings
 
 # A registry's name of an activation -> ours, for the defaults of its arguments.

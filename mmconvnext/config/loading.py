@@ -3,7 +3,6 @@
 import inspect
 from copy import deepcopy
 from difflib import get_close_matches
-from pathlib import Path
 
 import mmengine.registry
 from mmengine.config import Config, ConfigDict
@@ -14,7 +13,6 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch.utils.data import DataLoader
 
 from ..errors import UserError, did_you_mean
-from ..paths import CONFIGS
 from .distributed import use_engine
 from .libraries import check_installed
 from .values import check_names, check_values
@@ -74,11 +72,6 @@ def check_config(
     except ImportError as error:  # of a type that a config imports; mmengine does that when it is read
         raise UserError(f'{name}: {error}; install what is missing, or correct the import') from error
     return cfg
-
-
-def recipes() -> dict[str, Path]:
-    """Return the configs of this package by their bare names."""
-    return {file.stem: file for file in sorted(CONFIGS.glob('[!_]*/*.py'))}
 
 
 def check_option(cfg: Config, option: str) -> None:

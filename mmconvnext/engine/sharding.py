@@ -21,7 +21,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
-from ..models.convnext import ConvNeXtBlock
+from ..models.block import ConvNeXtBlock
 from ..registry import RUNNERS
 from .runner import Runner
 

@@ -13,8 +13,8 @@ from ..config.description import reading_of
 from ..config.inner_datasets import pipeline_of
 from ..errors import UserError
 from ..inference.pipeline import channels_of
-from ..models.convnext import ConvNeXtBlock
-from ..models.folding import fold
+from ..models.fusion import FusedConvNeXtBlock
+from ..models.inference import fold
 from ..models.linear_head import scores_of
 
 
@@ -45,7 +45,7 @@ class Graph(nn.Module):
         prepare = model.data_preprocessor
         self.model = deepcopy(model).eval().requires_grad_(False)
         for block in self.model.modules():
-            if type(block) is ConvNeXtBlock:
+            if type(block) is FusedConvNeXtBlock:
                 fold(block)
         self.preprocess, self.softmax = preprocess, softmax
         cfg = getattr(model, '_config', None) or Config()

@@ -9,22 +9,18 @@ from functools import partial
 from itertools import islice
 
 import torch
-from mmcv.cnn.bricks import DropPath
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..errors import UserError
 from ..ops.backend import channels_last
 from ..registry import MODELS
-from .activations import build_activation
-from .archs import LAYER_NORM, resolve_arch
-from .fusion import can_fuse, fused_mlp
+from .block import build_activation, build_norm
+from .fitting import check_loaded, check_pretrained
+from .fusion import FusedConvNeXtBlock
 from .inference import InferenceConvNeXt
 from .layer_depth import layer_depth
-from .layers import GRN, DepthwiseConv2d, build_norm
-from .pretrained import check_loaded, check_pretrained
-from .stem import build_stem
+from .network import resolve_arch
 
 INIT_CFG = [
     dict(type='TruncNormal', layer=['Conv2d', 'Linear'], std=0.02, bias=0.0),
@@ -34,104 +30,6 @@ INIT_CFG = [
 
 class SmallImageError(UserError):
     """An image has fewer pixels than the network divides its sides by."""
-
-
-class ConvNeXtBlock(BaseModule):
-    """Depthwise convolution, norm, and an MLP over channels, added to the input.
-
-    Args:
-        channels: channels in and out.
-        kernel_size: of the depthwise convolution, odd.
-        dilation: of the depthwise convolution.
-        mlp_ratio: hidden over outer width of the MLP.
-        conv_bias: whether the depthwise convolution has a bias.
-        norm_cfg: see ``ConvNeXt``.
-        act_cfg: see ``ConvNeXt``.
-        linear_pw_conv: the MLP as linear layers on (N, H, W, C), else as 1x1 convolutions.
-        use_grn: GRN after the activation (V2).
-        drop_path_rate: probability of leaving the block out in training.
-        layer_scale_init_value: start of the per-channel scale; none if 0.
-        with_cp: recompute activations in the backward pass.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        kernel_size: int = 7,
-        dilation: int = 1,
-        mlp_ratio: float = 4.0,
-        conv_bias: bool = True,
-        norm_cfg: dict = LAYER_NORM,
-        act_cfg: dict | str = 'gelu',
-        linear_pw_conv: bool = True,
-        use_grn: bool = False,
-        drop_path_rate: float = 0.0,
-        layer_scale_init_value: float = 1e-6,
-        with_cp: bool = False,
-    ):
-        super().__init__()
-        self.linear_pw_conv = linear_pw_conv
-        self.with_cp = with_cp
-        hidden = int(mlp_ratio * channels)
-        pointwise = nn.Linear if linear_pw_conv else partial(nn.Conv2d, kernel_size=1)
-
-        self.depthwise_conv = DepthwiseConv2d(channels, kernel_size, dilation, conv_bias)
-        self.norm = build_norm(norm_cfg, channels)
-        self.pointwise_conv1 = pointwise(channels, hidden)
-        self.act = build_activation(act_cfg)
-        self.grn = GRN(hidden) if use_grn else None
-        self.pointwise_conv2 = pointwise(hidden, channels)
-        self.gamma = (
-            nn.Parameter(torch.full((channels,), float(layer_scale_init_value)))
-            if layer_scale_init_value > 0
-            else None
-        )
-        self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0 else nn.Identity()
-
-        # A linear layer and a 1x1 convolution are the same; weights of either load into either.
-        self.register_load_state_dict_pre_hook(shape_pointwise)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W) -> (N, C, H, W)."""
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
-
-    def _forward(self, x: Tensor) -> Tensor:
-        y = self.depthwise_conv(x)
-        if can_fuse(self, y):
-            return fused_mlp(self, y, x)
-        y = self._linear_mlp(y) if self.linear_pw_conv else self._conv_mlp(y)
-        return x + self.drop_path(y)
-
-    def _linear_mlp(self, x: Tensor) -> Tensor:
-        x = x.movedim(1, -1)  # NCHW -> NHWC
-        x = self.act(self.pointwise_conv1(self.norm.normalize(x)))
-        if self.grn is not None:
-            x = self.grn(x)
-        x = self.pointwise_conv2(x)
-        if self.gamma is not None:
-            x = x * self.gamma
-        return x.movedim(-1, 1)  # NHWC -> NCHW
-
-    def _conv_mlp(self, x: Tensor) -> Tensor:
-        x = self.act(self.pointwise_conv1(self.norm(x)))
-        if self.grn is not None:
-            x = self.grn(x.movedim(1, -1)).movedim(-1, 1)
-        x = self.pointwise_conv2(x)
-        if self.gamma is not None:
-            x = x * self.gamma[:, None, None]
-        return x
-
-
-def shape_pointwise(block: ConvNeXtBlock, state_dict: dict, prefix: str, *_) -> None:
-    """Give loaded pointwise weights the shape of this block's: (out, in) or (out, in, 1, 1)."""
-    for name in ('pointwise_conv1', 'pointwise_conv2'):
-        key, wanted = f'{prefix}{name}.weight', getattr(block, name).weight
-        loaded = state_dict.get(key)
-        if loaded is not None and loaded.flatten(1).shape == wanted.flatten(1).shape:
-            state_dict[key] = loaded.view(wanted.shape)
 
 
 @MODELS.register_module()
@@ -147,7 +45,7 @@ class ConvNeXt(BaseModule):
             None: the arch's, usually LN2d with eps 1e-6.
         out_norm_cfg: the same for the norms behind the stages in ``out_indices``; None: ``norm_cfg``.
             transformers gives only this one its config's ``layer_norm_eps``.
-        act_cfg: a name from ``activations.ACTIVATIONS`` or a registry dict as ``dict(type='GELU')``.
+        act_cfg: a name from ``block.ACTIVATIONS`` or a registry dict as ``dict(type='GELU')``.
         linear_pw_conv: pointwise convolutions as linear layers, else as 1x1 convolutions.
         use_grn: GRN in every block (V2).
         drop_path_rate: stochastic depth of the last block, rising linearly from 0 at the first.
@@ -208,7 +106,7 @@ class ConvNeXt(BaseModule):
         check_ranges(drop_path_rate, mlp_ratio, frozen_stages, len(self.depths))
         drop_path_rates = iter(torch.linspace(0, drop_path_rate, sum(self.depths), device='cpu').tolist())
         block = partial(
-            ConvNeXtBlock,
+            FusedConvNeXtBlock,
             mlp_ratio=mlp_ratio,
             conv_bias=conv_bias,
             norm_cfg=norm_cfg,
@@ -343,6 +241,35 @@ class ConvNeXt(BaseModule):
             for module in (self.downsample_layers[i], self.stages[i]):
                 module.eval()
                 module.requires_grad_(False)
+
+
+def build_stem(
+    stem_type: str, in_channels: int, channels: int, patch_size: int, bias: bool, act_cfg: dict | str
+) -> nn.Sequential:
+    """The convolutions that turn an image into the first map, in front of its norm."""
+    if stem_type == 'patch':
+        if patch_size < 1:
+            raise ValueError(f'stem_patch_size is {patch_size}; it needs a positive number of pixels')
+        return nn.Sequential(nn.Conv2d(in_channels, channels, patch_size, stride=patch_size, bias=bias))
+    if stem_type not in ('overlap', 'overlap_tiered', 'overlap_act'):
+        raise ValueError(
+            f'stem_type is {stem_type!r}; choose from patch, overlap, overlap_tiered, overlap_act'
+        )
+    middle = half_in_eights(channels) if stem_type == 'overlap_tiered' else channels
+    stem = nn.Sequential(nn.Conv2d(in_channels, middle, 3, stride=2, padding=1, bias=bias))
+    if stem_type == 'overlap_act':
+        stem.append(build_activation(act_cfg))
+    return stem.append(nn.Conv2d(middle, channels, 3, stride=2, padding=1, bias=bias))
+
+
+def half_in_eights(channels: int) -> int:
+    """Half of ``channels`` rounded to a multiple of 8, at least 8 and nine tenths of the half.
+
+    timm's ``make_divisible``, as the tiered stems were trained with it.
+    """
+    half = channels // 2
+    rounded = max(8, (half + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * half else rounded + 8
 
 
 class StridePlan:

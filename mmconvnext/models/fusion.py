@@ -1,4 +1,4 @@
-"""When the MLP of a block can be computed as one operation, and how."""
+"""The block with its MLP computed as one operation, where that pays."""
 
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ..ops.backend import plain_torch, use_triton
 from ..ops.block_mlp import Constants, Weights, block_mlp
-from .layers import GRN, LayerNorm2d
+from .block import GRN, ConvNeXtBlock, LayerNorm2d
 
 # Exactly these: a subclass, as of LoRA or quantization, computes something else.
 FUSED_TYPES = dict(
@@ -22,10 +22,18 @@ MIN_FUSED_ELEMENTS = 1 << 20
 HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
 
 
-def can_fuse(block: nn.Module, x: Tensor) -> bool:
-    """Whether it pays behind the depthwise convolution's x (N, C, H, W), and nobody would see it.
+class FusedConvNeXtBlock(ConvNeXtBlock):
+    """``ConvNeXtBlock`` that keeps less of the MLP in memory; results and state dict are the same."""
 
-    Nobody would if the modules and weights are of the plain types and the modules have no hooks of their own.
+    def _forward(self, x: Tensor) -> Tensor:
+        y = self.depthwise_conv(x)
+        return fused_mlp(self, y, x) if can_fuse(self, y) else x + self.drop_path(self._mlp(y))
+
+
+def can_fuse(block: ConvNeXtBlock, x: Tensor) -> bool:
+    """Return whether the fused MLP applies to a map x (N, C, H, W) behind the depthwise convolution.
+
+    It applies to plain modules and weights without hooks, and to maps that are large enough to gain.
     """
     if plain_torch(x) or not (x.is_cpu or use_triton(x)):
         return False
@@ -44,7 +52,7 @@ def can_fuse(block: nn.Module, x: Tensor) -> bool:
     )
 
 
-def fused_mlp(block: nn.Module, x: Tensor, residual: Tensor) -> Tensor:
+def fused_mlp(block: ConvNeXtBlock, x: Tensor, residual: Tensor) -> Tensor:
     """The block behind its depthwise convolution x (N, C, H, W), added to the residual (N, C, H, W)."""
     norm, linear1, grn, linear2 = block.norm, block.pointwise_conv1, block.grn, block.pointwise_conv2
     kept, scale = draw(block.drop_path, x)

@@ -1,20 +1,15 @@
 """Which network do these weights belong to? Read off their names and shapes."""
 
-import torch
 from torch import Tensor
 
 from ..errors import UserError
 from ..text import shortened
-from .archs import ARCHS, resolve_arch
-from .network import Network
+from .network import ARCHS, Network, resolve_arch
 
 Shapes = dict[str, tuple[int, ...]]
 
 MAX_STAGES = 16
 MAX_BLOCKS = 1000  # in all stages
-
-# How often a file may show a value: older mmcls files name a weight and its average, which may be one tensor.
-MAX_SHARING = 4
 
 
 def network_of(weights: dict[str, Tensor]) -> Network:
@@ -40,34 +35,6 @@ def network_of(weights: dict[str, Tensor]) -> Network:
         raise UserError(
             f'the weights are not those of a whole ConvNeXt ({error}): a part is missing or oddly shaped'
         ) from error
-
-
-def check_stored(weights: dict[str, Tensor], source: str) -> None:
-    """Raise unless a file holds as many values as its weights claim to have.
-
-    A tensor can show one number as millions, and many tensors the same numbers. A network is built with
-    memory for each of them.
-
-    Raises:
-        UserError: naming the largest.
-    """
-    stored, claimed = {}, 0
-    for tensor in weights.values():
-        if tensor.device.type == 'meta':
-            return
-        if tensor.layout is not torch.strided:
-            raise UserError(f'{source} holds sparse tensors; save them as dense ones (tensor.to_dense())')
-        storage = tensor.untyped_storage()
-        stored[storage.data_ptr()] = storage.nbytes()
-        claimed += tensor.numel() * tensor.element_size()
-    held = sum(stored.values())
-    if claimed > MAX_SHARING * held:
-        name = max(weights, key=lambda name: weights[name].numel())
-        raise UserError(
-            f'{source} claims {claimed:,} bytes of weights and holds {held:,}: parts of them, perhaps '
-            f'{shortened(name, 100)} {tuple(weights[name].shape)}, show the same numbers many times. Save '
-            'the weights again with tensors of their own (tensor.clone())'
-        )
 
 
 def backbone_arguments(shapes: Shapes) -> dict:

@@ -9,7 +9,7 @@ from mmengine.registry import RUNNERS, init_default_scope
 from ..config.libraries import class_count
 from ..engine.runner import Runner
 from ..zoo.mmengine_loader import use_safe_loading
-from ..zoo.weights import load_weights
+from ..zoo.names import load_weights
 from .classes import set_mixup_classes, take_classes_from_data
 from .data_checks import build_dataset, check_data_roots, check_images
 from .datasets import give_datasets, set_dataloader_defaults

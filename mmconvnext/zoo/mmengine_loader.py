@@ -5,12 +5,10 @@ from pathlib import Path
 from mmengine.runner import CheckpointLoader
 
 from ..checkpoints.loading import load_checkpoint
-from ..checkpoints.reading import Weights, recognise
-from ..checkpoints.unwrapping import weights_of
+from ..checkpoints.reading import Weights, recognise, weights_of
 from ..errors import UserError
-from ..models.pretrained import from_file
-from .names import find
-from .weights import load_weights
+from ..models.fitting import from_file
+from .names import find, load_weights
 
 # mmengine's loaders for these unpickle without asking what is inside.
 UNSAFE_SCHEMES = (

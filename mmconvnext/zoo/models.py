@@ -18,10 +18,8 @@ from ..images.preprocessing import Preprocessing
 from ..models.fitting import check_fit
 from ..models.inspecting import head_arguments, network_of
 from ..models.network import Network
-from .configs import config_of_network
 from .entries import zoo
-from .names import Named, find, load_config
-from .weights import load_weights
+from .names import Named, config_of_network, find, load_config, load_weights
 
 # What the weights of detectors and segmenters start with.
 DENSE_HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'decode_head.')
@@ -127,22 +125,33 @@ def published(named: Named) -> Named:
 
 
 def configure(named: Named, loaded: Weights | None) -> tuple[Config, Preprocessing | None]:
-    """The config, and the preprocessing if that says more than the config."""
-    if loaded is not None:
-        if any(weight.startswith(DENSE_HEADS) for weight in loaded.tensors):
-            raise UserError(
-                f'{loaded.source} holds a detector or segmenter, which is not read off its weights; name '
-                'its config too'
-            )
-        if loaded.needs_config:
-            raise UserError(
-                f'{loaded.source} has {loaded.needs_config}, which weights do not show; name its config too'
-            )
-        check_whole(loaded)
-        network = loaded.network or network_of(loaded.tensors)
-        preprocessing = loaded.preprocessing or usual_preprocessing(network)
-        return config_of_network(network, preprocessing), preprocessing
-    return load_config(named), named.entry and named.entry.preprocessing
+    """Return the config, and the preprocessing if that says more than the config.
+
+    Args:
+        named: what the model is called.
+        loaded: weights whose network it is; None: it is that of the name.
+    """
+    if loaded is None:
+        return load_config(named), named.entry and named.entry.preprocessing
+    if named.entry is None:
+        check_network_shows(loaded)
+    network = loaded.network or network_of(loaded.tensors)
+    preprocessing = loaded.preprocessing or usual_preprocessing(network)
+    return config_of_network(network, preprocessing), preprocessing
+
+
+def check_network_shows(loaded: Weights) -> None:
+    """Raise UserError unless the weights are those of a whole classifier and show its network."""
+    if any(weight.startswith(DENSE_HEADS) for weight in loaded.tensors):
+        raise UserError(
+            f'{loaded.source} holds a detector or segmenter, which is not read off its weights; name '
+            'its config too'
+        )
+    if loaded.needs_config:
+        raise UserError(
+            f'{loaded.source} has {loaded.needs_config}, which weights do not show; name its config too'
+        )
+    check_whole(loaded)
 
 
 def usual_preprocessing(network: Network) -> Preprocessing:

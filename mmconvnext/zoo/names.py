@@ -1,19 +1,25 @@
-"""What does a name stand for? The one place that tells published names, configs and weights apart."""
+"""What does a name stand for? The one place that tells published names, configs and weights apart.
+
+``load_config`` and ``load_weights`` read what was found.
+"""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
+from ..checkpoints.reading import Weights, read_weights
 from ..config.data import SUFFIXES
 from ..config.files import read_config
 from ..config.libraries import LIBRARIES
-from ..config.loading import check_config, recipes
+from ..config.loading import check_config
 from ..errors import UserError, did_you_mean
 from ..files import check_regular
-from .configs import config_of
+from ..images.preprocessing import Preprocessing
+from ..models.network import Network
+from ..paths import CONFIGS
 from .entries import DENSE_TASKS, Entry, get_entry, zoo
 
 SCHEME = 'mmconvnext://'
@@ -48,7 +54,9 @@ class Named:
             return read_config(self.file)
         if self.entry is None:
             raise UserError(f'{self.name} holds weights; name a config or a published checkpoint')
-        return config_of(self.entry)
+        if self.entry.preprocessing is None:  # a detector or segmenter
+            return read_config(self.entry.root / self.entry.config)
+        return config_of_network(self.entry.network, self.entry.preprocessing)
 
     @property
     def is_dense(self) -> bool:
@@ -103,6 +111,11 @@ def find(name: 'str | Path | Named', what: str = 'model') -> Named:
     raise UserError(f'{what} {text} does not exist{did_you_mean(stem, [*recipes(), *zoo()])}')
 
 
+def recipes() -> dict[str, Path]:
+    """Return the configs of this package by their bare names."""
+    return {file.stem: file for file in sorted(CONFIGS.glob('[!_]*/*.py'))}
+
+
 def load_config(
     name: str | Path | Named, cfg_options: dict | None = None, *, distributed: str | None = None
 ) -> Config:
@@ -117,3 +130,55 @@ def load_config(
     """
     named = find(name, 'config')
     return check_config(named.config, named.name, cfg_options, distributed=distributed)
+
+
+def load_weights(
+    source: str | Path | Named,
+    source_format: str = 'auto',
+    *,
+    weights: str | None = None,
+    trust: bool = False,
+    mmap: bool = False,
+) -> Weights:
+    """Load the weights of a published checkpoint, a file, a folder or a URL.
+
+    Args:
+        source: see ``find``; no config.
+        source_format, weights, trust, mmap: see ``read_weights``.
+
+    Raises:
+        UserError: the source cannot be read, is of no supported format or has no such weights.
+    """
+    named = find(source, 'checkpoint')
+    options = dict(weights=weights, trust=trust, mmap=mmap)
+    if named.entry is None:
+        if named.weights is None:
+            raise UserError(f'{named} is a config and holds no weights; name a checkpoint')
+        return read_weights(named.weights, source_format, **options)
+    entry = named.entry
+    loaded = read_weights(entry.weights, entry.format, **options)
+    return replace(
+        loaded,
+        source=entry.name,
+        network=loaded.network or entry.network,
+        preprocessing=loaded.preprocessing or entry.preprocessing,
+        classes=loaded.classes or entry.class_names,
+    )
+
+
+def config_of_network(network: Network, preprocessing: Preprocessing) -> Config:
+    """Make a config that tests a network with the batch size and the metric of our ImageNet configs."""
+    cfg = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
+    imagenet = Config.fromfile(CONFIGS / '_base_/datasets/imagenet_224.py')
+    cfg.model = ConfigDict(network.config())
+    cfg.data_preprocessor = ConfigDict(
+        preprocessing.data_preprocessor(), num_classes=(network.head or {}).get('num_classes')
+    )
+    loader = imagenet.test_dataloader
+    loader.dataset.pipeline = [
+        preprocessing.loader(),
+        *preprocessing.pipeline(),
+        dict(type='PackInputs'),
+    ]
+    cfg.test_dataloader, cfg.test_cfg, cfg.test_evaluator = loader, dict(), imagenet.test_evaluator
+    return cfg

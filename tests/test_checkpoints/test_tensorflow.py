@@ -11,7 +11,7 @@ from mmconvnext.checkpoints import tensorflow
 from mmconvnext.checkpoints.formats import FORMATS
 from mmconvnext.checkpoints.tensorflow import read_h5, write_h5
 from mmconvnext.errors import UserError
-from mmconvnext.zoo.weights import load_weights
+from mmconvnext.zoo.names import load_weights
 from tests import peers
 
 DATA = Path(__file__).parents[1] / 'data'

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from mmconvnext import get_model
 from mmconvnext.checkpoints import FORMATS
 from mmconvnext.errors import UserError
-from mmconvnext.zoo.weights import load_weights
+from mmconvnext.zoo.names import load_weights
 from tests.peers import Ours
 
 OURS = Ours(arch=dict(depths=(1, 1, 2, 1), channels=(8, 16, 24, 32))).state_dict()

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmconvnext.apis import load_config
 from mmconvnext.zoo import get_entry
 from mmconvnext.zoo.entries import DENSE_TASKS, zoo
-from mmconvnext.zoo.weights import load_weights
+from mmconvnext.zoo.names import load_weights
 from tests.conftest import REPO
 
 # Official READMEs and configs of facebookresearch/ConvNeXt, object_detection and semantic_segmentation:

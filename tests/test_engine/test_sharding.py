@@ -112,7 +112,7 @@ def test_sharded_parameters_are_parts_with_whole_shapes(tmp_path):
     from torch.distributed.tensor import DTensor
 
     from mmconvnext.engine.sharding import shard
-    from mmconvnext.models.convnext import ConvNeXtBlock
+    from mmconvnext.models.block import ConvNeXtBlock
 
     (tmp_path / 'c.py').write_text(CONFIG)
     torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)

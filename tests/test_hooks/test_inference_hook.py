@@ -6,7 +6,7 @@ import torch
 
 from mmconvnext.apis import evaluate, train
 from mmconvnext.errors import UserError
-from mmconvnext.models.convnext import ConvNeXtBlock
+from mmconvnext.models.block import ConvNeXtBlock
 
 
 @pytest.mark.parametrize('average', [False, True])

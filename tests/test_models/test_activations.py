@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers.activations import ACT2FN
 
-from mmconvnext.models.activations import ACTIVATIONS, build_activation
+from mmconvnext.models.block import ACTIVATIONS, build_activation
 
 
 def test_names_are_those_of_transformers():

@@ -6,7 +6,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmconvnext.models import ARCHS, ConvNeXt
-from mmconvnext.models.layers import GRN
+from mmconvnext.models.block import GRN
 from tests.conftest import TINY_ARCH
 
 # Parameters with a 1000-class head, as published (official READMEs, timm results-imagenet.csv).

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmconvnext.checkpoints.unwrapping import weights_of
+from mmconvnext.checkpoints.reading import weights_of
 from mmconvnext.errors import UserError
 from mmconvnext.models.fitting import check_fit
 from tests.peers import Ours

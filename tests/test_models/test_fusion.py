@@ -6,8 +6,8 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 
 from mmconvnext.models import ConvNeXt, fusion
-from mmconvnext.models.convnext import ConvNeXtBlock
-from mmconvnext.models.layers import LayerNorm2d
+from mmconvnext.models.block import LayerNorm2d
+from mmconvnext.models.fusion import FusedConvNeXtBlock
 from tests.conftest import TINY_ARCH
 
 
@@ -29,7 +29,7 @@ def calls(monkeypatch):
 def separately(monkeypatch, function):
     """Call a function with the fused MLP disabled."""
     with monkeypatch.context() as patch:
-        patch.setattr('mmconvnext.models.convnext.can_fuse', lambda *_: False)
+        patch.setattr('mmconvnext.models.fusion.can_fuse', lambda *_: False)
         return function()
 
 
@@ -108,7 +108,7 @@ def norm_without_parameters(block):
     ],
 )
 def test_changed_blocks_compute_separately(change, calls):
-    block = ConvNeXtBlock(8)
+    block = FusedConvNeXtBlock(8)
     x = torch.randn(1, 8, 4, 4)
     block(x)
     assert len(calls) == 1
@@ -119,7 +119,7 @@ def test_changed_blocks_compute_separately(change, calls):
 
 def test_small_maps_compute_separately(calls, monkeypatch):
     monkeypatch.setattr(fusion, 'MIN_FUSED_ELEMENTS', 2 * 16 * 32)
-    block = ConvNeXtBlock(8)
+    block = FusedConvNeXtBlock(8)
     block(torch.randn(1, 8, 4, 4))
     assert not calls
     block(torch.randn(2, 8, 4, 4))
@@ -147,7 +147,7 @@ def test_tracers_and_transforms_see_torchs_operations(calls):
 
 def test_mean_of_drop_path_is_kept(calls):
     """Kept images are scaled to compensate for dropped ones."""
-    block = ConvNeXtBlock(8, drop_path_rate=0.3, layer_scale_init_value=1.0).train()
+    block = FusedConvNeXtBlock(8, drop_path_rate=0.3, layer_scale_init_value=1.0).train()
     x = torch.randn(1, 8, 2, 2)
     added = block(x.expand(20000, -1, -1, -1)) - x
     assert (added.flatten(1) == 0).all(1).float().mean() == pytest.approx(0.3, abs=0.02)

@@ -197,7 +197,7 @@ def test_dilation_is_that_of_timm(output_stride, size):
 def test_other_mlp_ratio_is_the_same_as_a_block_of_timm():
     from timm.models.convnext import ConvNeXtBlock as TimmBlock
 
-    from mmconvnext.models.convnext import ConvNeXtBlock
+    from mmconvnext.models.block import ConvNeXtBlock
 
     theirs = peers.randomize(TimmBlock(16, mlp_ratio=2.5))
     ours = ConvNeXtBlock(16, mlp_ratio=2.5)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.library import opcheck
 
-from mmconvnext.models.layers import GRN
+from mmconvnext.models.block import GRN
 from mmconvnext.ops.grn import grn
 from mmconvnext.ops.triton.grn import respond, respond_backward
 from tests.kernels import check_kernel, check_repeats, features, parameters

@@ -12,7 +12,7 @@ from mmconvnext.apis import load_config
 from mmconvnext.apis.convert import convert
 from mmconvnext.errors import UserError
 from mmconvnext.registry import MODELS
-from mmconvnext.zoo.weights import load_weights
+from mmconvnext.zoo.names import load_weights
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from measured import read_results
 from page import BUDGETS, HEADINGS, figure, grid, picks, render
 
-from mmconvnext.models.archs import ARCHS
+from mmconvnext.models.network import ARCHS
 from mmconvnext.zoo.entries import imagenet_classifiers, read_model_index, zoo
 from tests.conftest import REPO
 
