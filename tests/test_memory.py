@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next tensor."""
+"""Freed memory is kept for the next tensor, and what large pictures took goes back."""
 
 import subprocess
 import sys
@@ -6,8 +6,9 @@ import sys
 import pytest
 import torch
 
+from mmconvnext import memory
 from mmconvnext.errors import UserError
-from mmconvnext.memory import enough_memory
+from mmconvnext.memory import PixelBudget, enough_memory
 from tests.conftest import REPO
 
 FAULTS = """
@@ -63,3 +64,18 @@ def test_too_little_memory_is_a_message(ask):
 def test_other_errors_are_left_alone():
     with pytest.raises(RuntimeError, match='shapes'), enough_memory('choose less'):
         raise RuntimeError('shapes differ')
+
+
+def test_memory_of_large_pictures_goes_back_to_the_system(monkeypatch):
+    calls = []
+    monkeypatch.setattr(memory, 'give_back_freed_memory', lambda: calls.append(1))
+    shared = PixelBudget(100_000_000)
+    for pixels, times in ((memory.MAX_PIXELS_KEPT, 0), (memory.MAX_PIXELS_KEPT + 1, 1)):
+        with shared.taken(pixels):
+            pass
+        assert len(calls) == times
+    with shared.kept():
+        with shared.taken(20_000_000):
+            pass
+        assert len(calls) == 1  # the result is still resized
+    assert len(calls) == 2

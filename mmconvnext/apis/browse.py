@@ -17,8 +17,7 @@ from ..errors import UserError
 from ..files import check_new_file
 from ..images.reader import ImageReader
 from ..inference.classifier import check_counts
-from ..inference.inputs import read_bytes
-from ..inference.pipeline import one_line
+from ..inference.inputs import one_line, read_bytes
 from ..reports.browser import Mix, Sample, save_browser
 from ..reports.pictures import displayed, rgb_of
 from ..training.augmenting import keep_augmentation

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..files import check_new_file, check_new_folder, check_place, written_whole
 from ..hooks.class_report import Page, add_page
 from ..hooks.pictures import PicturesHook
-from ..inference.pipeline import channels_of
+from ..inference.inputs import channels_of
 from ..text import finite
 from ..training.explaining import naming_broken_images
 from ..training.runner import build_runner

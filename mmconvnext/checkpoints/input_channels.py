@@ -5,7 +5,7 @@ from dataclasses import replace
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..models.inspecting import network_of
+from ..models.fitting import network_of
 from ..models.network import Network
 from .reading import Weights
 

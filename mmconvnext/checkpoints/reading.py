@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..images.preprocessing import Preprocessing
-from ..models.fitting import check_fit
-from ..models.inspecting import head_arguments, network_of
+from ..models.fitting import check_fit, head_arguments, network_of
 from ..models.network import Network
 from ..text import counted, listed, shortened
 from .formats import DIRECTORIES, FORMATS, find_format, stems

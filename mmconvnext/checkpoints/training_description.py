@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..images.preprocessing import Preprocessing
 from ..models.block import ACTIVATIONS, NORMS
-from ..models.inspecting import network_of
+from ..models.fitting import network_of
 from ..models.network import HEAD_KINDS, Network
 from .descriptions import (
     MAX_CHANNELS,

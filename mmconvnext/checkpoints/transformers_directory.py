@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..images.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from ..models.block import ACTIVATIONS
 from ..models.convnext import DEFAULTS, INIT_CFG
-from ..models.inspecting import MAX_BLOCKS, MAX_STAGES, network_of, title
+from ..models.fitting import MAX_BLOCKS, MAX_STAGES, network_of, title
 from ..models.network import Network, resolve_arch
 from ..text import counted
 from .descriptions import (

@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..files import check_place, written_whole
 from ..images.preprocessing import Preprocessing
 from ..models.convnext import DEFAULTS, resolve_kernel_sizes
-from ..models.inspecting import network_of
+from ..models.fitting import network_of
 from ..models.network import ARCHS, LAYER_NORM, Network, resolve_arch
 from ..text import listed
 from .formats import DIRECTORIES, find_format

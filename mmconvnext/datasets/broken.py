@@ -16,8 +16,8 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..files import open_regular, written_whole
 from ..images.array_file import MAGIC
-from ..images.pixel_budget import budget
 from ..images.reader import JPEG_END, PNG_END, ImageReader, check_file
+from ..memory import budget
 from .annotations import is_local
 
 # Bytes at the end of a complete file.

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from ..config.description import reading_of
 from ..config.inner_datasets import pipeline_of
 from ..errors import UserError
-from ..inference.pipeline import channels_of
+from ..inference.inputs import channels_of
 from ..models.fusion import FusedConvNeXtBlock
 from ..models.inference import fold
 from ..models.linear_head import scores_of

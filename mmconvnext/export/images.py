@@ -18,8 +18,7 @@ from ..config.libraries import class_count
 from ..datasets.splits import find_layout
 from ..datasets.walking import class_folders
 from ..errors import UserError
-from ..inference.inputs import find_images
-from ..inference.pipeline import TestPipeline
+from ..inference.inputs import TestPipeline, find_images
 from ..text import counted, listed
 from ..training.data_checks import build_dataset
 from ..training.explaining import naming_broken_images

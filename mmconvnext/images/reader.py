@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
+from ..memory import MAX_PIXELS, budget
 from .array_file import MAGIC, ArrayError, array_of, resizable
-from .pixel_budget import MAX_PIXELS, budget
 
 # By content, never by name. Others run programs (EPS), read other files or are unmaintained.
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF')

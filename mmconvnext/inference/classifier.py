@@ -28,8 +28,7 @@ from ..text import counted
 from ..zoo.entries import list_models
 from ..zoo.models import get_model
 from ..zoo.names import Named, find
-from .inputs import Given, ImageLike, find_images
-from .pipeline import MAX_THREADS, TestPipeline, read_ahead
+from .inputs import MAX_THREADS, Given, ImageLike, TestPipeline, find_images, read_ahead
 
 
 class ImageClassificationInferencer(MMPretrainInferencer):

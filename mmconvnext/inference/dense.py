@@ -25,8 +25,7 @@ from ..text import counted
 from ..zoo.models import get_model
 from ..zoo.names import Named, find
 from .classifier import check_device
-from .inputs import Given, ImageLike, find_images
-from .pipeline import MAX_THREADS, TestPipeline, one_line, read_ahead
+from .inputs import MAX_THREADS, Given, ImageLike, TestPipeline, find_images, one_line, read_ahead
 
 # Where a config names none; by default scope.
 VISUALIZER = {'mmdet': 'DetLocalVisualizer', 'mmseg': 'SegLocalVisualizer'}

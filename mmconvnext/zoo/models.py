@@ -15,8 +15,7 @@ from ..config.loading import check_option
 from ..config.preparation import other_preparation
 from ..errors import UserError, did_you_mean
 from ..images.preprocessing import Preprocessing
-from ..models.fitting import check_fit
-from ..models.inspecting import head_arguments, network_of
+from ..models.fitting import check_fit, head_arguments, network_of
 from ..models.network import Network
 from .entries import zoo
 from .names import Named, config_of_network, find, load_config, load_weights

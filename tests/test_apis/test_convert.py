@@ -17,7 +17,7 @@ from mmconvnext.checkpoints import FORMATS, load_checkpoint
 from mmconvnext.checkpoints.reading import check_whole, recognise, weight_file
 from mmconvnext.errors import UserError
 from mmconvnext.models import ARCHS
-from mmconvnext.models.inspecting import network_of
+from mmconvnext.models.fitting import network_of
 from mmconvnext.zoo.names import load_weights
 from tests import peers
 from tests.conftest import TINY_ARCH

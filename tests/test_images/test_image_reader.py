@@ -15,11 +15,10 @@ from PIL import Image, ImageOps
 
 from mmconvnext.datasets import LoadImage
 from mmconvnext.errors import UserError
-from mmconvnext.images import pixel_budget
 from mmconvnext.images import reader as reading_images
-from mmconvnext.images.pixel_budget import PixelBudget
 from mmconvnext.images.preprocessing import Preprocessing
 from mmconvnext.images.reader import MAX_PIXELS, ImageError, ImageReader
+from mmconvnext.memory import PixelBudget
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 RGB = Image.fromarray(PIXELS)
@@ -258,18 +257,3 @@ def test_jpeg_2000_has_half_the_limit():
     assert ImageReader(max_pixels=12_799).from_bytes(encoded(image)).shape == (80, 80, 3)
     with pytest.raises(ImageError, match='80 x 80 pixels; at most 6,399 are read'):
         ImageReader(max_pixels=12_799).from_bytes(encoded(image, 'JPEG2000'))
-
-
-def test_memory_of_large_pictures_goes_back_to_the_system(monkeypatch):
-    calls = []
-    monkeypatch.setattr(pixel_budget, 'give_back_freed_memory', lambda: calls.append(1))
-    shared = PixelBudget(100_000_000)
-    for pixels, times in ((pixel_budget.MAX_PIXELS_KEPT, 0), (pixel_budget.MAX_PIXELS_KEPT + 1, 1)):
-        with shared.taken(pixels):
-            pass
-        assert len(calls) == times
-    with shared.kept():
-        with shared.taken(20_000_000):
-            pass
-        assert len(calls) == 1  # the result is still resized
-    assert len(calls) == 2

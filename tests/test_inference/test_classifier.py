@@ -26,8 +26,7 @@ from mmconvnext.apis.infer import infer
 from mmconvnext.errors import UserError
 from mmconvnext.images import reader as reading_images
 from mmconvnext.inference import classifier as inference
-from mmconvnext.inference.inputs import find_images
-from mmconvnext.inference.pipeline import TestPipeline, read_ahead
+from mmconvnext.inference.inputs import TestPipeline, find_images, read_ahead
 from mmconvnext.inference.results import class_layout, results_file
 from mmconvnext.models.network import Network
 from mmconvnext.reports.annotated import PictureFolder, annotate
