@@ -132,7 +132,8 @@ def configure(named: Named, loaded: Weights | None) -> tuple[Config, Preprocessi
     """
     if loaded is None:
         return load_config(named), named.entry and named.entry.preprocessing
-    if named.entry is None:
+    # The zoo knows how large its networks are; what a file says has to be seen in its weights first.
+    if named.entry is None or loaded.network != named.entry.network:
         check_network_shows(loaded)
     network = loaded.network or network_of(loaded.tensors)
     preprocessing = loaded.preprocessing or usual_preprocessing(network)

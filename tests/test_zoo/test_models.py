@@ -41,6 +41,18 @@ def logits(model):
         return model.eval().head(model.extract_feat(IMAGES))
 
 
+def test_no_file_under_a_published_name_makes_a_network_larger_than_its_weights(published):
+    weights = get_model('test_convnext2.r160_in1k').state_dict()
+    # The MLP of a block with so many channels would need 281 terabytes.
+    weights['backbone.stages.3.0.depthwise_conv.weight'] = torch.zeros(1 << 22, 1, 1, 1)
+    entry = mmconvnext.get_entry('convnext-tiny_32xb128_in1k')
+    # Files that users put there themselves are used as they are.
+    file = published.parent / 'cache/checkpoints' / entry.weights.rsplit('/', 1)[1]
+    publish(file.parent, file.name, dict(meta=dict(mmconvnext={}), state_dict=weights))
+    with pytest.raises(UserError, match='does not fit the model'):
+        get_model(entry.name, pretrained=True)
+
+
 @pytest.mark.parametrize('name', ['test_convnext.r160_in1k', 'test_convnext3.r160_in1k'])
 def test_hub_weights_of_timm_come_with_preprocessing_and_class_names(name, published):
     theirs = peers.randomize(timm.create_model(name.split('.')[0]))
