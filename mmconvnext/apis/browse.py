@@ -1,4 +1,4 @@
-"""Show the data as the model will get it."""
+"""Show images of a dataset before and after augmentation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..training.data_checks import check_data_roots
 from ..training.datasets import SHARDS, open_dataset
 from ..zoo.names import load_config
 
-EPOCHS = 5  # of which the draws of a training image are shown
+EPOCHS = 5  # number of epochs whose augmentations of an image are shown
 
 
 def browse_dataset(
@@ -37,20 +37,20 @@ def browse_dataset(
     data_root: str | None = None,
     cfg_options: dict | None = None,
 ) -> None:
-    """Write a page with images of a dataset, each as it is and as the model sees it after augmentation.
+    """Write an HTML page with images of a dataset before and after augmentation.
 
-    The draws of training images are those of the first epochs of a run with the config's seed.
+    Training images are augmented as in the first epochs of a run with the seed of the config.
 
     Args:
         config: see ``load_config``.
         out: HTML file.
-        split: ``train``, ``val`` or ``test``: whose dataloader of the config.
-        number: of images, spread evenly over the dataset.
-        data_root: folder of the data, in place of the config's.
-        cfg_options: dotted key to value.
+        split: ``train``, ``val`` or ``test``.
+        number: number of images, evenly spaced in the dataset.
+        data_root: folder of the data; None: that of the config.
+        cfg_options: values that override the config, by dotted key.
 
     Raises:
-        UserError: what was found, what was expected and what to do.
+        UserError: the config, the data or an argument has a mistake.
     """
     check_new_file(out, '.html')
     check_counts(number=number)
@@ -85,14 +85,14 @@ def check_browsable(cfg: Config, field: str, config: str | Path) -> None:
 def look_at(
     dataset: BaseDataset, draws: Replayed, index: int, names: Sequence[str] | None, epochs: int
 ) -> Sample:
-    """An image as it is, and as the model sees it; or why there is none."""
+    """Return an image before and after augmentation, or the reason why it cannot be read."""
     info = dataset.get_data_info(index)
     path, label = info.get('img_path'), info.get('gt_label')
     name = str(names[label]) if names and isinstance(label, int) else str(label)
     try:
         original = ImageReader('unchanged').from_bytes(read_bytes(path)) if path else info['img']
         drawn = [rgb_of(draws[Draw(index, epoch)]['inputs']) for epoch in range(epochs)]
-    except Exception as error:  # decoders and transforms raise what they like; the page shows it
+    except Exception as error:  # decoders and transforms raise any exception, which the page shows
         return Sample(path, name, error=one_line(error))
     return Sample(path, name, displayed(original), drawn)
 
@@ -100,7 +100,7 @@ def look_at(
 def mixed_batches(
     cfg: Config, draws: Replayed, chosen: list[int], samples: list[Sample], names: Sequence[str] | None
 ) -> list[Mix]:
-    """The first draws as one batch, under each of the model's batch augmentations."""
+    """Return the first images as a batch, with each batch augmentation of the model."""
     augments = (cfg.model.get('train_cfg') or {}).get('augments') or []
     packed = [
         draws[Draw(index, 0)] for index, sample in zip(chosen, samples, strict=True) if sample.error is None

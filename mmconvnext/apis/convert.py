@@ -1,4 +1,4 @@
-"""From one format to another."""
+"""Convert weights between formats."""
 
 from pathlib import Path
 
@@ -18,22 +18,22 @@ def convert(
     weights: str | None = None,
     trust_checkpoint: bool = False,
 ) -> Weights:
-    """Write the weights of one format in another.
+    """Convert weights to another format and write them.
 
     Args:
         source: see ``load_weights``.
-        target: the file to make; of the format transformers, the directory.
+        target: new file, or new directory for the format transformers.
         source_format: see ``load_weights``.
         target_format: one of ``FORMATS``.
         weights: see ``load_weights``.
-        trust_checkpoint: unpickle whatever the source holds, which runs any code in it.
+        trust_checkpoint: whether to unpickle the source even if that runs code in it.
 
     Returns:
-        The weights under our names.
+        The weights with the parameter names of this package.
 
     Raises:
-        UserError: a name is unknown or missing, or the target format has no such network. Then
-            nothing is written.
+        UserError: a parameter is unknown or missing, or the target format does not support the network;
+            nothing has been written.
     """
     check_target(Path(target), target_format)
     loaded = load_weights(source, source_format, weights=weights, trust=trust_checkpoint)
@@ -50,7 +50,7 @@ def convert(
 
 
 def unsaid(loaded: Weights, target_format: str) -> list[str]:
-    """What results depend on and a format cannot say."""
+    """Return options on which results depend but which a format cannot store."""
     if target_format == 'openmmlab':
         return []
     kind = ((loaded.network and loaded.network.head) or {}).get('kind', 'softmax')

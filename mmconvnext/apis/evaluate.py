@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint on the test set of a config."""
+"""Test a checkpoint on the test data of a config."""
 
 from pathlib import Path
 
@@ -44,33 +44,32 @@ def evaluate(
     trust_checkpoint: bool = False,
     launcher: str = 'none',
 ) -> dict[str, float]:
-    """Evaluate a checkpoint on the test set of its config.
+    """Test a checkpoint on the test data of its config.
 
     Args:
-        config: a config or a published checkpoint, see ``find``.
-        checkpoint: weights to test, which have to fit the model exactly; None: those of the published
-            checkpoint.
-        data_root: folder of the data, in place of the config's.
-        image_size: side of the network's input in pixels, as in ``train``.
+        config: config or published checkpoint, see ``find``.
+        checkpoint: weights to test, which must fit the model exactly; None: the published ones.
+        data_root: folder of the data; None: that of the config.
+        image_size: height and width of the network's input in pixels, as in ``train``.
         work_dir: folder for logs; default ``work_dirs/NAME``.
         out: new file for the results: .pkl, or .json or .yml for metrics.
-        out_item: ``pred`` (every prediction, the default) or ``metrics``.
-        show_dir: new folder for every test image with its prediction.
+        out_item: ``pred`` (all predictions, the default) or ``metrics``.
+        show_dir: new folder for all test images with their predictions.
         report: HTML file for accuracy, confusions, classes and the most confident mistakes.
-        tta: average the scores over the config's ``tta_pipeline``; of a classifier without one, over
-            the image and its mirror image.
-        amp: mixed precision.
-        optimize: ``fp32`` or ``bf16``: compute in the form for inference.
+        tta: whether to average scores over the ``tta_pipeline`` of the config, or for a classifier without
+            one, over the image and its mirror image.
+        amp: whether to use mixed precision.
+        optimize: ``fp32`` or ``bf16`` to optimize the network for inference.
         weights: see ``load_weights``.
-        cfg_options: dotted key to value.
-        trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
+        cfg_options: values that override the config, by dotted key.
+        trust_checkpoint: whether to unpickle the checkpoint even if that runs code in it.
         launcher: ``none``, ``pytorch`` or ``slurm``.
 
     Returns:
-        Metric name to value.
+        The metrics by name.
 
     Raises:
-        UserError: what was found, what was expected and what to do.
+        UserError: the config, the checkpoint, the data or an argument has a mistake.
     """
     check_places(out, out_item, show_dir, report)
     if amp and optimize is not None:
@@ -100,7 +99,7 @@ def evaluate(
         draw_into(cfg, show_dir)
     elif show_dir is not None:  # before another process can write into the folder, which has to be empty
         pictures = PicturesHook(show_dir)
-    if tta:  # after the size is set, which the views of an image take over
+    if tta:  # after the image size is set, which the views of an image use
         use_tta(cfg)
     if report is not None and dense:
         raise UserError('--report is for classifiers; leave it out, or draw with --show-dir')
@@ -108,7 +107,7 @@ def evaluate(
         hook = dict(type='mmconvnext.InferenceHook', dtype=optimize)
         cfg.custom_hooks = [*cfg.get('custom_hooks', []), hook]
 
-    init_distributed(cfg, launcher)  # before the Runner, which spreads the data over the processes
+    init_distributed(cfg, launcher)  # before the Runner, which distributes the data over the processes
     runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint, weights=weights)
     if out is not None and out_item != 'metrics':
         dump_predictions(runner, out)
@@ -125,7 +124,7 @@ def evaluate(
 
 
 def check_places(out: str | None, out_item: str | None, show_dir: str | None, report: str | None) -> None:
-    """Raise before a long test whose results could not be written."""
+    """Raise UserError before a long test if its results could not be written."""
     if show_dir is not None:
         check_new_folder(show_dir)
     if report is not None:
@@ -144,19 +143,19 @@ def check_places(out: str | None, out_item: str | None, show_dir: str | None, re
 
 
 def dump_predictions(runner: Runner, file: str) -> None:
-    # That of MMDetection encodes masks, of which there are hundreds of thousands.
+    # MMDetection's encodes masks, of which there are hundreds of thousands.
     kind = 'mmdet.DumpDetResults' if runner.cfg.get('default_scope') == 'mmdet' else 'DumpResults'
     dump = METRICS.get(kind)
-    # It has no values to name, but mmengine warns of a metric without a prefix.
+    # It returns no values, but mmengine warns about a metric without a prefix.
     silent = type(dump.__name__, (dump,), {'default_prefix': ''})
     runner.test_evaluator.metrics.append(silent(out_file_path=file))
 
 
 def draw_into(cfg: Config, folder: str) -> None:
-    """Draw every test image with its objects or areas, by the hook of the config's library.
+    """Draw every test image with its objects or areas, with the hook of the config's library.
 
     Raises:
-        UserError: the images have as many channels as no library draws.
+        UserError: no library can draw images with this number of channels.
     """
     channels = channels_of(cfg)
     if channels not in (None, 1, 3, 4):
@@ -164,7 +163,7 @@ def draw_into(cfg: Config, folder: str) -> None:
             f'--show-dir draws gray and RGB images, and the network takes {channels} channels; leave it out'
         )
     if cfg.default_scope == 'mmdet':
-        out_dir = str(Path(folder).absolute())  # or it would lie below the work dir
+        out_dir = str(Path(folder).absolute())  # otherwise it would be below the work dir
         settings = dict(type='DetVisualizationHook', draw=True, interval=1, test_out_dir=out_dir)
     else:
         settings = dict(type='SegVisualizationHook', draw=True, interval=1)
@@ -173,10 +172,10 @@ def draw_into(cfg: Config, folder: str) -> None:
 
 
 def use_tta(cfg: Config) -> None:
-    """Average over the config's ``tta_pipeline``, or over the image and its mirror image.
+    """Average scores over the ``tta_pipeline`` of the config, or over the image and its mirror image.
 
     Raises:
-        UserError: the config of another library names none.
+        UserError: the config of another library has none.
     """
     if 'tta_pipeline' not in cfg:
         if cfg.get('default_scope') in LIBRARIES:

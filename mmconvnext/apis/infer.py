@@ -1,4 +1,4 @@
-"""Predict for images and write the results."""
+"""Predict images and write the results."""
 
 import glob
 from contextlib import nullcontext
@@ -28,24 +28,23 @@ def infer(
     out_dir: str | None = None,
     trust_checkpoint: bool = False,
 ) -> None:
-    """Classify images, or find objects or areas in them; print a table and write what is asked for.
+    """Classify images, or find objects or areas in them; print a table and write the requested files.
 
     Args:
         inputs: images, folders, patterns and URLs.
-        model: a published checkpoint, a config or weights, see ``find``.
-        checkpoint: other weights for its network; without ``model``, the network is read off them.
-        topk: how many classes of an image to list.
-        batch_size: images that go through a classifier at once.
-        min_score: of a detector, objects that are less likely are left out.
+        model: published checkpoint, config or weights, see ``find``.
+        checkpoint: other weights for the network; without ``model``, the network is inferred from them.
+        topk: number of classes to list per image.
+        batch_size: images per forward pass of a classifier.
+        min_score: minimum score of the objects of a detector.
         device: default a GPU if there is one.
-        optimize: ``fp32`` or ``bf16``: compute in the form for inference.
+        optimize: ``fp32`` or ``bf16`` to optimize the network for inference.
         out: new file for the results, .json or .csv.
         out_dir: new folder for annotated images.
-        trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
+        trust_checkpoint: whether to unpickle the checkpoint even if that runs code in it.
 
     Raises:
-        UserError: what was found, what was expected and what to do; at the end, if images could not
-            be read.
+        UserError: an argument has a mistake; or, at the end, images could not be read.
     """
     check_counts(batch_size=batch_size, topk=topk)
     if out_dir is not None:
@@ -53,7 +52,7 @@ def infer(
     if out is not None:
         check_new_file(out, '.json', '.csv')
     network, weights = choose_model(model, checkpoint)
-    check_inputs(inputs)  # a slip in the command is better told before the model is loaded
+    check_inputs(inputs)  # mistakes in the command are reported before the model is loaded
     images = find_images(inputs)
     loading = dict(device=device, trust_checkpoint=trust_checkpoint)
     if network.is_dense:
@@ -84,7 +83,7 @@ def choose_model(model: str | None, checkpoint: str | None) -> tuple[Named, Name
     """Return the arguments ``model`` and ``pretrained`` of an inferencer.
 
     Raises:
-        UserError: nothing is named, or nothing has weights.
+        UserError: neither model nor checkpoint is given, or there are no weights.
     """
     weights = True if checkpoint is None else find(checkpoint, 'checkpoint')
     if checkpoint is not None and weights.entry is weights.weights is None:

@@ -1,4 +1,4 @@
-"""Test images with what a checkpoint takes them for."""
+"""Draw test images with their predictions."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,21 +27,21 @@ def plot_predictions(
     cfg_options: dict | None = None,
     trust_checkpoint: bool = False,
 ) -> None:
-    """Draw a grid of test images, each with predicted class and score; mistakes in red.
+    """Draw a grid of test images with predicted class and score, and mistakes in red.
 
     Args:
-        config: path or name, see ``load_config``.
-        checkpoint: weights in any format, or the name of a checkpoint of the zoo.
-        out: image file.
-        count: how many images, spread evenly over the test set.
-        cfg_options: dotted key to value.
-        trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
+        config: path or name of a config, see ``load_config``.
+        checkpoint: weights in any format, or the name of a published checkpoint.
+        out: image file to write.
+        count: number of images, evenly spaced in the test data.
+        cfg_options: values that override the config, by dotted key.
+        trust_checkpoint: whether to unpickle the checkpoint even if that runs code in it.
     """
     check_figure_file(out)
     cfg = load_config(config, cfg_options)
     if count < 1:
         raise UserError(f'--count is {count}; it takes at least one image to draw')
-    with TemporaryDirectory() as logs:  # the Runner insists on a log; this one tells nothing
+    with TemporaryDirectory() as logs:  # the Runner always writes a log, which has no use here
         cfg.update(log_level='WARNING', work_dir=logs, load_from=str(checkpoint), resume=False)
         runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint)
         runner.load_or_resume()
@@ -63,7 +63,7 @@ def plot_predictions(
 
 
 def save_grid(pictures: list[Image.Image], out: str | Path) -> None:
-    """Write pictures side by side, row by row, in any format that matplotlib has."""
+    """Write pictures as a grid, in any format of matplotlib."""
     columns = min(COLUMNS, len(pictures))
     width, height = (max(sides) + GAP for sides in zip(*(picture.size for picture in pictures), strict=True))
     grid = Image.new('RGB', (columns * width, -(-len(pictures) // columns) * height), 'white')

@@ -1,4 +1,4 @@
-"""Make a checkpoint of a training ready for others."""
+"""Extract the weights from a training checkpoint for publication."""
 
 from datetime import date
 from hashlib import sha256
@@ -12,11 +12,11 @@ from ..zoo.names import load_weights
 
 
 def publish(source: str | Path, target: str | Path, *, trust_checkpoint: bool = False) -> Path:
-    """Write the weights alone, under a name that ends in the date and the start of their SHA-256.
+    """Write only the weights, to a file whose name ends with the date and the start of its SHA-256.
 
     Args:
-        source: weights in any format. Of a run with averaged weights, mmengine keeps the average where
-            others keep the weights, so it is the average that is published.
+        source: weights in any format. If the run averaged its weights, mmengine stores the average in
+            ``state_dict``, so the average is published.
         target: name of the new file without date and hash: ``zoo/convnext-tiny_mine.pth`` becomes
             ``zoo/convnext-tiny_mine_20260131-0123abcd.pth``; ``.safetensors`` works too.
         trust_checkpoint: see ``load_checkpoint``.
@@ -25,7 +25,7 @@ def publish(source: str | Path, target: str | Path, *, trust_checkpoint: bool = 
         The file.
 
     Raises:
-        UserError: the weights are not whole, or the target cannot be written.
+        UserError: the weights are incomplete, or the target cannot be written.
     """
     target = Path(target)
     if target.suffix not in ('.pth', '.safetensors'):

@@ -1,4 +1,4 @@
-"""Measure published accuracies again, row by row."""
+"""Measure the published accuracies of checkpoints."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ from ..zoo.entries import MODEL_INDEX, Entry, read_model_index
 from ..zoo.models import fill
 from ..zoo.names import Named, config_of_network, load_weights
 
-# Points of accuracy beyond which a difference is one.
+# Larger differences, in percentage points, are marked.
 TOLERANCE = 0.1
 
 
@@ -37,24 +37,24 @@ def reproduce(
     num_workers: int = 4,
     trust_checkpoint: bool = False,
 ) -> list[dict]:
-    """Evaluate published checkpoints and compare with what their sources state.
+    """Test published checkpoints and compare the accuracies with those of their sources.
 
     Args:
-        names: of entries, or patterns as ``*v2-atto*``; those without a published top-1 are passed over
-            if a pattern found them.
-        data_root: folder with ``val/``, one folder a class inside, as of ImageNet.
-        out: Markdown table to write; the rows are kept beside it as JSON. Rows that are there already,
-            for the same weights and data, are not measured again.
-        model_index: the model-index.yml whose metafiles list the checkpoints.
-        batch_size: images a batch.
-        num_workers: processes that load images.
+        names: names or patterns such as ``*v2-atto*``; matches of a pattern without a published top-1 are
+            skipped.
+        data_root: ImageNet folder with ``val/CLASS/IMAGE``.
+        out: Markdown table to write; rows are stored beside it as JSON, and existing rows for the same
+            weights and data are not measured again.
+        model_index: model-index.yml whose metafiles list the checkpoints.
+        batch_size: images per batch.
+        num_workers: number of processes that load images.
         trust_checkpoint: see ``load_checkpoint``.
 
     Returns:
-        The rows of this table, those of earlier runs first.
+        The rows of the table, those of earlier runs first.
 
     Raises:
-        UserError: a name is unknown, the data is missing, or at the end: some rows failed.
+        UserError: a name is unknown, the data is missing, or, at the end, some rows failed.
     """
     out = Path(out)
     chosen = choose(read_model_index(model_index), names)
@@ -104,7 +104,7 @@ def choose(entries: dict[str, Entry], names: Iterable[str]) -> list[Entry]:
 def measure(
     entry: Entry, data_root: str | Path, out: Path, batch_size: int, num_workers: int, trust_checkpoint: bool
 ) -> dict[str, float]:
-    """Metric name to percent."""
+    """Return metric name -> percent."""
     named = Named(entry.name, entry)
     loaded = load_weights(named, trust=trust_checkpoint)
     preprocessing = loaded.preprocessing
@@ -174,7 +174,7 @@ def write_rows(rows: list[dict], out: Path) -> None:
 
 
 def table(rows: list[dict]) -> str:
-    """Published against measured, as Markdown; a difference beyond ``TOLERANCE`` is bold."""
+    """Return a Markdown table of published and measured accuracies, with large differences in bold."""
     lines = [
         '| checkpoint | px | images | top-1 published | measured | difference | top-5 published | measured |',
         '|---|--:|--:|--:|--:|--:|--:|--:|',

@@ -58,32 +58,37 @@ def train(
     launcher: str = 'none',
     distributed: str | None = None,
 ) -> Runner:
-    """Train a config.
+    """Train a model from a config.
 
     Args:
-        config: path or name, see ``load_config``.
-        data_root: folder of the training, validation and test data, in place of the config's.
-        image_size: side of the network's input in pixels, in every pipeline; see ``set_image_size``.
-        work_dir: folder for checkpoints and logs; default ``work_dirs/NAME``, or
-            ``work_dirs/smoke/NAME`` of a smoke test.
-        resume: ``latest`` for the newest checkpoint in ``work_dir`` that can be read, ``auto`` for the same
-            if there is one and a new start if not, or the path of one.
-        amp: mixed precision.
-        compile: let torch's compiler fuse the backbone's operations.
-        augment_on_device: leave flipping, RandAugment and erasing to the device, see ``augment_batches``.
-        auto_scale_lr: scale the learning rate by effective over base batch size.
-        accumulate: see ``accumulate_to_recipe``.
-        no_validate: leave out validation.
-        smoke: see ``make_smoke_test``.
-        rehearsal: take one step and validate one batch before anything is written, see ``rehearse``.
-        log: where to record the run beside the log files: ``tensorboard``, ``wandb`` or both.
-        cfg_options: dotted key to value.
-        trust_checkpoint: unpickle whatever the checkpoint to start from holds, which runs any code in it.
+        config: path or name of a config, see ``load_config``.
+        data_root: folder of the training, validation and test data; None: that of the config.
+        image_size: height and width of the network's input in pixels; see ``set_image_size``.
+        work_dir: folder for checkpoints and logs; default ``work_dirs/NAME``, or ``work_dirs/smoke/NAME`` for
+            a smoke test.
+        resume: ``latest`` for the newest readable checkpoint in ``work_dir``; ``auto`` for the same, or a new
+            run if there is none; or the path of a checkpoint.
+        amp: whether to use mixed precision.
+        compile: whether to compile the backbone with PyTorch's compiler.
+        augment_on_device: whether to flip, augment and erase batches on the device, see ``augment_batches``.
+        auto_scale_lr: whether to scale the learning rate linearly with the effective batch size.
+        accumulate: whether to accumulate gradients to the batch size of the recipe, see
+            ``accumulate_to_recipe``.
+        no_validate: whether to skip validation.
+        smoke: whether to run only two iterations on noise, see ``make_smoke_test``.
+        rehearsal: whether to try one training step and one validation batch before anything is written, see
+            ``rehearse``.
+        log: further records of the run: ``tensorboard``, ``wandb`` or both.
+        cfg_options: values that override the config, by dotted key.
+        trust_checkpoint: whether to unpickle the initial checkpoint even if that runs code in it.
         launcher: ``none``, ``pytorch`` or ``slurm``.
-        distributed: how to spread the training over processes: ``ddp``, ``fsdp`` or ``deepspeed``.
+        distributed: engine for several processes: ``ddp``, ``fsdp`` or ``deepspeed``.
+
+    Returns:
+        The Runner after training.
 
     Raises:
-        UserError: what was found, what was expected and what to do.
+        UserError: the config, the data or an argument has a mistake.
     """
     if accumulate and auto_scale_lr:
         raise UserError(
@@ -109,18 +114,18 @@ def train(
     if augment_on_device:
         augment_batches(cfg)
 
-    # From here on the first process decides for all, and their number is known.
+    # From here on, the first process decides for all, and the number of processes is known.
     init_distributed(cfg, launcher)
     if compile:
         check_compiler(distributed)  # on the device of this process
     # Before the work dir is searched for checkpoints: another training could write one meanwhile.
     with only_run_in(cfg.work_dir, checkpoint_folder(cfg)):
         choose_start(cfg, resume, trust=trust_checkpoint)
-        add_loggers(cfg, log or [])  # a run that goes on is recorded where it was
+        add_loggers(cfg, log or [])  # a resumed run continues its record
         if accumulate:
             accumulate_to_recipe(cfg)
         prepare_engine(cfg, launcher)  # once the config says whether to load, accumulate and scale
-        if smoke:  # last, since it takes back some of the above
+        if smoke:  # last, because it reverts some of the above
             cfg = make_smoke_test(cfg)
 
         loaders = ('train_dataloader', 'val_dataloader')

@@ -32,18 +32,18 @@ from .inputs import MAX_THREADS, Given, ImageLike, TestPipeline, find_images, re
 
 
 class ImageClassificationInferencer(MMPretrainInferencer):
-    """Images in, classes and scores out; prepared as in the test of the model's config.
+    """Classify images with the preprocessing of the model's test pipeline.
 
     Args:
-        model: name of the zoo, config, weights in any format, or a model of ``get_model``.
-        pretrained: weights for a config or for the network of a name: file, URL or another name of
-            the zoo; True: those that the name has.
-        device: None: a GPU if there is one; a built model stays where it is.
-        classes: names of the outputs; None: those that come with the weights, if any.
-        trust_checkpoint: unpickle whatever the weights' file holds, which runs any code in it.
+        model: published name, config, weights in any format, or a model of ``get_model``.
+        pretrained: other weights for the network (file, URL or published name); True for the published
+            weights.
+        device: None: a GPU if there is one; a built model stays on its device.
+        classes: names of the outputs; None: those stored with the weights, if any.
+        trust_checkpoint: whether to unpickle weights even if that runs code in the file.
 
     Raises:
-        UserError: no such model, no weights, or a model that does not classify.
+        UserError: the model is unknown, has no weights, or is not a classifier.
 
     Example:
         >>> inferencer = ImageClassificationInferencer('convnext_tiny.fb_in1k')
@@ -78,12 +78,12 @@ class ImageClassificationInferencer(MMPretrainInferencer):
 
     @property
     def regression(self) -> bool:
-        """Whether the score is a value of its own unit, and no probability."""
+        """Whether the score is a value of a regression instead of a probability."""
         return getattr(self.model.head, 'regression', False)
 
     @property
     def multi_label(self) -> bool:
-        """Whether each class is there or not, whatever the others are."""
+        """Whether the probabilities of the classes are independent."""
         return isinstance(self.model.head, MultiLabelClsHead)
 
     def __call__(
@@ -97,21 +97,21 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         """Classify images.
 
         Args:
-            inputs: path, URL, PIL image, RGB array (H, W, 3) or grey array (H, W) of uint8, folder
-                (searched to its bottom for images), pattern such as ``photos/*.jpg``, or several of these.
-            batch_size: images that go through the network at once.
-            topk: how many classes a result lists.
+            inputs: path, URL, PIL image, array (H, W, 3) in RGB or (H, W) in gray of uint8, folder (searched
+                with its subfolders), pattern such as ``photos/*.jpg``, or a list of these.
+            batch_size: images per forward pass.
+            topk: number of classes per result.
             show_dir: new folder for the images with their classes drawn below.
 
         Returns:
-            A dict for each image, in their order: ``path``, ``pred_label``, ``pred_score``,
-            ``pred_class`` (None without class names), ``topk`` (dicts of label, score and class, best
-            first), ``pred_scores`` (array of all); of a head for several labels per image also
-            ``pred_labels`` (those that reach its threshold, perhaps none). Of an image that cannot be read:
+            One dict per image, in the order of the inputs, with ``path``, ``pred_label``, ``pred_score``,
+            ``pred_class`` (None without class names), ``topk`` (dicts of label, score and class, best first)
+            and ``pred_scores`` (array of all scores). With several labels per image, also ``pred_labels``
+            (those that reach the threshold of the head, possibly none). For an image that cannot be read:
             ``path`` and ``error``.
 
         Raises:
-            UserError: there is no image, or one of these arguments is wrong.
+            UserError: there are no images, or an argument is invalid.
         """
         options = dict(batch_size=batch_size, topk=topk, show_dir=show_dir)
         return list(self.stream(find_images(inputs, self.pipeline.channels), **options))
@@ -124,10 +124,10 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         topk: int = 5,
         show_dir: str | Path | None = None,
     ) -> Iterator[dict]:
-        """Yield results one after the other, for more images than memory has room for their scores.
+        """Yield results one by one, for more images than fit into memory with their scores.
 
         Args:
-            images: of ``find_images``.
+            images: result of ``find_images``.
             batch_size, topk, show_dir: see ``__call__``.
         """
         check_counts(batch_size=batch_size, topk=topk)
@@ -136,20 +136,20 @@ class ImageClassificationInferencer(MMPretrainInferencer):
 
     @staticmethod
     def list_models(pattern: str | None = None) -> list[str]:
-        """Names of the zoo that classify."""
+        """Return the names of published classifiers."""
         return list_models(pattern or '*', task='Image Classification')
 
     def _stream(
         self, images: Iterable[Given], batch_size: int, topk: int, pictures: PictureFolder | None
     ) -> Iterator[dict]:
-        threads = min(MAX_THREADS, (os.cpu_count() or 1) + 4)  # some wait for disk or network
+        threads = min(MAX_THREADS, (os.cpu_count() or 1) + 4)  # some threads wait for disk or network
 
         def prepare(given: Given) -> tuple[Given, dict | str, Image.Image | None]:
             return given, *self._prepare(given.image, pictures is not None)
 
         with ThreadPoolExecutor(threads) as pool:
             try:
-                # While the network has one batch, the next is decoded, and no more.
+                # While the network processes a batch, only the next one is decoded.
                 prepared = read_ahead(pool, prepare, images, batch_size + threads)
                 for batch in self._get_chunk_data(prepared, batch_size):
                     results = self._classify(batch, topk)
@@ -160,16 +160,16 @@ class ImageClassificationInferencer(MMPretrainInferencer):
                 pool.shutdown(cancel_futures=True)
 
     def _prepare(self, image: ImageLike, keep: bool) -> tuple[dict | str, Image.Image | None]:
-        """The network's input, or why there is none; and a small copy of the image to draw on."""
+        """Return the network's input, or why there is none, and a small copy of the image to draw on."""
         try:
             return self.pipeline.prepare(image, look_at if keep else None)
         except UserError as error:
             return str(error), None
 
     def _classify(self, batch: list[tuple], topk: int) -> list[dict]:
-        """Results of a batch, those of its broken images among them."""
+        """Return the results of a batch, including its broken images."""
         samples = [sample for _, sample, _ in batch if not isinstance(sample, str)]
-        # A pipeline that ends without a crop may leave images in different sizes.
+        # A pipeline without a crop at its end may give images of different sizes.
         alike = len({sample['inputs'].shape for sample in samples}) == 1
         parts = [samples] if alike else [[sample] for sample in samples]
         with enough_memory(
@@ -183,7 +183,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         ]
 
     def _predict(self, samples: list[dict]) -> list[DataSample] | list[str]:
-        """Predictions of images of one size, or for each why there is none."""
+        """Return predictions for images of one size, or the reason why there is none for each."""
         try:
             return self.forward(default_collate(samples))
         except SmallImageError as error:
@@ -212,7 +212,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
 def load_classifier(
     model: str | Path | Named, pretrained: bool | str | Path | Named, trust: bool
 ) -> BaseModel:
-    """A model with its weights, from what an inferencer is given."""
+    """Build a model with its weights from the arguments of an inferencer."""
     named = find(model)
     if pretrained is True and named.entry is not None and named.entry.task != 'Image Classification':
         raise UserError(
@@ -221,7 +221,7 @@ def load_classifier(
         )
     if named.weights is None and not pretrained:
         raise UserError(f'{named} without weights would predict at random; pass pretrained=FILE')
-    classifier = get_model(named, pretrained or True, trust_checkpoint=trust)  # a file is its weights
+    classifier = get_model(named, pretrained or True, trust_checkpoint=trust)  # a file contains its weights
     if not classifier.preprocessing_told:
         warnings.warn(
             f'{model} does not tell how its images were prepared; they are taken for those of ImageNet: the '
@@ -262,13 +262,13 @@ def check_built(model: torch.nn.Module, pretrained: bool | str | Path) -> None:
 def check_device(device: str | torch.device | None) -> None:
     try:
         torch.empty(0, device=device)
-    except (AssertionError, RuntimeError) as error:  # not compiled in; unknown or not there
+    except (AssertionError, RuntimeError) as error:  # not compiled in, unknown or missing
         reason = str(error).splitlines()[0]
         raise UserError(f'device {device} cannot be used: {reason}; leave it out or choose cpu') from error
 
 
 def look_at(pixels: np.ndarray) -> Image.Image:
-    """A small copy of BGR or grey pixels to draw on."""
+    """Return a small copy of BGR or gray pixels to draw on."""
     return fit_to_look_at(displayed(pixels))
 
 

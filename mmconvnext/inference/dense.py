@@ -1,4 +1,4 @@
-"""Find objects and areas in images, by detectors and segmenters."""
+"""Find objects and areas in images with detectors and segmenters."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -27,22 +27,22 @@ from ..zoo.names import Named, find
 from .classifier import check_device
 from .inputs import MAX_THREADS, Given, ImageLike, TestPipeline, find_images, one_line, read_ahead
 
-# Where a config names none; by default scope.
+# Visualizers for configs without one, by default scope.
 VISUALIZER = {'mmdet': 'DetLocalVisualizer', 'mmseg': 'SegLocalVisualizer'}
 
 
 class DenseInferencer:
-    """Images in, objects or areas out; prepared as in the test of the model's config.
+    """Find objects or areas in images with the preprocessing of the model's test pipeline.
 
     Args:
-        model: name of the zoo, or a config of MMDetection or MMSegmentation.
-        pretrained: weights of a config: file or URL, in any format; True: those that a name has.
+        model: published name, or a config of MMDetection or MMSegmentation.
+        pretrained: weights for a config (file or URL, in any format); True for the published weights.
         device: None: a GPU if there is one.
-        min_score: objects that are less likely are left out.
-        trust_checkpoint: unpickle whatever the weights' file holds, which runs any code in it.
+        min_score: minimum score of objects.
+        trust_checkpoint: whether to unpickle weights even if that runs code in the file.
 
     Raises:
-        UserError: no such model, no weights, weights that do not fit, or a library that is missing.
+        UserError: the model is unknown, its weights are missing or do not fit, or a library is missing.
 
     Example:
         >>> inferencer = DenseInferencer('mask_rcnn_convnext_tiny_1k_3x')
@@ -75,7 +75,7 @@ class DenseInferencer:
         meta = describe(cfg, self.model)
         self.classes = meta.get('classes')
         with DefaultScope.overwrite_default_scope(self.scope):
-            # mmengine keeps one visualizer of a name, with its classes.
+            # mmengine keeps one visualizer per name, with its classes.
             drawing = cfg.get('visualizer') or dict(type=VISUALIZER[self.scope])
             self.visualizer = VISUALIZERS.build(
                 dict(drawing, name=f'inferencer-{id(self)}', vis_backends=None, save_dir=None)
@@ -88,27 +88,28 @@ class DenseInferencer:
         """Find objects or areas in images.
 
         Args:
-            inputs: as of ``ImageClassificationInferencer``.
-            show_dir: new folder for the images with what was found drawn upon, and of segmenters the
-                label maps: PNGs whose grey values are the labels.
+            inputs: see ``ImageClassificationInferencer``.
+            show_dir: new folder for the images with their predictions, and the label maps of segmenters (PNG
+                files whose gray values are the labels).
 
         Returns:
-            A dict for each image, in their order. Of detectors: ``path`` and ``objects``, the likeliest
-            first, dicts of label, class, score, box (left, top, right, bottom in pixels of the image)
-            and, with masks, ``mask`` in COCO's run-length encoding. Of segmenters: ``path``, ``areas``,
-            the largest first, dicts of label, class and share of the pixels, and ``labels``, the label
-            of each pixel (H, W). Of an image that cannot be read: ``path`` and ``error``.
+            One dict per image, in the order of the inputs. Detectors give ``path`` and ``objects``: dicts of
+            label, class, score, box (left, top, right, bottom in pixels of the image) and, with masks,
+            ``mask`` in COCO's run-length encoding, most likely first. Segmenters give ``path``, ``areas``
+            (dicts of label, class and share of the pixels, largest first) and ``labels``, the label of each
+            pixel (H, W). For an
+            image that cannot be read: ``path`` and ``error``.
 
         Raises:
-            UserError: there is no image, or one of these arguments is wrong.
+            UserError: there are no images, or an argument is invalid.
         """
         return list(self.stream(find_images(inputs), show_dir=show_dir))
 
     def stream(self, images: Iterable[Given], *, show_dir: str | Path | None = None) -> Iterator[dict]:
-        """Yield results one after the other.
+        """Yield results one by one.
 
         Args:
-            images: of ``find_images``.
+            images: result of ``find_images``.
             show_dir: see ``__call__``.
         """
         pictures = None if show_dir is None else PictureFolder(show_dir)
@@ -118,14 +119,14 @@ class DenseInferencer:
         threads = min(MAX_THREADS, os.cpu_count() or 1)
         with ThreadPoolExecutor(threads) as pool:
             try:
-                # Their sizes differ, and one fills a GPU.
+                # Image sizes differ, and one image fills a GPU.
                 for given, pixels, sample in read_ahead(pool, self._prepare, images, threads + 1):
                     if isinstance(sample, str):
                         yield dict(path=given.path, error=sample)
                         continue
                     try:
                         found = self._predict(sample)
-                    # An image that is too small, or too long.
+                    # For images that are too small or too elongated.
                     except (MemoryError, RuntimeError, ValueError) as error:
                         if is_out_of_memory(error):
                             raise UserError(
@@ -141,7 +142,7 @@ class DenseInferencer:
                 pool.shutdown(cancel_futures=True)
 
     def _prepare(self, given: Given) -> tuple[Given, np.ndarray | None, dict | str]:
-        """The pixels and the network's input, or why there is none."""
+        """Return the pixels and the network's input, or the reason why there is none."""
         try:
             sample, pixels = self.pipeline.prepare(given.image, lambda pixels: pixels)
             return given, pixels, sample
@@ -180,7 +181,7 @@ class DenseInferencer:
         return self.classes[label] if self.classes else None
 
     def _draw(self, pixels: np.ndarray, found: BaseDataElement, file: Path) -> None:
-        """The image with what was found, as its library draws it."""
+        """Return the image with its predictions, drawn by the library of the model."""
         rgb = displayed(pixels)
         options = dict(pred_score_thr=self.min_score) if self.finds == 'objects' else {}
         try:
@@ -196,14 +197,14 @@ class DenseInferencer:
 
 
 def describe(cfg: Config, model: BaseModel) -> dict:
-    """Class names, those of the weights before those of the test data, and colours.
+    """Return class names (of the weights, or else of the test data) and colors.
 
     Raises:
-        UserError: there are not as many names as outputs.
+        UserError: the numbers of names and outputs differ.
     """
     dataset = inner_settings(cfg.test_dataloader.dataset)[0]
     kind = find_type(dataset.type, cfg.default_scope)
-    # The dataset's own way, which also reads names from files.
+    # As the dataset does it, which also reads names from files.
     meta = kind._load_metainfo(dataset.get('metainfo')) if hasattr(kind, '_load_metainfo') else {}
     meta = dict(meta, **model._dataset_meta)
     outputs, names = class_count(model), meta.get('classes')
@@ -222,8 +223,8 @@ def describe(cfg: Config, model: BaseModel) -> dict:
 
 
 def run_lengths(mask: np.ndarray) -> dict:
-    """COCO's compressed run-length encoding of a mask (H, W)."""
-    from pycocotools.mask import encode  # comes with MMDetection
+    """Return a mask (H, W) in COCO's compressed run-length encoding."""
+    from pycocotools.mask import encode  # installed with MMDetection
 
     encoded = encode(np.asfortranarray(mask, dtype=np.uint8))
     return dict(size=encoded['size'], counts=encoded['counts'].decode())

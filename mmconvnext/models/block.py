@@ -24,17 +24,17 @@ class ConvNeXtBlock(BaseModule):
 
     Args:
         channels: channels in and out.
-        kernel_size: of the depthwise convolution, odd.
-        dilation: of the depthwise convolution.
-        mlp_ratio: hidden over outer width of the MLP.
+        kernel_size: odd kernel size of the depthwise convolution.
+        dilation: dilation of the depthwise convolution.
+        mlp_ratio: ratio of hidden to outer channels of the MLP.
         conv_bias: whether the depthwise convolution has a bias.
         norm_cfg: see ``ConvNeXt``.
         act_cfg: see ``ConvNeXt``.
-        linear_pw_conv: the MLP as linear layers on (N, H, W, C), else as 1x1 convolutions.
-        use_grn: GRN after the activation (V2).
-        drop_path_rate: probability of leaving the block out in training.
-        layer_scale_init_value: start of the per-channel scale; none if 0.
-        with_cp: recompute activations in the backward pass.
+        linear_pw_conv: whether the MLP has linear layers on (N, H, W, C), or else 1x1 convolutions.
+        use_grn: whether GRN follows the activation (V2).
+        drop_path_rate: probability of skipping the block in training.
+        layer_scale_init_value: initial value of the per-channel scale; 0 for no scale.
+        with_cp: whether to recompute activations in the backward pass.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ConvNeXtBlock(BaseModule):
         )
         self.drop_path = DropPath(drop_path_rate) if drop_path_rate > 0 else nn.Identity()
 
-        # A linear layer and a 1x1 convolution are the same; weights of either load into either.
+        # Linear layers and 1x1 convolutions are equivalent, and either loads the weights of the other.
         self.register_load_state_dict_pre_hook(shape_pointwise)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class ConvNeXtBlock(BaseModule):
 
 
 def shape_pointwise(block: ConvNeXtBlock, state_dict: dict, prefix: str, *_) -> None:
-    """Give loaded pointwise weights the shape of this block's: (out, in) or (out, in, 1, 1)."""
+    """Reshape loaded pointwise weights for this block: (out, in) or (out, in, 1, 1)."""
     for name in ('pointwise_conv1', 'pointwise_conv2'):
         key, wanted = f'{prefix}{name}.weight', getattr(block, name).weight
         loaded = state_dict.get(key)
@@ -123,9 +123,9 @@ class DepthwiseConv2d(nn.Conv2d):
 
     Args:
         channels: C.
-        kernel_size: odd.
+        kernel_size: odd kernel size.
         dilation: distance of the kernel's taps in pixels.
-        bias: whether there is one.
+        bias: whether to add a bias.
     """
 
     def __init__(self, channels: int, kernel_size: int, dilation: int, bias: bool):
@@ -147,8 +147,8 @@ class DepthwiseConv2d(nn.Conv2d):
 class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels: (x - mean) / sqrt(variance + eps) * weight + bias at each pixel of a map.
 
-    ``forward`` takes (N, C, H, W); ``normalize`` takes (..., C), for code that already holds
-    channels last. The result of ``forward`` keeps the channels-last memory it was computed in.
+    ``forward`` takes (N, C, H, W); ``normalize`` takes (..., C), for code that already has channels last. The
+    result of ``forward`` stays in channels-last memory.
     """
 
     def normalize(self, x: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class RMSNorm2d(nn.RMSNorm):
-    """Like ``LayerNorm2d`` without mean and bias: x / sqrt(mean(x^2) + eps) * weight."""
+    """``LayerNorm2d`` without mean and bias: x / sqrt(mean(x^2) + eps) * weight."""
 
     def normalize(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
@@ -169,7 +169,7 @@ class RMSNorm2d(nn.RMSNorm):
 
 
 class SimpleNorm2d(RMSNorm2d):
-    """Like ``RMSNorm2d`` with the unbiased variance for the mean square (timm's ``SimpleNorm``).
+    """``RMSNorm2d`` with the unbiased variance instead of the mean square (timm's ``SimpleNorm``).
 
     The published zepto "rms" weights were trained with it.
     """
@@ -182,10 +182,10 @@ NORMS = {'LN2d': LayerNorm2d, 'RMSNorm2d': RMSNorm2d, 'SimpleNorm2d': SimpleNorm
 
 
 def build_norm(cfg: dict, channels: int) -> nn.Module:
-    """A norm over ``channels`` from ``dict(type=..., eps=..., requires_grad=True)``.
+    """Build a norm over ``channels`` from ``dict(type=..., eps=..., requires_grad=True)``.
 
     Raises:
-        ValueError: for a type outside ``NORMS``.
+        ValueError: the type is not in ``NORMS``.
     """
     kwargs = dict(cfg)
     name = kwargs.pop('type', None)
@@ -202,7 +202,7 @@ class GRN(nn.Module):
     ``x + gamma * (x * r / (r.mean(-1, keepdim=True) + eps)) + beta``.
 
     Args:
-        channels: C, the number of channels normalised against each other.
+        channels: C, the number of channels.
         eps: added to the mean response; 1e-6 as in the official ``models/utils.py``.
     """
 
@@ -213,7 +213,7 @@ class GRN(nn.Module):
         self.beta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, H, W, C) -> (N, H, W, C)."""
+        """Apply GRN: (N, H, W, C) -> (N, H, W, C)."""
         return grn(x, self.gamma, self.beta, eps=self.eps)
 
 

@@ -29,7 +29,7 @@ INIT_CFG = [
 
 
 class SmallImageError(UserError):
-    """An image has fewer pixels than the network divides its sides by."""
+    """An image is smaller than the stride of the network."""
 
 
 @MODELS.register_module()
@@ -37,37 +37,37 @@ class ConvNeXt(BaseModule):
     """ConvNeXt V1, isotropic and V2; for V2 pass ``use_grn=True, layer_scale_init_value=0``.
 
     Args:
-        arch: a name from ``ARCHS``, or a dict with ``depths`` and ``channels`` (one entry a stage,
+        arch: a name from ``ARCHS``, or a dict with ``depths`` and ``channels`` (one entry per stage,
             any number of stages) and optionally ``stem_patch_size``, ``stem_norm``, ``norm_cfg``.
         in_channels: channels of the image.
-        stem_patch_size: side and stride of the patches in pixels; None: the arch's, usually 4.
+        stem_patch_size: size and stride of the patches in pixels; None: that of the arch, usually 4.
         norm_cfg: ``dict(type=..., eps=...)`` with type LN2d, RMSNorm2d or SimpleNorm2d;
-            None: the arch's, usually LN2d with eps 1e-6.
-        out_norm_cfg: the same for the norms behind the stages in ``out_indices``; None: ``norm_cfg``.
-            transformers gives only this one its config's ``layer_norm_eps``.
+            None: that of the arch, usually LN2d with eps 1e-6.
+        out_norm_cfg: the same for the norms after the stages in ``out_indices``; None: ``norm_cfg``.
+            transformers uses ``layer_norm_eps`` of its config only for these norms.
         act_cfg: a name from ``block.ACTIVATIONS`` or a registry dict as ``dict(type='GELU')``.
-        linear_pw_conv: pointwise convolutions as linear layers, else as 1x1 convolutions.
-        use_grn: GRN in every block (V2).
-        drop_path_rate: stochastic depth of the last block, rising linearly from 0 at the first.
-        layer_scale_init_value: start of the layer scale, none if 0.
-        out_indices: stages whose features are returned, negative ones counted from the end.
-        frozen_stages: this many stages, from the first and with their downsampling, do not train.
-        gap_before_final_norm: return pooled (N, C) features, normed after the pooling, as the
-            classification weights expect; False returns normed maps (N, C, H, W).
-        with_cp: recompute block activations in the backward pass, to save memory.
+        linear_pw_conv: whether pointwise convolutions are linear layers, or else 1x1 convolutions.
+        use_grn: whether blocks have GRN (V2).
+        drop_path_rate: stochastic depth rate of the last block, increasing linearly from 0 at the first.
+        layer_scale_init_value: initial value of the layer scale; 0 for no layer scale.
+        out_indices: stages whose features are returned, counted from the end if negative.
+        frozen_stages: number of stages, from the first and with their downsampling, that are not trained.
+        gap_before_final_norm: whether to return pooled features (N, C), normalized after the pooling, as the
+            classification weights expect; False returns normalized maps (N, C, H, W).
+        with_cp: whether to recompute block activations in the backward pass, which saves memory.
         stem_type: ``patch``; or two 3x3 convolutions of stride 2 (timm's ``_ols`` weights):
             ``overlap``, ``overlap_tiered`` (the first with half the channels) or ``overlap_act``
             (an activation between them). The overlapping ones ignore ``stem_patch_size``.
-        kernel_size: of the depthwise convolutions, odd; one number or one a stage.
-        mlp_ratio: hidden over outer width of the MLPs.
-        conv_bias: biases in stem, downsampling and depthwise convolutions.
-        output_stride: 32, 16 or 8: stages that would pass it dilate instead; None: no limit.
-        init_cfg: weight initialisation; the default is the official one. Pre-trained weights:
+        kernel_size: odd kernel size of the depthwise convolutions; one number, or one per stage.
+        mlp_ratio: ratio of hidden to outer channels of the MLPs.
+        conv_bias: whether stem, downsampling and depthwise convolutions have biases.
+        output_stride: maximum stride, 8, 16 or 32: later stages dilate instead; None: no limit.
+        init_cfg: weight initialization; the default is the official one. Pretrained weights:
             ``dict(type='Pretrained', checkpoint='mmconvnext://NAME', prefix='backbone.')`` with a name
             of the zoo, a file or a URL.
 
     Raises:
-        ValueError: for values outside what is listed here, naming them.
+        ValueError: an argument has none of the values listed here.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class ConvNeXt(BaseModule):
             with_cp=with_cp,
         )
 
-        # Stage i is downsample_layers[i], whose first is the stem, and stages[i].
+        # Stage i consists of downsample_layers[i] (the first is the stem) and stages[i].
         stem = build_stem(stem_type, in_channels, self.channels[0], patch_size, conv_bias, act_cfg)
         if arch['stem_norm']:
             stem.append(build_norm(norm_cfg, self.channels[0]))
@@ -138,16 +138,16 @@ class ConvNeXt(BaseModule):
             )
             if i in self.out_indices:
                 self.add_module(f'norm{i}', build_norm(out_norm_cfg, channels))
-        # The overlapping stem pads and rounds up, so that 3 pixels less give the same map.
+        # The overlapping stem pads and rounds up, so 3 pixels less give the same map.
         self.min_input_size = strides.total - (0 if stem_type == 'patch' else 3)
         self._freeze_stages()
         self.register_load_state_dict_pre_hook(check_loaded)
 
     def init_weights(self) -> None:
-        """Initialise the weights as ``init_cfg`` says.
+        """Initialize the weights as ``init_cfg`` says.
 
         Raises:
-            UserError: pre-trained weights of another architecture.
+            UserError: the pretrained weights belong to another architecture.
         """
         check = self.register_load_state_dict_pre_hook(check_pretrained)
         try:
@@ -156,31 +156,31 @@ class ConvNeXt(BaseModule):
             check.remove()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Features of the stages in ``out_indices``, in the order of the stages.
+        """Compute the features of the stages in ``out_indices``, in the order of the stages.
 
         Args:
-            x: (N, in_channels, H, W), normalised; H and W at least ``min_input_size``.
+            x: (N, in_channels, H, W), normalized; H and W at least ``min_input_size``.
 
         Returns:
-            (N, C) each with ``gap_before_final_norm``, else (N, C, H / stride, W / stride), rounded
-            down by the patch stem and the downsampling.
+            A tuple with (N, C) for each if ``gap_before_final_norm``, else (N, C, H / stride, W / stride);
+            the patch stem and the downsampling round down.
         """
         maps = self._maps(x, {i + 1 for i in self.out_indices})
         return tuple(self.output(i, maps[i + 1]) for i in sorted(self.out_indices))
 
     def hidden_states(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The map behind the stem and the map of every stage, before any final norm.
+        """Compute the feature maps of the stem and of every stage, before any final norm.
 
         Args:
             x: as in ``forward``.
 
         Returns:
-            (N, C, H / stride, W / stride) each; what transformers calls ``hidden_states``.
+            A tuple with (N, C, H / stride, W / stride) for each, as ``hidden_states`` in transformers.
         """
         return tuple(self._maps(x, set(range(len(self.depths) + 1))).values())
 
     def _maps(self, x: Tensor, wanted: set[int]) -> dict[int, Tensor]:
-        """The wanted maps: 0 is the stem's, i + 1 that of stage i. The others are freed on the way."""
+        """Compute the requested maps: 0 is that of the stem, i + 1 that of stage i. Other maps are freed."""
         if min(x.shape[2:]) < self.min_input_size:
             raise SmallImageError(
                 f'the image is {x.shape[2]} x {x.shape[3]} pixels; this ConvNeXt needs at least '
@@ -198,18 +198,18 @@ class ConvNeXt(BaseModule):
         return maps
 
     def optimize_for_inference(self, dtype: torch.dtype = torch.float32) -> InferenceConvNeXt:
-        """A faster copy that only infers: ``model.backbone = model.backbone.optimize_for_inference()``.
+        """Return a faster copy for inference: ``model.backbone = model.backbone.optimize_for_inference()``.
 
-        Scales and shifts are folded into the linear layers, and on a CPU oneDNN computes the MLP in
-        parts that stay in the cache. It is made where the backbone lies and stays there.
+        Scales and shifts are folded into the linear layers, and on a CPU, oneDNN computes the MLP in parts
+        that stay in the cache. The copy is on the device of the backbone and cannot be moved.
 
         Args:
-            dtype: of the computation: float32, or bfloat16 where the processor has it.
+            dtype: dtype of the computation: float32, or bfloat16 if the processor supports it.
         """
         return InferenceConvNeXt(self, dtype)
 
     def output(self, stage: int, x: Tensor) -> Tensor:
-        """What ``forward`` returns for the map x (N, C, H, W) of a stage in ``out_indices``."""
+        """Return what ``forward`` returns for the map x (N, C, H, W) of a stage in ``out_indices``."""
         norm = getattr(self, f'norm{stage}')
         if self.gap_before_final_norm:
             # Norm after pooling: the released classification weights expect it.
@@ -222,12 +222,12 @@ class ConvNeXt(BaseModule):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '', scheme: str = 'group') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning rate decay, see ``layer_depth``.
+        """Return the depth of a parameter for layer-wise learning rate decay, see ``layer_depth``.
 
         Args:
             param_name: full name of the parameter.
-            prefix: how the backbone's own names start in it, for example ``backbone.``; a name
-                that starts otherwise belongs to a later module and gets the last depth.
+            prefix: prefix of the backbone's parameters, for example ``backbone.``; other names belong to
+                later modules and get the last depth.
             scheme: group, single or stage.
 
         Returns:
@@ -273,14 +273,14 @@ def half_in_eights(channels: int) -> int:
 
 
 class StridePlan:
-    """Strides and dilations of the stages under a largest output stride, as in timm's ConvNeXt.
+    """Strides and dilations of the stages for a maximum output stride, as in timm's ConvNeXt.
 
     Args:
         total: stride of the stem; then of the stages so far.
         limit: 8, 16, 32 or None for no limit.
 
     Attributes:
-        dilation: of the blocks in the present stage.
+        dilation: dilation of the blocks in the current stage.
     """
 
     def __init__(self, total: int, limit: int | None):
@@ -291,7 +291,7 @@ class StridePlan:
         self.total, self.limit, self.dilation = total, limit, 1
 
     def downsample(self) -> tuple[int, int]:
-        """Go to the next stage; stride and dilation of the convolution that leads there."""
+        """Go to the next stage; return stride and dilation of the convolution before it."""
         if self.limit is None or self.total < self.limit:
             self.total *= 2
             return 2, 1
@@ -300,7 +300,7 @@ class StridePlan:
 
 
 def resolve_out_indices(out_indices: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
-    """Stage numbers from 0."""
+    """Return the stage numbers counted from 0."""
     indices = (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
     if not all(-num_stages <= index < num_stages for index in indices):
         raise ValueError(f'out_indices is {out_indices}; the network has {num_stages} stages, counted from 0')
@@ -319,7 +319,7 @@ def check_ranges(drop_path_rate: float, mlp_ratio: float, frozen_stages: int, nu
 def build_downsampling(
     in_channels: int, out_channels: int, stride: int, dilation: int, norm_cfg: dict, bias: bool
 ) -> nn.Sequential:
-    """Norm and 2x2 convolution between two stages."""
+    """Build norm and 2x2 convolution between two stages."""
     padding = 'same' if stride == 1 else 0
     return nn.Sequential(
         build_norm(norm_cfg, in_channels),
@@ -328,12 +328,12 @@ def build_downsampling(
 
 
 def resolve_kernel_sizes(kernel_size: int | Sequence[int], num_stages: int) -> tuple[int, ...]:
-    """One odd kernel size a stage."""
+    """Return one odd kernel size per stage."""
     sizes = (kernel_size,) * num_stages if isinstance(kernel_size, int) else tuple(kernel_size)
     if len(sizes) != num_stages or not all(size > 0 and size % 2 == 1 for size in sizes):
         raise ValueError(f'kernel_size is {kernel_size}; it needs one odd number, or {num_stages} of them')
     return sizes
 
 
-# What a backbone has where a config or a description says nothing.
+# Default arguments of a backbone in configs and descriptions.
 DEFAULTS = {name: p.default for name, p in inspect.signature(ConvNeXt).parameters.items()}

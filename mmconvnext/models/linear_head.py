@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 
-# Of mmpretrain's head.
+# As in mmpretrain's head.
 INIT_CFG = dict(type='Normal', layer='Linear', std=0.01)
 
 
 def scores_of(head: nn.Module, logits: Tensor) -> Tensor:
-    """What a head predicts (N, num_classes) for its outputs: ``pred_score`` of its predictions."""
+    """Convert the outputs of a head to scores (N, num_classes), as ``pred_score`` of its predictions."""
     if getattr(head, 'regression', False):
         return logits
     return logits.sigmoid() if isinstance(head, MultiLabelClsHead) else logits.softmax(dim=1)
@@ -34,19 +34,18 @@ def class_of(label: int, classes: Sequence[str] | None) -> dict:
 
 @MODELS.register_module()
 class LinearClsHead(MMPretrainLinearClsHead):
-    """mmpretrain's ``LinearClsHead`` with dropout, a scaled start and regression.
+    """mmpretrain's ``LinearClsHead`` with dropout, scaled initial weights and regression.
 
-    With ``num_classes=1`` and no ``loss`` it is a regression head, as in transformers with
-    ``num_labels=1``: mean squared error against ``gt_score`` (or ``gt_label``), and the raw output as
-    ``pred_score``.
+    With ``num_classes=1`` and no ``loss``, it is a regression head, as in transformers with ``num_labels=1``:
+    the loss is the mean squared error to ``gt_score`` (or ``gt_label``), and the output is ``pred_score``.
 
     Args:
         num_classes: number of outputs.
         in_channels: channels of the features.
         loss: loss config; None: cross entropy, or mean squared error for one output.
         dropout_rate: probability of dropping a feature in training.
-        head_init_scale: factor on the freshly initialised weights (official fine-tuning: 0.001).
-        init_cfg: weight initialisation.
+        head_init_scale: factor for the initial weights (official fine-tuning: 0.001).
+        init_cfg: weight initialization.
         **kwargs: ``topk`` and ``cal_acc`` of mmpretrain's head.
     """
 
@@ -82,7 +81,7 @@ class LinearClsHead(MMPretrainLinearClsHead):
                 self.fc.bias.mul_(self.head_init_scale)
 
     def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Features of each stage, of which the last (N, in_channels) is used -> logits (N, num_classes)."""
+        """Compute logits (N, num_classes) from the last of the features (N, in_channels)."""
         return self.fc(self.dropout(self.pre_logits(feats)))
 
     def _get_loss(self, cls_score: Tensor, data_samples: list[DataSample], **kwargs) -> dict[str, Tensor]:

@@ -10,8 +10,8 @@ from ..errors import UserError
 
 LAYER_NORM = dict(type='LN2d', eps=1e-6)
 
-# depths and channels of each stage, and the stem and norm where they are not the usual
-# (4x4 patches, a norm after the stem, LayerNorm with eps 1e-6).
+# Depths and channels of each stage, and stem and norm if they differ from the default (4x4 patches, a norm
+# after the stem, LayerNorm with eps 1e-6).
 ARCHS = {
     # timm's convnext_zepto_rms
     'zepto': dict(
@@ -39,7 +39,7 @@ ARCHS = {
 
 
 def resolve_arch(arch: str | dict) -> dict:
-    """A full entry in the form of ``ARCHS``: every key present, sizes as tuples."""
+    """Return a complete entry in the form of ``ARCHS``, with all keys and with sizes as tuples."""
     if isinstance(arch, str):
         if arch not in ARCHS:
             raise ValueError(
@@ -61,24 +61,24 @@ def resolve_arch(arch: str | dict) -> dict:
     return {**defaults, **arch, 'depths': depths, 'channels': channels}
 
 
-# What a head makes of its outputs: probabilities that sum to one, one probability each, or values.
+# Outputs of a head: probabilities that sum to one, independent probabilities, or values.
 HEAD_KINDS = ('softmax', 'sigmoid', 'regression')
 
 
 class Network(NamedTuple):
-    """Arguments of backbone and head, as a config has them.
+    """Arguments of backbone and head in a config.
 
     Attributes:
-        backbone: of ``ConvNeXt``.
-        head: ``num_classes``, ``hidden_channels`` for a hidden layer, and ``kind`` of ``HEAD_KINDS``; None:
-            features only.
+        backbone: arguments of ``ConvNeXt``.
+        head: ``num_classes``, ``hidden_channels`` for a hidden layer, and ``kind`` from ``HEAD_KINDS``; None
+            for features only.
     """
 
     backbone: dict
     head: dict | None
 
     def config(self) -> dict:
-        """Config of mmpretrain's ``ImageClassifier``, for any default scope."""
+        """Return the config of mmpretrain's ``ImageClassifier``, for any default scope."""
         channels = resolve_arch(self.backbone['arch'])['channels'][-1]
         cfg = dict(
             type='mmpretrain.ImageClassifier',
@@ -90,10 +90,10 @@ class Network(NamedTuple):
         return cfg
 
     def build_on_meta(self) -> nn.Module:
-        """The model without memory, for its names and shapes.
+        """Build the model on the meta device, for parameter names and shapes.
 
         Raises:
-            UserError: there is no such network.
+            UserError: the network cannot be built.
         """
         init_default_scope('mmpretrain')
         try:
@@ -110,7 +110,7 @@ def head_config(
     if kind == 'sigmoid':
         return dict(type='mmpretrain.MultiLabelLinearClsHead', **common)
     if hidden_channels is None:
-        # Without a loss, one output is regression.
+        # Without a loss, a single output is a regression.
         loss = dict(type='mmpretrain.CrossEntropyLoss') if kind == 'softmax' and num_classes == 1 else None
         return dict(type='mmconvnext.LinearClsHead', **common, **({'loss': loss} if loss else {}))
     return dict(

@@ -1,4 +1,4 @@
-"""All that a classifier computes, in one call and under the names of transformers."""
+"""All outputs of a classifier in one call, with the names of transformers."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 
 class Outputs(NamedTuple):
-    """
+    """Outputs of a classifier.
+
     Attributes:
-        last_hidden_state: (N, C, H, W), the map of the last stage before the final norm.
-        pooler_output: (N, C), pooled and normed: what the head gets.
-        hidden_states: the stem's map, then that of every stage.
+        last_hidden_state: (N, C, H, W), feature map of the last stage before the final norm.
+        pooler_output: (N, C), pooled and normalized features, the input of the head.
+        hidden_states: feature maps of the stem and of every stage.
         logits: (N, classes); None without a head.
         loss: cross entropy, or mean squared error for one output; None without labels.
     """
@@ -24,11 +25,11 @@ class Outputs(NamedTuple):
 
 
 def outputs_of(model: nn.Module, images: Tensor, labels: Tensor | None = None) -> Outputs:
-    """Everything between image and loss; gradients flow through all of it.
+    """Compute all outputs of a classifier, differentiably.
 
     Args:
         model: a classifier from ``get_model``, or an ``ImageClassifier`` with our backbone.
-        images: (N, 3, H, W), normalised as by ``model.preprocessing``.
+        images: (N, 3, H, W), normalized as by ``model.preprocessing``.
         labels: (N,) class numbers, or values for a model with one output.
 
     Raises:
@@ -39,7 +40,7 @@ def outputs_of(model: nn.Module, images: Tensor, labels: Tensor | None = None) -
         raise ValueError('labels were given, but the model has no head; pass head=dict(num_classes=...)')
     hidden_states = model.backbone.hidden_states(images)
     pooled = model.backbone.output(len(hidden_states) - 2, hidden_states[-1])
-    if pooled.ndim == 4:  # the norm came first
+    if pooled.ndim == 4:  # the norm precedes the pooling
         pooled = pooled.mean(dim=(2, 3))
     logits = None if head is None else head((pooled,))
     loss = None

@@ -1,4 +1,4 @@
-"""Build a Runner once everything it needs has been looked at."""
+"""Build a Runner after checking all its parts."""
 
 import logging
 
@@ -30,21 +30,21 @@ def build_runner(
     trust_checkpoint: bool = False,
     weights: str | None = None,
 ) -> Runner:
-    """A Runner for a config, checked before anything is written.
+    """Build the Runner of a config, and check everything before anything is written.
 
-    Model, checkpoint, optimizer and datasets are built or read first, so that a wrong arch, a
-    checkpoint of another model, missing data or a wrong class count end in one message. The
-    datasets go into the Runner as they are, and checkpoints are read as data only.
+    Model, checkpoint, optimizer and datasets are built or read first, so that an unknown arch, a checkpoint
+    of another model, missing data or a wrong number of classes ends in one message. The Runner uses the same
+    datasets, and checkpoints are read as data only.
 
     Args:
-        cfg: with ``work_dir`` set, after ``init_distributed``.
-        loaders: the dataloaders this run will use, as ``('train_dataloader', 'val_dataloader')``.
-        rehearsal: look at all images for validation and try a training first, see ``rehearse``.
-        trust_checkpoint: unpickle whatever ``load_from`` holds, which runs any code in it.
-        weights: which ones of ``load_from``, see ``load_weights``.
+        cfg: config with ``work_dir``; with several processes, call ``init_distributed`` before.
+        loaders: dataloaders of this run, for example ``('train_dataloader', 'val_dataloader')``.
+        rehearsal: whether to check all validation images and try a training step, see ``rehearse``.
+        trust_checkpoint: whether to unpickle ``load_from`` even if that runs code in it.
+        weights: which weights of ``load_from`` to use, see ``load_weights``.
 
     Raises:
-        UserError: what was found, what was expected and what to do.
+        UserError: the config, a checkpoint or the data has a mistake.
     """
     training = 'train_dataloader' in loaders
     init_default_scope(cfg.get('default_scope', 'mmengine'))
@@ -57,16 +57,16 @@ def build_runner(
     if cfg.get('load_from') is not None:
         loaded = load_weights(cfg.load_from, weights=weights, trust=trust_checkpoint, mmap=True)
 
-    # Before the model is built: its head and mixup may take their classes from the data or the weights.
+    # Before the model is built: its head and mixup may take the classes from the data or the weights.
     other_classes = take_classes_from_data(cfg, loaders, loaded)
     set_mixup_classes(cfg)
     model = build_on_meta(cfg)
 
-    # What one message at the border can say is found before the first image is read.
+    # Mistakes in the config are found before the first image is read.
     if training:
         check_optimizer(cfg, model)
         check_schedule(cfg)
-    warnings = fit_topk(cfg, loaders, class_count(model))  # logged below, once the Runner has opened its log
+    warnings = fit_topk(cfg, loaders, class_count(model))  # logged below, after the Runner has opened its log
     start = None
     if loaded is not None and training and not cfg.get('resume'):
         start = starting_weights(cfg, loaded, model, new_head=other_classes)
@@ -74,11 +74,12 @@ def build_runner(
     elif loaded is not None:
         warnings += check_trained(cfg, loaded, model, testing=not training)
 
-    # Before protection, which wraps the batches of samplers: shards lose theirs here, they order themselves.
+    # Before protection, which wraps batches of samplers: shards have their own order and lose their sampler
+    # here.
     set_dataloader_defaults(cfg)
     if training:
         protect(cfg, trust_checkpoint=trust_checkpoint)
-    # After it: it fixes the seed, on which the draws of the training data depend.
+    # After protection, which fixes the seed of the augmentation.
     datasets = {field: build_dataset(cfg, field, model) for field in loaders if cfg.get(field)}
     if rehearsal or not training:
         check_images(datasets)
@@ -86,9 +87,9 @@ def build_runner(
         datasets['train_dataloader'] = replayed(datasets['train_dataloader'], cfg)
         check_continues(cfg, datasets['train_dataloader'], trust=trust_checkpoint)
 
-    # The rehearsal's Runner is freed before the real one is built: a GPU never holds two networks.
+    # The Runner of the rehearsal is freed before the real one is built, so a GPU never holds two networks.
     rehearsed = rehearse(cfg, datasets, runner_class(cfg)) if rehearsal else None
-    runner = runner_class(cfg).from_cfg(cfg)  # the first thing that writes
+    runner = runner_class(cfg).from_cfg(cfg)  # the first step that writes
     if rehearsed:
         print_log(rehearsed, 'current')
     for warning in warnings:
@@ -101,5 +102,5 @@ def build_runner(
 
 
 def runner_class(cfg: Config) -> type[Runner]:
-    """Ours, or the one that the config of a distributed engine names."""
+    """Return our Runner, or that of the distributed engine."""
     return RUNNERS.get(cfg.get('runner_type', 'mmconvnext.Runner'))

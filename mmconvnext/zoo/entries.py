@@ -1,4 +1,4 @@
-"""The published checkpoints, as the metafiles list them."""
+"""The published checkpoints, read from the metafiles."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ METADATA_MORE = {
     'Architecture': TEXT,
     **dict.fromkeys(('Method', 'Training Data', 'Pre-training'), optional(TEXT)),
 }
-# Of MMDetection's and MMSegmentation's configs, whose images have many sizes.
+# Tasks with configs of MMDetection and MMSegmentation, whose images have various sizes.
 DENSE_TASKS = ('Object Detection', 'Semantic Segmentation')
 PREPROCESSING_FIELDS = {key.capitalize(): check for key, check in PREPROCESSING.items()}
 
@@ -74,28 +74,28 @@ class Entry:
     """One published checkpoint.
 
     Attributes:
-        name: in the zoo.
+        name: name in the zoo.
         weights: URL of the file.
-        format: a key of ``FORMATS``.
+        format: format of the weights, a key of ``FORMATS``.
         collection: ConvNeXt or ConvNeXt V2.
         source: official, openmmlab, timm, torchvision or huggingface.
-        license: of the weights; None: not stated.
-        architecture: a key of ``ARCHITECTURES``; None: that of the config.
+        license: license of the weights; None if the source does not state one.
+        architecture: a key of ``ARCHITECTURES``; None: see ``config``.
         task: Image Classification, Image Embedding (CLIP), Feature Extraction, Object Detection (with
             masks) or Semantic Segmentation.
-        num_classes: outputs of the head; None: no head.
-        method: of a self-supervised training, or the detector or segmenter around the backbone.
-        training_data: what it was trained on last.
-        pretraining: what came before, in order.
-        resolution: side of the images in pixels; None: many sizes.
-        parameters: number of them.
-        macs: multiply-accumulates of one image at this resolution, if it has one.
-        preprocessing: of the evaluation; None: that of the config.
-        top1, top5: accuracies on ImageNet-1k as published, percent.
-        metrics: all published ones, by name.
+        num_classes: number of outputs of the head; None without a head.
+        method: method of a self-supervised training, or the detector or segmenter with the backbone.
+        training_data: dataset of the last training.
+        pretraining: datasets and methods of earlier trainings, in order.
+        resolution: height and width of the images in pixels; None for various sizes.
+        parameters: number of parameters.
+        macs: multiply-accumulates for one image at this resolution, if any.
+        preprocessing: preprocessing in the evaluation; None: see ``config``.
+        top1, top5: published accuracies on ImageNet-1k in percent.
+        metrics: all published metrics by name.
         config: path of the recipe, relative to the folder of model-index.yml.
-        details: the remaining fields as the metafile has them.
-        root: folder that ``config`` starts from.
+        details: the remaining fields of the metafile.
+        root: folder to which ``config`` is relative.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Entry:
 
     @property
     def network(self) -> Network:
-        """The network these weights belong to; of a detector or segmenter, its backbone."""
+        """The network of the weights; for a detector or segmenter, its backbone."""
         if self.task in DENSE_TASKS:
             settings = dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
             return Network({**ARCHITECTURES[self.architecture], **settings}, None)
@@ -138,7 +138,7 @@ class Entry:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The names of the outputs where these are ImageNet's classes, else None."""
+        """The names of the outputs if they are ImageNet classes, else None."""
         if self.task != 'Image Classification' or not str(self.training_data).startswith('ImageNet-'):
             return None
         return imagenet_names(self.training_data)
@@ -146,7 +146,7 @@ class Entry:
 
 @cache
 def imagenet_names(dataset: str) -> tuple[str, ...]:
-    """WordNet's words for the classes of ImageNet-1k, -12k (timm's selection) or -22k, in their order."""
+    """Return the class names of ImageNet-1k, -12k (timm's selection) or -22k from WordNet, in order."""
     from timm.data import ImageNetInfo  # takes a second
 
     info = ImageNetInfo(dataset.lower())
@@ -154,10 +154,10 @@ def imagenet_names(dataset: str) -> tuple[str, ...]:
 
 
 def read_model_index(path: str | Path) -> dict[str, Entry]:
-    """Name to entry, from a model-index.yml and the metafiles it imports.
+    """Return name -> entry from a model-index.yml and the metafiles that it imports.
 
     Raises:
-        UserError: a file is missing or an entry is not as it should be.
+        UserError: a file is missing or an entry is invalid.
     """
     path = Path(path)
     entries = {}
@@ -185,10 +185,10 @@ def read_yaml(path: Path) -> dict:
 
 
 def read_entry(found: dict, root: Path) -> Entry:
-    """A validated entry.
+    """Validate and return an entry.
 
     Raises:
-        UserError: naming the entry and the field.
+        UserError: a field is invalid; the message names entry and field.
     """
     name = found.get('Name') if isinstance(found.get('Name'), str) else shown(found.get('Name'))
     found = read_complete(found, NEEDED, MORE, f'entry {name}')
@@ -238,7 +238,7 @@ def read_entry(found: dict, root: Path) -> Entry:
 
 
 def read_complete(found: object, needed: Mapping[str, Check], more: Mapping[str, Check], place: str) -> dict:
-    """Checked fields, all that are needed and none that are unknown."""
+    """Check fields; all required ones must be present, and none may be unknown."""
     read = read_fields(found, needed | more, place)
     missing = [key for key in needed if key not in read]
     unknown = [key for key in found if key not in read]
@@ -249,20 +249,20 @@ def read_complete(found: object, needed: Mapping[str, Check], more: Mapping[str,
 
 @cache
 def zoo() -> dict[str, Entry]:
-    """All published checkpoints, by name."""
+    """Return all published checkpoints by name."""
     return read_model_index(MODEL_INDEX)
 
 
 def imagenet_classifiers(entries: Iterable[Entry]) -> list[Entry]:
-    """Return those with the 1000 classes of ImageNet-1k."""
+    """Return the classifiers with the 1000 classes of ImageNet-1k."""
     return [entry for entry in entries if (entry.task, entry.num_classes) == ('Image Classification', 1000)]
 
 
 def get_entry(name: str) -> Entry:
-    """What is known of a published checkpoint.
+    """Return the facts about a published checkpoint.
 
     Raises:
-        UserError: there is none of this name.
+        UserError: the name is unknown.
     """
     if name not in zoo():
         raise UserError(
@@ -272,10 +272,10 @@ def get_entry(name: str) -> Entry:
 
 
 def list_models(pattern: str = '*', *, source: str | None = None, task: str | None = None) -> list[str]:
-    """Names of published checkpoints, sorted.
+    """Return the sorted names of published checkpoints.
 
     Args:
-        pattern: as of files, ``*v2-tiny*``; a bare word matches anywhere.
+        pattern: pattern with wildcards, such as ``*v2-tiny*``; a plain word matches anywhere.
         source: official, openmmlab, timm, torchvision or huggingface.
         task: Image Classification, Image Embedding, Feature Extraction, Object Detection or Semantic
             Segmentation.

@@ -1,4 +1,4 @@
-"""From a name to a model with its weights."""
+"""Build models by name, with their weights."""
 
 import warnings
 from pathlib import Path
@@ -20,7 +20,7 @@ from ..models.network import Network
 from .entries import zoo
 from .names import Named, config_of_network, find, load_config, load_weights
 
-# What the weights of detectors and segmenters start with.
+# Prefixes of weights in detectors and segmenters.
 DENSE_HEADS = ('neck.', 'rpn_head.', 'roi_head.', 'bbox_head.', 'decode_head.')
 
 
@@ -31,28 +31,28 @@ def get_model(
     trust_checkpoint: bool = False,
     **overrides,
 ) -> nn.Module:
-    """A model of the zoo, of a config, or of a classifier's file of weights.
+    """Build a published model, the model of a config, or the classifier in a file of weights.
 
     Args:
-        name: a published checkpoint (``list_models``), a config, or weights in any format, whose network is
-            then read off them; see ``find``.
-        pretrained: True for the weights that the zoo has under this name; or other weights to load,
-            in any format.
-        trust_checkpoint: unpickle whatever the weights' file holds, which runs any code in it.
-        **overrides: of the model's config, as ``backbone=dict(drop_path_rate=0.2)``. With
-            ``head=dict(num_classes=37)`` the head starts anew; with ``backbone=dict(in_channels=1)`` weights
-            for RGB are adapted, see ``with_in_channels``.
+        name: name of a published checkpoint (see ``list_models``), a config, or weights in any format, from
+            which the network is inferred; see ``find``.
+        pretrained: True for the published weights of this name, or other weights in any format.
+        trust_checkpoint: whether to unpickle weights even if that runs code in the file.
+        **overrides: values that replace those of the model's config, such as
+            ``backbone=dict(drop_path_rate=0.2)``. With ``head=dict(num_classes=37)``, the head is initialized
+            randomly; with ``backbone=dict(in_channels=1)``, weights for RGB are adapted, see
+            ``with_in_channels``.
 
     Returns:
-        mmpretrain's ``ImageClassifier``, in training mode, with ``preprocessing`` attached (None if the
-        config's pipeline says it in another way), with ``preprocessing_told`` (False: the weights do not
-        tell it, and it is taken for ImageNet's), with ``other_preparation`` (how the config prepares images
-        differently from what the weights say, or None), and the config and class names where mmpretrain's
-        inferencers look for them. Of the configs of detectors and segmenters: theirs, whose backbone,
-        without weights for the whole, starts from the checkpoint that the config names.
+        mmpretrain's ``ImageClassifier`` in training mode, or the model of a detection or segmentation config,
+        whose backbone starts from the checkpoint in the config if there are no weights for the whole. It has
+        the attributes ``preprocessing`` (None if the pipeline of the config cannot be expressed in this way),
+        ``preprocessing_told`` (False if the preprocessing is unknown and ImageNet's is assumed) and
+        ``other_preparation`` (how the preprocessing of the config differs from that of the weights, or None),
+        and the config and the class names where mmpretrain's inferencers look for them.
 
     Raises:
-        UserError: no such name, an option that nothing takes, or weights that do not fit.
+        UserError: the name or an option is unknown, or the weights do not fit.
     """
     named, source = find(name), None
     if named.is_dense:
@@ -69,7 +69,7 @@ def get_model(
     in_channels = (overrides.get('backbone') or {}).get('in_channels')
     if loaded is not None and in_channels is not None:
         loaded = with_in_channels(loaded, in_channels)
-    # Other weights than the name's own have to fit the name's network.
+    # Weights other than those of the name must fit its network.
     described = loaded if source is named and not named.is_dense else None
     cfg, preprocessing = configure(named, described)
     override(cfg, overrides)
@@ -83,7 +83,7 @@ def get_model(
     if loaded is None:
         initialise(model)
     else:
-        # Asked for, another number of classes is a wish; otherwise it is a mistake.
+        # Another number of classes is intended if it is requested; otherwise it is a mistake.
         asked = (overrides.get('head') or {}).get('num_classes')
         new_head = asked is not None and asked != (head_arguments(loaded.tensors) or {}).get('num_classes')
         headless = scope not in LIBRARIES and getattr(model, 'head', None) is None
@@ -92,7 +92,7 @@ def get_model(
             warnings.warn(
                 f'{difference}. Leave the config out to prepare images as the file says', stacklevel=2
             )
-    # Where mmpretrain's inferencers look.
+    # mmpretrain's inferencers read these attributes.
     model._config = cfg
     model._dataset_meta = {} if new_head or not loaded.classes else {'classes': loaded.classes}
     model.preprocessing = preprocessing
@@ -102,10 +102,10 @@ def get_model(
 
 
 def published(named: Named) -> Named:
-    """Return a name for which the zoo has weights.
+    """Return a name that has published weights.
 
     Raises:
-        UserError: it has none; the names of those with the same network.
+        UserError: it has none; the message lists names with the same network.
     """
     if named.entry is not None:
         return named
@@ -155,12 +155,12 @@ def check_network_shows(loaded: Weights) -> None:
 
 
 def usual_preprocessing(network: Network) -> Preprocessing:
-    """Return ImageNet's preprocessing with as many channels as the network takes."""
+    """Return ImageNet's preprocessing for the number of channels of the network."""
     return Preprocessing().for_channels(network.backbone.get('in_channels', 3))
 
 
 def override(cfg: Config, overrides: dict) -> None:
-    """Put in what the caller wants otherwise, if there is anything that takes it."""
+    """Apply overrides to the model of a config after checking that the options exist."""
     for key, value in overrides.items():
         if isinstance(value, dict) and isinstance(cfg.model.get(key), dict):
             for inner in value:
@@ -172,7 +172,7 @@ def override(cfg: Config, overrides: dict) -> None:
 
 
 def set_class_count(cfg: Config, loaded: Weights | None) -> None:
-    """Take the weights' number of classes where the config leaves it to the data."""
+    """Set the number of classes to that of the weights if the config leaves it to the data."""
     head = cfg.model.get('head') or {}
     if head.get('num_classes', 0) is None:
         arguments = head_arguments(loaded.tensors) if loaded else None
@@ -185,7 +185,7 @@ def set_class_count(cfg: Config, loaded: Weights | None) -> None:
 
 
 def fill(model: nn.Module, loaded: Weights, *, new_head: bool) -> None:
-    """Load the weights, all of them but those of a head of another width."""
+    """Load all weights, or only those of the backbone for a new head."""
     check_known(loaded, model.state_dict())
     check_fit(loaded.tensors, model, loaded.source, new_head=new_head, rename=loaded.rename)
     if not new_head:
@@ -201,7 +201,7 @@ def fill(model: nn.Module, loaded: Weights, *, new_head: bool) -> None:
 
 
 def initialise(model: nn.Module) -> None:
-    """``init_weights`` without mmengine's log line for every parameter."""
+    """Call ``init_weights`` without mmengine's log line for every parameter."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('WARNING')

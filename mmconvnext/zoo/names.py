@@ -29,12 +29,12 @@ CONFIG_SUFFIXES = ('.py', *SUFFIXES)
 
 @dataclass(frozen=True)
 class Named:
-    """What a name stands for: a published checkpoint, a config or weights.
+    """The meaning of a name: a published checkpoint, a config or weights.
 
     Attributes:
-        name: what messages call it.
-        entry: the published checkpoint.
-        file: the config; a recipe and a checkpoint that it trained may share their name.
+        name: name in messages.
+        entry: published checkpoint.
+        file: config; a recipe and a checkpoint trained with it may have the same name.
         weights: file, folder or URL of the weights.
     """
 
@@ -48,7 +48,7 @@ class Named:
         """The config of a published checkpoint or a file, read once.
 
         Raises:
-            UserError: these are weights, or the file is wrong.
+            UserError: the name stands for weights, or the config is invalid.
         """
         if self.file is not None:
             return read_config(self.file)
@@ -60,7 +60,7 @@ class Named:
 
     @property
     def is_dense(self) -> bool:
-        """Whether this is a detector or a segmenter, as far as a name or a config shows it."""
+        """Whether the name or the config stands for a detector or segmenter."""
         if self.entry is not None:
             return self.entry.task in DENSE_TASKS
         return self.file is not None and self.config.get('default_scope') in LIBRARIES
@@ -70,15 +70,15 @@ class Named:
 
 
 def find(name: 'str | Path | Named', what: str = 'model') -> Named:
-    """Return what a name stands for. A file goes before a published name or recipe, these before a folder.
+    """Resolve a name. Files take precedence over published names and recipes, and these over folders.
 
     Args:
-        name: a published checkpoint, with or without ``mmconvnext://``; a config's path, its bare name or its
-            path from ``configs`` on; a file, folder or URL of weights.
-        what: what messages call it.
+        name: published checkpoint, with or without ``mmconvnext://``; config by path, by name, or by path
+            relative to ``configs``; or weights as a file, folder or URL.
+        what: kind of object in error messages.
 
     Raises:
-        UserError: there is nothing of this name.
+        UserError: the name is unknown.
     """
     if isinstance(name, Named):
         return name
@@ -94,14 +94,14 @@ def find(name: 'str | Path | Named', what: str = 'model') -> Named:
             f'{what} {text}: only files, http(s) URLs and {SCHEME} names are read; download it and name '
             'the file'
         )
-    # Path's methods raise for text that no file can have.
+    # Methods of Path raise errors for text that cannot be a path.
     folder = os.path.isdir(path)  # noqa: PTH112
     if os.path.exists(path) and (not folder or path.suffix in CONFIG_SUFFIXES):  # noqa: PTH110
         check_regular(path)
         return Named(text, file=path) if path.suffix in CONFIG_SUFFIXES else Named(text, weights=str(path))
     entry, stem = zoo().get(text), path.name.removesuffix('.py')
     recipe = recipes().get(stem)
-    # A path that leads elsewhere is not taken for a recipe of the same name.
+    # A path to another folder does not stand for a recipe of the same name.
     if recipe is not None and path.parent not in (Path(), Path('configs', recipe.parent.name)):
         recipe = None
     if entry is not None or recipe is not None:
@@ -122,11 +122,11 @@ def load_config(
     """Load the config of a file, a recipe or a published checkpoint, with overrides.
 
     Args:
-        name: see ``find``. The config of a published checkpoint can be tested but not trained.
+        name: see ``find``. The config of a published checkpoint can be used for tests, but not for training.
         cfg_options, distributed: see ``check_config``.
 
     Raises:
-        UserError: no such config, or what ``check_config`` finds.
+        UserError: the config is unknown, or ``check_config`` finds a mistake.
     """
     named = find(name, 'config')
     return check_config(named.config, named.name, cfg_options, distributed=distributed)
@@ -143,7 +143,7 @@ def load_weights(
     """Load the weights of a published checkpoint, a file, a folder or a URL.
 
     Args:
-        source: see ``find``; no config.
+        source: see ``find``; configs are not allowed.
         source_format, weights, trust, mmap: see ``read_weights``.
 
     Raises:
@@ -167,7 +167,7 @@ def load_weights(
 
 
 def config_of_network(network: Network, preprocessing: Preprocessing) -> Config:
-    """Make a config that tests a network with the batch size and the metric of our ImageNet configs."""
+    """Return a config that tests a network with the batch size and metrics of our ImageNet configs."""
     cfg = Config.fromfile(CONFIGS / '_base_/default_runtime.py')
     imagenet = Config.fromfile(CONFIGS / '_base_/datasets/imagenet_224.py')
     cfg.model = ConfigDict(network.config())
