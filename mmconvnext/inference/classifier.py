@@ -172,9 +172,8 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         # A pipeline without a crop at its end may give images of different sizes.
         alike = len({sample['inputs'].shape for sample in samples}) == 1
         parts = [samples] if alike else [[sample] for sample in samples]
-        with enough_memory(
-            f'{len(samples)} images at once do not fit into memory; choose a smaller batch size'
-        ):
+        number = counted(len(samples), 'image')
+        with enough_memory(f'there is too little memory for {number} at once; choose a smaller batch size'):
             found = iter([best for part in parts for best in self._predict(part)])
         errors_or_predictions = [sample if isinstance(sample, str) else next(found) for _, sample, _ in batch]
         return [

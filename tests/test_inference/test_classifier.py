@@ -521,7 +521,7 @@ def test_what_the_network_cannot_do_is_told(files, inferencer, monkeypatch):
         raise torch.OutOfMemoryError('CUDA out of memory')
 
     monkeypatch.setattr(inferencer, 'forward', full)
-    with pytest.raises(UserError, match='1 images at once do not fit .* choose a smaller batch size'):
+    with pytest.raises(UserError, match='memory for 1 image at once; choose a smaller batch size'):
         inferencer(photo())
 
 
