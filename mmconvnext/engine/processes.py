@@ -1,4 +1,4 @@
-"""The processes of a run: how they find each other, and what one of them decides for all."""
+"""Start distributed processes and make decisions in the first one."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ Decision = TypeVar('Decision')
 
 
 def init_distributed(cfg: Config, launcher: str) -> None:
-    """Join the other processes of the launcher; over gloo where there are no GPUs."""
+    """Join the process group of the launcher; use gloo without GPUs."""
     cfg.launcher = launcher
     if launcher != 'none' and not torch.cuda.is_available():
         # mmengine takes for granted that there are GPUs.

@@ -1,4 +1,4 @@
-"""Every test image with its prediction."""
+"""Save test images with their predictions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +12,12 @@ from ..reports.pictures import inputs_of
 
 
 class PicturesHook(Hook):
-    """Draws the images of a test above their best classes; no config may name it, for it writes files.
+    """Save every test image with its top classes below.
+
+    It is not registered: a config must not name files to write.
 
     Args:
-        folder: new or empty one. Pictures are named after the images and the folders that these lie in.
+        folder: new or empty folder. Pictures are named after the images and their parent folders.
     """
 
     def __init__(self, folder: str | Path):
@@ -26,7 +28,7 @@ class PicturesHook(Hook):
     ) -> None:
         classes = runner.test_dataloader.dataset.metainfo.get('classes')
         model = runner.model
-        while hasattr(model, 'module'):  # the network in what spreads it, and in what averages its views
+        while hasattr(model, 'module'):  # of distributed and of test-time augmentation wrappers
             model = model.module
         percent = not getattr(getattr(model, 'head', None), 'regression', False)
         for inputs, sample in zip(inputs_of(data_batch), outputs, strict=True):

@@ -1,4 +1,4 @@
-"""An image above what it was taken for, and the folder of such pictures."""
+"""Draw images with their predicted classes and name the files to save them to."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -17,10 +17,10 @@ from ..models.linear_head import class_of, rank
 from ..text import class_title, score_text
 from .pictures import rgb_of
 
-# matplotlib brings a font with more than Latin letters; Pillow's own has no others.
+# Unlike Pillow's default font, this one has more than Latin letters.
 FONT = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
-MIN_SIDE = 320  # pixels; twice as many at most
-MAX_CLASSES_SHOWN = 10  # below an image; files have all
+MIN_SIDE = 320  # pixels; larger images are reduced to twice as many
+MAX_CLASSES_SHOWN = 10  # per image; files have all
 ROW, MARGIN = 26, 8  # pixels of a line of text, and around it
 BEST, OTHER, WRONG, BAR = '#1f5fa8', '#444444', '#d62718', '#d7e6f6'
 
@@ -34,13 +34,13 @@ def annotate_sample(
     percent: bool = True,
     side: int = MIN_SIDE,
 ) -> Image.Image:
-    """Draw a sample as the model sees it, above its best classes, and its true ones if these are others.
+    """Draw a preprocessed sample above its top classes, and its true classes if the prediction is wrong.
 
     Args:
         inputs: (C, H, W), as a pipeline packs them.
-        sample: its prediction, with ``pred_score`` and perhaps ``gt_label``.
-        classes: their names.
-        topk: how many of them.
+        sample: prediction with ``pred_score`` and, if known, ``gt_label``.
+        classes: class names.
+        topk: number of classes to draw.
         percent, side: see ``annotate``.
 
     Raises:
@@ -48,14 +48,14 @@ def annotate_sample(
     """
     if 'pred_score' not in sample:
         raise UserError('only classifiers that give scores are drawn, and this model gives none')
-    labels = sample.get('gt_label', torch.empty(0)).tolist() if percent else []  # a regression has none
+    labels = sample.get('gt_label', torch.empty(0)).tolist() if percent else []  # regression has no classes
     truths = [class_of(label, classes) for label in labels]
     best = rank(sample.pred_score.float().cpu(), topk, classes)
     return annotate(fit_to_look_at(rgb_of(inputs), side), best, truths, percent=percent, side=side)
 
 
 def fit_to_look_at(rgb: np.ndarray, smallest: int = MIN_SIDE) -> Image.Image:
-    """Make an image (H, W, 3) neither too large nor too small: its long side has pixels enough."""
+    """Resize an image (H, W, 3) so that its long side has ``smallest`` to 2 ``smallest`` pixels."""
     image = Image.fromarray(rgb)
     image.thumbnail((2 * smallest, 2 * smallest))
     times = -(-smallest // max(image.size))
@@ -70,14 +70,14 @@ def annotate(
     percent: bool = True,
     side: int = MIN_SIDE,
 ) -> Image.Image:
-    """Draw an image above its best classes, with a bar as long as a score that is a part of 1.
+    """Draw an image above its top classes, with a bar for each score.
 
     Args:
-        image: of ``fit_to_look_at``.
-        ranked: of ``rank``.
-        truths: of ``class_of``; if the best class is none of them, it is red, and they are named below.
-        percent: whether scores are parts of 1, unlike those of a regression.
-        side: pixels of the picture, at least.
+        image: from ``fit_to_look_at``.
+        ranked: from ``rank``.
+        truths: true classes from ``class_of``, drawn below in red if the top class is none of them.
+        percent: whether scores are probabilities rather than values of a regression.
+        side: minimum width of the picture in pixels.
     """
     rows = [
         (class_title(one), score_text(one['score'], percent), OTHER) for one in ranked[:MAX_CLASSES_SHOWN]
@@ -92,7 +92,7 @@ def annotate(
     picture.paste(image, ((width - image.width) // 2, 0))
     draw, font = ImageDraw.Draw(picture), ImageFont.truetype(FONT, 15)
     tops = range(image.height + MARGIN, picture.height - MARGIN, ROW)
-    for top, bar in zip(tops, bars, strict=False):  # the true classes have none
+    for top, bar in zip(tops, bars, strict=False):  # none for the true classes
         right = MARGIN + bar * (width - 2 * MARGIN)
         draw.rectangle((MARGIN, top + 1, right, top + ROW - 2), fill=BAR)
     for top, (name, score, color) in zip(tops, rows, strict=True):

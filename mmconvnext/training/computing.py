@@ -1,4 +1,4 @@
-"""How does a training compute: in which precision, with which kernels, compiled or not?"""
+"""Precision, fused optimizer steps and compilation of a training."""
 
 import logging
 
@@ -19,7 +19,7 @@ def use_amp(cfg: Config) -> None:
 
 
 def leave_out_amp_without_gpu(cfg: Config) -> None:
-    """Train a config of mixed precision in fp32 where mmengine has no other."""
+    """Train in fp32 without a GPU: mmengine has no mixed precision on CPUs."""
     settings = cfg.optim_wrapper
     if str(settings.get('type')).endswith('AmpOptimWrapper') and not torch.cuda.is_available():
         settings.type = 'OptimWrapper'
@@ -29,9 +29,9 @@ def leave_out_amp_without_gpu(cfg: Config) -> None:
 
 
 def use_fused_adamw(cfg: Config) -> None:
-    """Let AdamW take its step in one pass over the parameters, unless the config chooses otherwise.
+    """Use fused AdamW unless the config selects another implementation.
 
-    On a CPU torch's default makes ten passes, parameter by parameter.
+    On a CPU, the default implementation makes ten passes over the parameters, fused AdamW one.
     """
     optimizer = cfg.optim_wrapper.optimizer
     if optimizer.type == 'AdamW' and not any(key in optimizer for key in ('foreach', 'capturable')):
@@ -39,13 +39,13 @@ def use_fused_adamw(cfg: Config) -> None:
 
 
 def check_compiler(distributed: str | None) -> None:
-    """Raise UserError unless torch's compiler works here, which takes a compiler of the system's."""
+    """Raise UserError unless torch.compile works here; it needs a C++ compiler."""
     if distributed not in (None, 'ddp'):
         raise UserError(f'--compile does not go together with --distributed {distributed}; leave one out')
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
         torch.compile(torch.relu)(torch.zeros(8, device=device))
-    except Exception as error:  # dynamo, inductor, triton and what they start have errors of their own
+    except Exception as error:  # dynamo, inductor and triton raise their own types
         reason = str(error).strip().partition('\n')[0] or type(error).__name__
         raise UserError(
             f"--compile: torch's compiler does not work here: {reason}; install a C++ compiler as g++, or "
@@ -54,7 +54,7 @@ def check_compiler(distributed: str | None) -> None:
 
 
 def compile_backbone(runner: Runner) -> None:
-    """Compile in place."""
+    """Compile the backbone in place."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model.backbone.compile()
     print_log('The backbone is compiled: the first iterations take minutes.', 'current')

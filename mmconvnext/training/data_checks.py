@@ -1,4 +1,4 @@
-"""Does the data of a run fit its model?"""
+"""Check that the data of a run fits its model."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from ..errors import UserError
 from ..text import counted, listed, shortened
 from .datasets import SHARDS, open_dataset, title
 
-# Counting the labels of more samples than this takes longer than a wrong label would cost.
+# Checking more labels than this takes longer than the failed run would.
 MAX_LABELS_CHECKED = 100_000
-MAX_IMAGES_TRIED = 10  # until one passes the pipeline
-MAX_NAMED, MAX_LETTERS = 10, 200  # broken images, and of each
+MAX_IMAGES_TRIED = 10  # to find one that passes the pipeline
+MAX_NAMED, MAX_LETTERS = 10, 200  # broken images in a message, characters of each
 
 
 def check_data_roots(cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -35,7 +35,7 @@ def check_data_roots(cfg: Config, loaders: tuple[str, ...]) -> None:
 
 
 def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
-    """The dataset of a dataloader, once its folder, classes and first image fit the model."""
+    """Return the dataset of a dataloader after checking its classes and its first image."""
     dataset, place = open_dataset(cfg, field, class_count(model)), title(cfg[field].dataset, field)
     check_classes(dataset, model, place)
     check_first_image(dataset, model, place)
@@ -43,7 +43,7 @@ def build_dataset(cfg: Config, field: str, model: nn.Module) -> BaseDataset:
 
 
 def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
-    """Raise unless the labels of the dataset are outputs of the head."""
+    """Raise UserError unless the head has an output for every label."""
     outputs = class_count(model)
     if outputs is None:
         return
@@ -72,14 +72,14 @@ def check_classes(dataset: BaseDataset, model: nn.Module, place: str) -> None:
 
 
 def check_first_image(dataset: BaseDataset, model: nn.Module, place: str) -> None:
-    """Send one image through the pipeline here, where its error is readable, not in a worker."""
+    """Send one image through the pipeline, since errors in a worker are hard to read."""
     streamed = isinstance(dataset, IterableDataset)
     number = 0 if streamed else first_good(dataset)
     try:
         image = (dataset.first() if streamed else dataset[number])['inputs']
     except UserError:
         raise
-    except Exception as error:  # transforms raise what they like, cv2 its own
+    except Exception as error:  # transforms raise any type, OpenCV its own
         path = 'number 0' if streamed else dataset.get_data_info(0).get('img_path', 'number 0')
         raise UserError(f'{place}: image {path} does not pass the pipeline: {error}') from error
     needed = getattr(getattr(model, 'backbone', None), 'min_input_size', 0)
@@ -92,21 +92,21 @@ def check_first_image(dataset: BaseDataset, model: nn.Module, place: str) -> Non
 
 
 def first_good(dataset: BaseDataset) -> int:
-    """Return the number of an early image that passes the pipeline, for single ones may be broken; else 0."""
+    """Return the index of an early image that passes the pipeline, or 0 if there is none."""
     for number in range(min(len(dataset), MAX_IMAGES_TRIED)):
         try:
             if dataset[number] is not None:
                 return number
-        except Exception:  # told of the first one, if all are broken
+        except Exception:  # if all are broken, the error of the first one is reported
             continue
     return 0
 
 
 def check_images(datasets: dict[str, BaseDataset]) -> None:
-    """Look at every image for validation and test before hours of work; training replaces broken ones.
+    """Check every validation and test image; training replaces broken ones.
 
     Raises:
-        UserError: those that cannot be read, the first by name.
+        UserError: images that cannot be read.
     """
     for field, dataset in datasets.items():
         has_files = hasattr(dataset, 'get_data_info') and not isinstance(dataset, IterableDataset)

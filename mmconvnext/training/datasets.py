@@ -1,4 +1,4 @@
-"""Build the datasets of a run, once their annotations make sense, and hand them over."""
+"""Build the datasets of a run from checked annotations and pass them to its Runner."""
 
 import warnings
 from collections.abc import Iterator
@@ -31,7 +31,11 @@ SHARDS = 'mmconvnext.Shards'
 
 
 def open_dataset(cfg: Config, field: str, num_classes: int | None = None) -> mmengine.dataset.BaseDataset:
-    """Return the dataset of a dataloader, which is not empty."""
+    """Build the dataset of a dataloader.
+
+    Raises:
+        UserError: it cannot be read or is empty.
+    """
     settings = cfg[field].dataset
     with naming(settings, field, cfg.get('default_scope')):
         dataset = build(settings, num_classes)
@@ -42,7 +46,7 @@ def open_dataset(cfg: Config, field: str, num_classes: int | None = None) -> mme
 
 @contextmanager
 def naming(settings: ConfigDict, field: str, scope: str | None = None) -> Iterator[None]:
-    """Turn what building a dataset raises into a message that names its dataloader and folder."""
+    """Raise UserError with the dataloader and folder if building a dataset fails."""
     try:
         yield
     except UserError:
@@ -54,7 +58,7 @@ def naming(settings: ConfigDict, field: str, scope: str | None = None) -> Iterat
 
 
 def title(settings: ConfigDict, field: str) -> str:
-    """What messages call the dataset of a dataloader."""
+    """Return the name of a dataset in messages."""
     root = f', data_root {settings.data_root}' if settings.get('data_root') else ''
     return f'{field}.dataset ({settings.type}{root})'
 
@@ -91,7 +95,7 @@ def with_checks(settings: ConfigDict, num_classes: int | None) -> ConfigDict:
 
 
 class ConcatDataset(mmengine.dataset.ConcatDataset):
-    """One that can be balanced."""
+    """A ``ConcatDataset`` that ``ClassBalancedDataset`` can wrap."""
 
     def get_cat_ids(self, idx: int) -> list[int]:
         dataset, sample = self._get_ori_dataset_idx(idx)
@@ -160,9 +164,9 @@ def set_dataloader_defaults(cfg: Config) -> None:
 
 
 def give_datasets(runner: Runner, datasets: dict[str, mmengine.dataset.BaseDataset]) -> None:
-    """Let a Runner use datasets that are open already.
+    """Let a Runner use datasets that are already built.
 
-    It gets functions: it copies the settings of a dataloader, and would copy the data with them.
+    They are passed as functions because the Runner copies the settings of a dataloader.
     """
     for field, dataset in datasets.items():
         getattr(runner, f'_{field}')['dataset'] = dict(type=lambda dataset=dataset: dataset)

@@ -1,4 +1,4 @@
-"""Can the model, its optimizer and its schedule be built?"""
+"""Check that the model, its optimizer and its schedule can be built."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +16,14 @@ from .explaining import BUILD_ERRORS, reason
 
 
 def build_on_meta(cfg: Config) -> nn.Module:
-    """The model without memory, for its names, shapes and attributes."""
-    # A model for test-time augmentation wraps the one that has weights and classes.
+    """Build the model on the meta device, for its names, shapes and attributes."""
+    # The wrapper for test-time augmentation has neither weights nor classes.
     settings = cfg.model.get('module', cfg.model)
     try:
         try:
             with parameters_on_meta():
                 model = MODELS.build(settings)
-        except (NotImplementedError, RuntimeError):  # of a model that reads its own weights while it is built
+        except (NotImplementedError, RuntimeError):  # a model that loads weights in its constructor
             model = MODELS.build(settings).to('meta')
     except (*BUILD_ERRORS, ImportError) as error:
         raise UserError(f'the model of the config cannot be built: {reason(error)}') from error
@@ -39,11 +39,11 @@ def build_on_meta(cfg: Config) -> nn.Module:
 
 @contextmanager
 def parameters_on_meta() -> Iterator[None]:
-    """Give new modules parameters without memory; all else, as rates that a model computes, has values."""
+    """Create parameters on the meta device; other tensors, such as computed rates, keep their values."""
 
     def without_memory(_, __, parameter: nn.Parameter | None) -> nn.Parameter | None:
         if parameter is None or parameter.is_meta or isinstance(parameter, UninitializedTensorMixin):
-            return None  # as it is
+            return None  # unchanged
         return nn.Parameter(parameter.detach().to('meta'), requires_grad=parameter.requires_grad)
 
     handle = register_module_parameter_registration_hook(without_memory)
@@ -55,7 +55,7 @@ def parameters_on_meta() -> Iterator[None]:
 
 def check_optimizer(cfg: Config, model: nn.Module) -> None:
     if 'constructor' not in cfg.optim_wrapper:
-        return  # mmengine's own writes a line a parameter into the log
+        return  # mmengine's default constructor always fits, and logs a line per parameter
     try:
         build_optim_wrapper(model, cfg.optim_wrapper)
     except BUILD_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Do batch and schedule of a run go with its recipe, and how are they made to?"""
+"""Compare the batch size and schedule of a run with its recipe, and adjust them."""
 
 import logging
 
@@ -12,7 +12,7 @@ from ..errors import UserError
 
 
 def accumulation_of(cfg: Config) -> int:
-    """Batches whose gradients make a step."""
+    """Return the number of batches accumulated per optimizer step."""
     return cfg.optim_wrapper.get('accumulative_counts', 1)
 
 
@@ -40,11 +40,11 @@ def accumulate_to_recipe(cfg: Config) -> None:
             f'batch) do not divide the batch of the recipe, {base}; {cure(base, processes, batch)}'
         )
     cfg.optim_wrapper.accumulative_counts = base // (processes * batch)
-    cfg.auto_scale_lr.enable = False  # of a config that scales by itself
+    cfg.auto_scale_lr.enable = False  # the config may enable it
 
 
 def cure(base: int, processes: int, batch: int) -> str:
-    """Batch sizes a process that would do, the nearest below and above, or numbers of processes."""
+    """Suggest the nearest batch sizes that divide the recipe's, or a number of processes."""
     if base % processes:
         below = max(n for n in range(1, processes) if base % n == 0)
         return f'no batch size would do for {processes} processes; start {below}, for example'
@@ -63,7 +63,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
 
 
 def compare_lengths(cfg: Config) -> None:
-    """Tell if the run is longer or shorter than the curve of its learning rate."""
+    """Warn if the run is longer or shorter than its learning rate schedule."""
     curve = cfg.param_scheduler.get('epochs') if isinstance(cfg.get('param_scheduler'), dict) else None
     epochs = cfg.train_cfg.get('max_epochs')
     if None not in (curve, epochs) and curve != epochs:
@@ -80,7 +80,7 @@ def compare_lengths(cfg: Config) -> None:
 
 
 def match_batch_size(cfg: Config, runner: Runner) -> None:
-    """Scale the learning rate with accumulation too, or tell once that the batch is not the recipe's."""
+    """Include accumulation in the scaled learning rate, or warn if the batch is not the recipe's."""
     scaling = cfg.get('auto_scale_lr') or {}
     base = scaling.get('base_batch_size')
     if base is None:
@@ -97,7 +97,7 @@ def match_batch_size(cfg: Config, runner: Runner) -> None:
     accumulation = accumulation_of(cfg)
     effective = runner.world_size * per_process * accumulation
     if scaling.get('enable'):
-        # mmengine compares processes x configured batch with the base and leaves accumulation out.
+        # mmengine scales by processes x configured batch size and ignores accumulation.
         base *= configured / (per_process * accumulation)
         runner.auto_scale_lr = dict(scaling, base_batch_size=base)
     elif effective != base:
@@ -113,7 +113,7 @@ def match_batch_size(cfg: Config, runner: Runner) -> None:
 
 
 def check_first_epoch(cfg: Config, runner: Runner) -> None:
-    """Tell if the warm-up, which starts at 0 as in the official recipes, is over an epoch without a step."""
+    """Warn if the first epoch is a single step, which the warm-up takes with a learning rate of 0."""
     schedule = cfg.get('param_scheduler')
     warmup = schedule.get('warmup_epochs') if isinstance(schedule, dict) else None
     if warmup and len(runner.train_dataloader) <= accumulation_of(cfg):

@@ -1,4 +1,4 @@
-"""Do the weights that a run begins with fit its model?"""
+"""Check that the weights of a run fit its model."""
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -12,14 +12,14 @@ from ..models.fitting import check_fit, head_changes
 
 
 class StartingWeights(Hook):
-    """Lets a run start from the weights that were checked against its model.
+    """Start a run from weights that have been checked against its model.
 
     Args:
-        tensors: name under ours to tensor, without those of a head for other classes.
-        changes: what starts anew all the same, in at most one sentence.
+        tensors: our name to tensor, without the head if it is for other classes.
+        changes: at most one sentence on the weights that are initialized instead.
     """
 
-    priority = 'VERY_HIGH'  # an average of the weights starts from them, too
+    priority = 'VERY_HIGH'  # before EMA hooks copy the weights
 
     def __init__(self, tensors: dict[str, Tensor], changes: list[str]):
         self.tensors, self.changes = tensors, changes
@@ -29,13 +29,13 @@ class StartingWeights(Hook):
 
 
 def starting_weights(cfg: Config, loaded: Weights, model: nn.Module, *, new_head: bool) -> StartingWeights:
-    """Return the weights that a new training starts from.
+    """Return the weights to start a new training from.
 
     Args:
         cfg: of the training.
-        loaded: of a network whose head and input channels may be others.
+        loaded: weights whose head and input channels may differ from the model's.
         model: may be on the meta device.
-        new_head: leave out the head, which is for other classes, though its shape may fit.
+        new_head: whether to leave out the head because it is for other classes.
 
     Raises:
         UserError: the backbone does not fit.
@@ -52,7 +52,11 @@ def starting_weights(cfg: Config, loaded: Weights, model: nn.Module, *, new_head
 
 
 def check_trained(cfg: Config, loaded: Weights, model: nn.Module, *, testing: bool) -> list[str]:
-    """Raise UserError unless weights to test or resume fit the model as they are; return warnings."""
+    """Check that weights to test or resume fit the model exactly; return warnings.
+
+    Raises:
+        UserError: they do not fit.
+    """
     check_fit(loaded.tensors, model, str(cfg.load_from), rename=loaded.rename)
     difference = other_preparation(cfg, loaded) if testing else None
     cure = "Test with the training's config, and with its --image-size if it had one"
