@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases for runs that are interrupted and go on."""
+"""TensorBoard and Weights & Biases for runs that are interrupted and resumed."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from ..registry import VISBACKENDS
 
 @VISBACKENDS.register_module()
 class TensorboardBackend(TensorboardVisBackend):
-    """mmengine's, for a folder that several parts of one run write to.
+    """mmengine's TensorBoard backend, for a folder to which several parts of a run write.
 
-    A run that was killed has logged iterations beyond its last checkpoint; the next part marks
-    where it goes on, and TensorBoard drops what it had from there.
+    A killed run has logged iterations after its last checkpoint. The next part marks where it resumes, and
+    TensorBoard drops the values after this point.
     """
 
     def __init__(self, save_dir: str) -> None:
@@ -23,7 +23,7 @@ class TensorboardBackend(TensorboardVisBackend):
 
     @force_init_env
     def add_scalars(self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs) -> None:
-        # Only training counts in iterations for sure; validation may count epochs.
+        # Only training always counts iterations; validation may count epochs.
         if 'iter' in scalar_dict and not self._has_marked_start:
             self._mark_start(step)
             self._has_marked_start = True
@@ -38,13 +38,13 @@ class TensorboardBackend(TensorboardVisBackend):
 
 @VISBACKENDS.register_module()
 class WandbBackend(WandbVisBackend):
-    """mmengine's, which remembers the id of its run and uploads no code.
+    """mmengine's Weights & Biases backend, but it stores the id of its run and uploads no code.
 
-    mmengine's sends every Python file below the current folder, a virtual environment included.
+    mmengine's uploads every Python file below the current folder, including virtual environments.
 
     Args:
-        save_dir: folder for W&B's own files.
-        id_file: the id of the run is written here.
+        save_dir: folder for the files of W&B.
+        id_file: file for the id of the run.
         init_kwargs, define_metric_cfg: see ``WandbVisBackend``.
     """
 

@@ -10,12 +10,12 @@ from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Learning rates that shrink towards the stem; no weight decay on vectors and biases.
+    """Decrease learning rates towards the stem, and exclude vectors and biases from weight decay.
 
     ``paramwise_cfg`` takes ``layer_decay_rate`` and ``layer_decay_scheme`` (group, single or stage,
-    see ``models.layer_depth``). Official ``optim_factory.py`` of V1 and V2: the rate of depth d out
-    of n is lr * layer_decay_rate ** (n - 1 - d), and parameters of one dimension, biases and the
-    parameters of GRN do not decay.
+    see ``models.layer_depth``). As in the official ``optim_factory.py`` of V1
+    and V2, the rate of depth d out of n is lr * layer_decay_rate ** (n - 1 - d), and one-dimensional
+    parameters, biases and the parameters of GRN have no weight decay.
     """
 
     def _validate_cfg(self) -> None:
@@ -25,9 +25,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise ValueError(f'paramwise_cfg has {sorted(self.paramwise_cfg)}; it needs {sorted(known)}')
 
     def add_params(self, params: list[dict], model: nn.Module) -> None:
-        """Append one group for every depth and weight decay, the last depth first.
+        """Append one group per depth and weight decay, the last depth first.
 
-        mmengine logs the rate of the first group: so it is the one written in the config.
+        mmengine logs the rate of the first group, which is thus that of the config.
         """
         rate, scheme = self.paramwise_cfg['layer_decay_rate'], self.paramwise_cfg['layer_decay_scheme']
         groups = defaultdict(list)

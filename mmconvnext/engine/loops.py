@@ -1,4 +1,4 @@
-"""mmengine's training loops, able to go on at any iteration as if nothing had happened."""
+"""mmengine's training loops, which can be resumed exactly at any iteration."""
 
 import random
 from collections.abc import Iterator
@@ -15,38 +15,38 @@ from ..registry import LOOPS
 
 
 class Replayable:
-    """What both loops save and take up again.
+    """State that both loops save and restore.
 
-    Only training steps draw from a process's own generators: augmentation has its own seeds, and
-    what validation and dataloaders draw is put back. So a state saved between two steps is whole.
+    Only training steps draw from the generators of a process: augmentation has its own seeds, and generators
+    are restored after validation and dataloaders. So a state that is saved between two steps is complete.
     """
 
     validated = 0  # epoch, or iteration, of the last validation
     was_resumed = False  # from a checkpoint that holds progress
-    random_state = None  # to go on with, of this process
+    random_state = None  # to resume with, in this process
 
     @property
     def stream(self) -> IterableDataset | None:
-        """The dataset, if it has an order of its own."""
+        """The dataset if it has its own order, else None."""
         dataset = self.dataloader.dataset
         return dataset if isinstance(dataset, IterableDataset) else None
 
     def progress(self) -> dict:
-        """What a checkpoint has to hold besides weights; called in every process at once."""
+        """Return the state of the loop for a checkpoint; every process must call this."""
         return dict(
             batches_per_epoch=len(self.dataloader),
             processes=get_world_size(),
-            # The order of a stream depends on who reads it.
+            # The order of a stream depends on its readers.
             layout=self.stream.layout(self.dataloader.num_workers) if self.stream else None,
             validated=self.validated,
             random_states=all_gather_object(self.random_state or random_state()),
         )
 
     def go_on(self, progress: dict) -> None:
-        """Take up what ``progress`` gave, with the epoch and iteration it was saved at.
+        """Restore the result of ``progress``, with the epoch and iteration at which it was saved.
 
         Raises:
-            UserError: the batches of this run are not those of the saved one.
+            UserError: this run has other batches than the saved one.
         """
         here = dict(batches_per_epoch=len(self.dataloader), processes=get_world_size())
         if progress['batches_per_epoch'] != here['batches_per_epoch']:
@@ -71,12 +71,12 @@ class Replayable:
             self.random_state = None
 
     def validate_if_due(self, place: int, last: int) -> None:
-        """Validate after this epoch or iteration of so many; training draws on as if it had not."""
+        """Validate if it is due, without changing the random states of training."""
         due = place >= max(self.val_begin, 1) and (place % self.val_interval == 0 or place == last)
         if self.runner.val_loop is None or not due or self.validated == place:
             return
         self.validated = place
-        # Kept here, since the best weights are saved behind what validation draws.
+        # Kept here, because the best weights are saved after validation has drawn random numbers.
         self.random_state = random_state()
         self.runner.val_loop.run()
         self.restore_draws()
@@ -84,10 +84,10 @@ class Replayable:
 
 @LOOPS.register_module()
 class EpochLoop(Replayable, EpochBasedTrainLoop):
-    """Epoch by epoch; takes what mmengine's ``EpochBasedTrainLoop`` takes."""
+    """Train by epochs, with the arguments of mmengine's ``EpochBasedTrainLoop``."""
 
     def begin_epoch(self) -> None:
-        """Go on from a checkpoint of mmengine's own loop: it holds whole epochs, perhaps of other batches."""
+        """Resume from a checkpoint of mmengine's loop, which has whole epochs, maybe of other batches."""
         self._iter = self._epoch * len(self.dataloader)
 
     @property
@@ -98,7 +98,7 @@ class EpochLoop(Replayable, EpochBasedTrainLoop):
     def run(self) -> torch.nn.Module:
         self.runner.call_hook('before_train')
         self.restore_draws()
-        # An earlier run saved this epoch and did not live to validate it.
+        # An earlier run saved this epoch but stopped before its validation.
         self._decide_current_val_interval()
         if self.was_resumed and self.batches_done == 0:
             self.validate_if_due(self._epoch, self._max_epochs)
@@ -121,11 +121,11 @@ class EpochLoop(Replayable, EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class IterLoop(Replayable, IterBasedTrainLoop):
-    """Iteration by iteration; takes what mmengine's ``IterBasedTrainLoop`` takes."""
+    """Train by iterations, with the arguments of mmengine's ``IterBasedTrainLoop``."""
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.dataloader_iterator = None  # mmengine 0.10 has started its workers already
+        self.dataloader_iterator = None  # mmengine 0.10 has already started its workers
 
     def run(self) -> torch.nn.Module:
         self.runner.call_hook('before_train')
@@ -154,8 +154,8 @@ class IterLoop(Replayable, IterBasedTrainLoop):
 
 
 def batches_from(dataloader: DataLoader, epoch: int, done: int) -> Iterator[dict]:
-    """The batches of an epoch after the first ``done``, which are not loaded."""
-    # A stream knows its own order; of other datasets the batch sampler does.
+    """Yield the batches of an epoch after the first ``done``, which are not loaded."""
+    # A stream has its own order; for other datasets, the batch sampler defines it.
     is_stream = isinstance(dataloader.dataset, IterableDataset)
     (dataloader.dataset if is_stream else dataloader.batch_sampler).set_position(epoch, done)
     with draws_put_back():
@@ -175,7 +175,7 @@ def random_state() -> dict:
 
 
 def set_random_state(state: dict) -> None:
-    """What ``random_state`` gave, perhaps through a file."""
+    """Restore the result of ``random_state``, possibly read from a file."""
     version, numbers, gauss = state['python']
     random.setstate((version, tuple(numbers), gauss))
     kind, numbers, *rest = state['numpy']

@@ -40,19 +40,19 @@ def name_slurm_processes() -> None:
 
 
 def decided_by_first(decide: Callable[[], Decision]) -> Decision:
-    """Call a function in the first process alone, and return its result in every process.
+    """Call a function in the first process only, and return its result in every process.
 
-    On a network file system two processes may see different files. Every process has to call this at once;
-    an error of any kind ends all of them, since the others would wait for ever.
+    On a network file system, processes may see different files. Every process must call this; any error ends
+    all of them, because the others would wait forever.
 
     Raises:
-        UserError: the one that the first process raised; processes after it report any other error as one.
+        UserError: the error of the first process; the other processes raise any of its errors as UserError.
     """
     outcome, raised = [None, None], None
     if is_main_process():
         try:
             outcome[0] = decide()
-        except Exception as error:  # of any kind: the others would wait for ever
+        except Exception as error:  # any error: the others would wait forever
             raised = error
             outcome[1] = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
     broadcast_object_list(outcome)

@@ -1,4 +1,4 @@
-"""On what does a run depend, and what of it has changed since it was saved?"""
+"""Record what a run depends on, and compare it with a checkpoint on resuming."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from ..errors import UserError
 
 MAX_SETTINGS = 20_000
 MAX_SETTING_LENGTH = 300
-# Chosen for each start, or without influence on what is learnt.
+# Set for each start, or without influence on the result.
 NOT_COMPARED = (
     *(
         'work_dir',
@@ -29,7 +29,7 @@ NOT_COMPARED = (
     *('train_dataloader.num_workers', 'train_dataloader.persistent_workers', 'train_dataloader.pin_memory'),
     *('train_dataloader.prefetch_factor', 'train_dataloader.worker_init_fn'),
 )
-# What the place in the data and in the schedule is counted by: field of the record to words.
+# Fields of the record that define the position in data and schedule -> words for messages.
 FIXED = {
     'loop': 'training counted by',
     'images': 'number of training images',
@@ -44,10 +44,10 @@ DIGESTS: WeakKeyDictionary[Dataset, str | None] = WeakKeyDictionary()
 
 
 def record_of(cfg: Config, dataset: Dataset) -> dict:
-    """Return what a checkpoint tells about its run, as plain values.
+    """Return the facts about a run for its checkpoints, as plain values.
 
     Args:
-        cfg: of the run, once all its parts are chosen.
+        cfg: complete config of the run.
         dataset: the training data.
     """
     loader, processes = cfg.train_dataloader, get_world_size()
@@ -71,12 +71,12 @@ def record_of(cfg: Config, dataset: Dataset) -> dict:
 
 
 def check_unchanged(saved: dict, now: dict, source: str) -> None:
-    """Raise unless a run can keep its place in the data and in the schedule.
+    """Raise UserError unless a run can keep its position in the data and the schedule.
 
     Args:
         saved: ``record_of`` the run that wrote the checkpoint, as read from the file.
-        now: ``record_of`` the run that goes on.
-        source: what to call the checkpoint.
+        now: ``record_of`` the resumed run.
+        source: name of the checkpoint in messages.
 
     Raises:
         UserError: what has changed.
@@ -85,9 +85,9 @@ def check_unchanged(saved: dict, now: dict, source: str) -> None:
     known = [name for name in FIXED if saved.get(name) is not None and now[name] is not None]
     differing = [name for name in known if saved[name] != now[name]]
     if 'images' in differing and 'files' in differing:
-        differing.remove('files')  # follows from their number
+        differing.remove('files')  # follows from the number of iterations
     changed = [
-        f'other {FIXED[name]}'  # two digests say nothing to a reader
+        f'other {FIXED[name]}'  # two digests are meaningless to readers
         if name == 'files'
         else f'{FIXED[name]}: {shortened(saved[name])} -> {shortened(now[name])}'
         for name in differing
@@ -101,7 +101,7 @@ def check_unchanged(saved: dict, now: dict, source: str) -> None:
 
 
 def changes(saved: dict, now: dict) -> list[str]:
-    """Return a line for each setting that the config has changed since the run was saved."""
+    """Return one line for each setting of the config that differs from the saved one."""
     before = saved.get('settings')
     if not isinstance(before, dict) or len(before) > MAX_SETTINGS:
         return []
@@ -117,7 +117,7 @@ def changes(saved: dict, now: dict) -> list[str]:
 
 
 def flat(settings: Any, name: str = '') -> Iterator[tuple[str, str]]:
-    """Give each value of nested settings with its dotted name."""
+    """Return each value of nested settings by its dotted name."""
     if isinstance(settings, (dict, Config)) and len(settings):
         for key, value in settings.items():
             yield from flat(value, f'{name}.{key}' if name else str(key))
@@ -129,7 +129,7 @@ def flat(settings: Any, name: str = '') -> Iterator[tuple[str, str]]:
 
 
 def shortened(value: Any) -> str:
-    """Return a value as text; of a long one its beginning and a hash."""
+    """Return a value as text; long ones are cut and get a hash."""
     text = value if isinstance(value, str) else getattr(value, '__qualname__', None) or repr(value)
     if len(text) <= MAX_SETTING_LENGTH:
         return text
@@ -141,7 +141,7 @@ def is_left_out(name: str) -> bool:
 
 
 def digest_of(dataset: Dataset) -> str | None:
-    """Return a hash over paths, relative to the data's folder, and labels; None of data without a list."""
+    """Return a hash of relative paths and labels, or None for data without a list of samples."""
     if dataset not in DIGESTS:
         DIGESTS[dataset] = compute_digest(dataset)
     return DIGESTS[dataset]
@@ -149,7 +149,7 @@ def digest_of(dataset: Dataset) -> str | None:
 
 def compute_digest(dataset: Dataset) -> str | None:
     index = getattr(dataset, 'index', None)
-    if hasattr(index, 'images'):  # of shards
+    if hasattr(index, 'images'):  # for shards
         return str(index.images)
     if not hasattr(dataset, 'get_data_info'):
         return None

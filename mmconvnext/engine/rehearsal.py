@@ -1,4 +1,4 @@
-"""One training step and one validation batch of a run, on parts that are thrown away."""
+"""Rehearse a run: one training step and one validation batch with temporary parts."""
 
 import copy
 import logging
@@ -19,31 +19,31 @@ from ..errors import UserError, did_you_mean
 from ..hooks import BrokenImagesHook, FiniteHook, PreemptionHook, ProgressHook
 from .loops import Replayable, random_state, set_random_state
 
-# Without a GPU a batch can take minutes; an even number, which mixup needs.
+# Without a GPU, a batch can take minutes. Mixup needs an even number.
 MAX_IMAGES_ON_CPU = 8
-# They draw on the terminal, catch signals or count over an epoch.
+# These hooks draw on the terminal, handle signals or count over an epoch.
 LEFT_OUT = (BrokenImagesHook, PreemptionHook, ProgressHook)
 
 
 class Rehearsal:
-    """For a Runner: train on one batch, validate one, and save and log nothing.
+    """Mixin for a Runner that trains and validates one batch, and saves and logs nothing.
 
-    A subclass has ``starts_from_weights``, whether the run itself does, and ``check_hooks``, which is called
-    before the hooks are built.
+    Subclasses define ``starts_from_weights`` (whether the run starts from weights) and ``check_hooks``, which
+    is called before the hooks are built.
 
-    Every hook takes part, but of those that are called at the end of a run only this package's: a user's
-    own might report a training that has not begun.
+    All hooks take part, but at the end of the run only those of this package: a user's own hook might report
+    a training that has not started.
     """
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             handler.close()
-        logger.handlers = [logging.NullHandler()]  # all of it comes again in the run itself
+        logger.handlers = [logging.NullHandler()]  # the run itself logs all of it
         return logger
 
     def _log_env(self, *args, **kwargs) -> None:
-        """Leave out what asks compilers for their versions."""
+        """Skip the versions of compilers, which take time to query."""
 
     def dump_config(self) -> None:
         """Write no config: formatting it takes a third of a second."""
@@ -53,11 +53,11 @@ class Rehearsal:
         super().register_hooks(*args, **kwargs)
         left_out = LEFT_OUT
         if self.starts_from_weights:
-            left_out = (*LEFT_OUT, FiniteHook)  # random weights tell nothing of the loss of trained ones
+            left_out = (*LEFT_OUT, FiniteHook)  # random weights say nothing about the loss of trained ones
         self._hooks = [hook for hook in self._hooks if not isinstance(hook, left_out)]
 
     def load_or_resume(self) -> None:
-        """Shorten the loops, now that everything is built with their full lengths."""
+        """Shorten the loops after everything is built with their full lengths."""
         loop = self.train_loop
         loop.dataloader = OneBatch(loop.dataloader)
         loop._max_epochs = loop._max_iters = 1
@@ -67,7 +67,7 @@ class Rehearsal:
             self.val_loop.dataloader = OneBatch(self.val_loop.dataloader, spread=True)
 
     def save_checkpoint(self, *args, **kwargs) -> None:
-        """Check the arguments, which a hook takes from the config, and save nothing."""
+        """Check the arguments that a hook takes from the config, and save nothing."""
         signature(mmengine.runner.Runner.save_checkpoint).bind(self, *args, **kwargs)
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
@@ -83,12 +83,12 @@ class Rehearsal:
 
 
 class OneBatch:
-    """A dataloader of which one batch is loaded, in this process; in all else the dataloader itself.
+    """Wrap a dataloader so that only one batch is loaded, in this process.
 
     Args:
-        loader: any.
-        spread: take images from all over the dataset in place of the first ones, which are often all of
-            one class.
+        loader: dataloader to wrap.
+        spread: whether to take images from all over the dataset instead of the first ones, which often have
+            the same class.
     """
 
     def __init__(self, loader: DataLoader, *, spread: bool = False):
@@ -117,9 +117,9 @@ class OneBatch:
 
 
 def check_monitored(runner: mmengine.runner.Runner, metrics: dict) -> None:
-    """Raise UserError if a hook or the schedule waits for a metric that validation does not give.
+    """Raise UserError if a hook or the schedule needs a metric that validation does not return.
 
-    Validation may give none for a single batch, as of a detector that finds nothing in it.
+    Validation may return no metric for a single batch, for example if a detector finds nothing.
     """
     for option, key in monitored(runner) if metrics else []:
         if isinstance(key, str) and key not in ('auto', *metrics):
@@ -127,7 +127,7 @@ def check_monitored(runner: mmengine.runner.Runner, metrics: dict) -> None:
 
 
 def monitored(runner: mmengine.runner.Runner) -> list[tuple[str, str | None]]:
-    """Options that name a metric, with its name."""
+    """Return the options that name a metric, with its name."""
     found = []
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook):
@@ -140,9 +140,9 @@ def monitored(runner: mmengine.runner.Runner) -> list[tuple[str, str | None]]:
 
 
 def can_rehearse(runner: type, train_loop: type | None, val_loop: type | None) -> bool:
-    """Whether the loops of a run can be shortened."""
+    """Return whether the loops of a run can be shortened."""
     return (
-        hasattr(runner, 'build_train_loop')  # mmengine's FlexibleRunner leaves it to a strategy
+        hasattr(runner, 'build_train_loop')  # mmengine's FlexibleRunner uses a strategy
         and issubclass(train_loop, Replayable)
         and (val_loop is None or issubclass(val_loop, ValLoop))
     )
@@ -150,12 +150,12 @@ def can_rehearse(runner: type, train_loop: type | None, val_loop: type | None) -
 
 @contextmanager
 def nothing_kept() -> Iterator[None]:
-    """Put back what a run changes in this process: random states, mmengine's global objects, memory."""
+    """Restore what a run changes in this process: random states, mmengine's global objects, memory."""
     states = random_state()
     known = {cls: dict(cls._instance_dict) for cls in subclasses(ManagerMixin)}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # they come again in the run itself
+            warnings.simplefilter('ignore')  # the run itself repeats them
             yield
     finally:
         for cls in subclasses(ManagerMixin):
@@ -174,7 +174,7 @@ def subclasses(cls: type) -> Iterator[type]:
 
 
 def with_own_pipeline(dataset):
-    """A copy that shares the list of images and has transforms of its own: some keep earlier images."""
+    """Return a copy with the same list of images but its own transforms, because some keep earlier images."""
     dataset = copy.copy(dataset)
     fields = vars(dataset)
     if 'pipeline' in fields:

@@ -1,4 +1,4 @@
-"""Runs that go on from a file: what it says is checked, and what the config says holds."""
+"""Resume runs: the checkpoint is checked, and the settings of the config apply."""
 
 import mmengine.runner
 from mmengine.model import is_model_wrapper
@@ -11,7 +11,7 @@ from .saved_state import check_optimizer_state, check_state, is_dict, note_missi
 from .settings import ContinuedSettings, plain_state
 
 MAX_CHANGES_SHOWN = 20
-# What mmengine and torch raise while they load a state that does not fit.
+# Errors that mmengine and torch raise while loading a state that does not fit.
 LOAD_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -24,15 +24,15 @@ LOAD_ERRORS = (
 
 
 class CheckedResume:
-    """For a Runner: check the file it resumes from, keep the config's settings, log what has changed."""
+    """Mixin for a Runner that checks the checkpoint, keeps the settings of the config and logs changes."""
 
-    settings = None  # of optimizer and schedules, to restore once the place is known
+    settings = None  # of optimizer and schedules, restored when the position is known
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Resume as mmengine does.
+        """Resume like mmengine, after checks.
 
         Raises:
-            UserError: what in the file cannot be the state of this run.
+            UserError: the file does not contain the state of this run.
         """
         self.resumed_from = str(filename)
         try:
@@ -58,13 +58,13 @@ class CheckedResume:
             self.restore_settings()
 
     def take_over(self, checkpoint: dict) -> None:
-        """Check a checkpoint before anything of it is used."""
+        """Check a checkpoint before any of it is used."""
         source = self.resumed_from
         check_state(checkpoint, source)
         self.compare(checkpoint['meta'].get('run'), source)
         averages = any(isinstance(hook, mmengine.hooks.EMAHook) for hook in self.hooks)
         if 'ema_state_dict' in checkpoint and not averages:
-            # mmengine saves the average as state_dict, and the weights that are trained in its place.
+            # mmengine saves the average as state_dict, and the trained weights under the name of the average.
             average = checkpoint.pop('ema_state_dict')
             checkpoint['state_dict'].update(
                 {n.removeprefix('module.'): w for n, w in average.items() if n.startswith('module.')}
@@ -91,7 +91,7 @@ class CheckedResume:
             self.logger.warning(f'{source} holds no moments of {listed(without)}: they begin at zero')
 
     def compare(self, saved: dict | None, source: str) -> None:
-        """Refuse other data or batches; log each setting that has changed."""
+        """Raise UserError for other data or batches, and log each changed setting."""
         if not is_dict(saved):
             self.logger.warning(
                 f'{source} does not say with which data and settings its run was made; whether they are '
@@ -107,7 +107,7 @@ class CheckedResume:
             self.logger.warning(f'... and {len(lines) - MAX_CHANGES_SHOWN} other settings')
 
     def run_record(self) -> dict:
-        """Return on what this run depends, see ``record_of``."""
+        """Return the record of this run, see ``record_of``."""
         return record_of(self.cfg, self.train_loop.dataloader.dataset)
 
     def restore_settings(self) -> None:
@@ -129,7 +129,7 @@ class CheckedResume:
 
 
 def leave_out_functions(checkpoint: dict) -> None:
-    """Take the functions out of the states of schedules: a file of data cannot hold them."""
+    """Remove functions from the states of schedules, because checkpoints contain only data."""
     states = checkpoint.get('param_schedulers')
     if isinstance(states, list):
         checkpoint['param_schedulers'] = [plain_state(state) for state in states]

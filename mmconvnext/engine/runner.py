@@ -1,4 +1,4 @@
-"""mmengine's Runners, with checkpoints that are whole or absent and a screen that people can read."""
+"""mmengine's Runners, with atomic checkpoints and a readable screen."""
 
 import os
 import shutil
@@ -22,30 +22,30 @@ from .screen import ReadableScreen
 
 
 class WholeCheckpoints:
-    """For a Runner: a checkpoint holds the loop's progress too, and has its name once it is on the disk."""
+    """Mixin for a Runner whose checkpoints are written atomically and contain the progress of the loop."""
 
     saved = frozenset()  # paths of the checkpoints so far
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, meta: dict | None = None, **kwargs) -> None:
-        """Write a checkpoint that also describes the network and its images; every process calls this."""
+        """Write a checkpoint with a description of the network; every process must call this."""
         description = describe_training(self.cfg)
         if description is not None:
             meta = (meta or {}) | dict(mmconvnext=description.to_meta())
         if isinstance(self.train_loop, Replayable):
-            # mmengine's FlexibleRunner writes over the place in meta, and fills it in if there is none.
+            # mmengine's FlexibleRunner overwrites the position in meta, and adds it if there is none.
             by_epoch = kwargs.get('by_epoch', True)
             place = dict(epoch=self.epoch + by_epoch, iter=self.iter + (not by_epoch)) | (meta or {})
             meta = place | dict(replay=self.train_loop.progress() | {k: place[k] for k in ('epoch', 'iter')})
             if is_main_process():
                 meta['run'] = self.run_record()
-        if '://' in out_dir:  # such storage shows an object when it is whole
+        if '://' in out_dir:  # such storage writes objects atomically
             super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
             return
         run_id(self)
         unfinished = Path(out_dir, '.unfinished')
         try:
             super().save_checkpoint(str(unfinished), filename, *args, meta=meta, **kwargs)
-            barrier()  # some engines write a part in each process
+            barrier()  # in some engines, each process writes a part
             if is_main_process():
                 target = Path(out_dir, filename)
                 if target.is_dir() and not is_checkpoint(target):
@@ -61,7 +61,7 @@ class WholeCheckpoints:
                 shutil.rmtree(unfinished, ignore_errors=True)
 
     def set_aside(self, file: Path) -> None:
-        """Keep a file of somebody else under another name."""
+        """Rename a file that this run did not write."""
         names = (file.with_name(f'{file.name}.old{number or ""}') for number in count())
         kept = next(name for name in names if not os.path.lexists(name))
         file.rename(kept)
@@ -69,10 +69,10 @@ class WholeCheckpoints:
 
 
 class OwnVisualizer:
-    """For a Runner: its visualizer is a new one, though an earlier run of this process used the same name.
+    """Mixin for a Runner with a new visualizer, even if an earlier run of this process used the same name.
 
-    Configs of MMDetection and MMSegmentation name theirs ``visualizer``. mmengine would hand out the earlier
-    one, which writes into the folder of its own run, or leave another the current one.
+    Configs of MMDetection and MMSegmentation name theirs ``visualizer``. mmengine would return the earlier
+    one, which writes to the folder of its own run.
     """
 
     def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
@@ -83,7 +83,7 @@ class OwnVisualizer:
 
 
 class ConfigForAnyFolder:
-    """For a Runner: the config that it writes finds the data from other folders than that of the run, too."""
+    """Mixin for a Runner that writes its config with absolute paths of the data."""
 
     def dump_config(self) -> None:
         given = self.cfg
@@ -103,10 +103,10 @@ class Runner(
     ReadableScreen,
     mmengine.runner.Runner,
 ):
-    """mmengine's Runner."""
+    """mmengine's Runner with exact resuming, atomic checkpoints and a readable screen."""
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
-        """Scale the rate that is logged as ``base_lr``, too: its settings belong to no parameter."""
+        """Also scale the rate that is logged as ``base_lr``, which belongs to no parameter."""
         groups = optim_wrapper.optimizer.param_groups
         logged = getattr(optim_wrapper, 'base_param_settings', None)
         groups += [logged] if logged else []
@@ -119,4 +119,4 @@ class Runner(
 
 @RUNNERS.register_module()
 class FlexibleRunner(ConfigForAnyFolder, WholeCheckpoints, CheckedResume, mmengine.runner.FlexibleRunner):
-    """mmengine's Runner for its strategies, of which ``configs/_base_/distributed`` uses DeepSpeed's."""
+    """mmengine's FlexibleRunner, which ``configs/_base_/distributed`` uses for DeepSpeed."""

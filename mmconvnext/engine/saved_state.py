@@ -1,4 +1,4 @@
-"""Can a run go on from what a file says? Everything that steers a run is checked before it is used."""
+"""Check the state in a checkpoint before a run is resumed with it."""
 
 import math
 import random
@@ -17,22 +17,22 @@ from ..errors import UserError
 MAX_STEPS = 10**12
 MAX_PROCESSES = 10**6
 MAX_SEED = 2**32 - 1  # of numpy
-# The run sets these itself, or finds them in its folder.
+# The run sets these itself or finds them in its folder.
 OWN_INFO = (
     *('cfg', 'seed', 'experiment_name', 'mmengine_version', 'dataset_meta', 'last_ckpt'),
     *('epoch', 'iter', 'max_epochs', 'max_iters', 'inside_epoch', 'keep_ckpt_ids'),
 )
-# What moments are kept in; torch casts others without a word, and complex numbers to their real part.
+# Dtypes of moments; torch silently casts others, and complex numbers to their real part.
 MOMENT_TYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 # Moments that torch's optimizers take roots of or divide by.
 SQUARES = ('exp_avg_sq', 'max_exp_avg_sq', 'square_avg', 'acc_delta', 'sum', 'exp_inf')
 
 
 def check_state(checkpoint: dict, source: str) -> None:
-    """Raise unless position, random states, scores and averages of a checkpoint can be what a run saved.
+    """Raise unless position, random states, scores and averages of a checkpoint are plausible.
 
     Raises:
-        UserError: naming the first field that cannot be.
+        UserError: a field is invalid; the message names it.
     """
     expect(checkpoint, 'state_dict', are_tensors, 'named tensors', source)
     meta = expect(checkpoint, 'meta', is_dict, 'a dict', source)
@@ -48,7 +48,7 @@ def check_state(checkpoint: dict, source: str) -> None:
 
 
 def check_progress(progress: dict, meta: dict, source: str) -> None:
-    """Check what ``Replayable.progress`` saved."""
+    """Check the saved result of ``Replayable.progress``."""
     place = 'meta.replay.'
     for field in ('epoch', 'iter', 'validated'):
         expect(progress, field, is_count, f'a whole number from 0 to {MAX_STEPS}', source, place)
@@ -86,13 +86,13 @@ def check_progress(progress: dict, meta: dict, source: str) -> None:
 
 
 def try_random_state(state: dict) -> None:
-    """Set generators of no consequence, so that a wrong state raises here."""
+    """Set temporary generators, so that an invalid state raises here."""
     version, numbers, gauss = state['python']
     if gauss is not None and not isinstance(gauss, float):
         raise TypeError('gauss')
     random.Random().setstate((version, tuple(numbers), gauss))
     kind, numbers, place, has_gauss, gauss = state['numpy']
-    # numpy would read behind the end of its own numbers.
+    # NumPy would read past the end of its state.
     if kind != 'MT19937' or not (is_count(place) and place <= 624) or numbers.shape != (624,):
         raise ValueError('numpy')
     numbers = numbers.cpu().numpy().astype(np.uint32)
@@ -103,7 +103,7 @@ def try_random_state(state: dict) -> None:
 
 
 def check_hub(hub: dict, source: str) -> None:
-    """Check what hooks have noted, and take out what this run has to find out itself."""
+    """Check the records of hooks, and remove what this run determines itself."""
     place = 'message_hub.'
     for field in ('log_scalars', 'runtime_info', 'resumed_keys'):
         expect(hub, field, is_dict, 'a dict', source, place)
@@ -129,7 +129,7 @@ def check_hub(hub: dict, source: str) -> None:
 
 
 def check_average(checkpoint: dict, source: str) -> None:
-    """Check that ``ema_state_dict`` holds a tensor for each of ``state_dict``, and a number of updates."""
+    """Check that ``ema_state_dict`` has a tensor for each in ``state_dict``, and a number of updates."""
     average, weights = checkpoint['ema_state_dict'], checkpoint['state_dict']
     expect(checkpoint, 'ema_state_dict', are_tensors, 'named tensors', source)
     steps = average.get('steps')
@@ -144,7 +144,7 @@ def check_average(checkpoint: dict, source: str) -> None:
 def check_optimizer_state(
     saved: Any, optimizer: Optimizer, names: dict[Tensor, str], source: str, *, complete: bool
 ) -> list[str]:
-    """Raise unless the saved moments are of this optimizer's parameters.
+    """Raise UserError unless the saved moments fit the parameters of the optimizer.
 
     Args:
         saved: ``optimizer`` of a checkpoint.
@@ -182,7 +182,7 @@ def check_optimizer_state(
     for number, (group, parameter) in zip(numbers, owned, strict=True):
         name = names.get(parameter, number)
         stepped = state_after_step(optimizer, group, parameter)
-        # SGD begins its momentum where there is none.
+        # SGD starts its momentum if there is none.
         needed = [] if isinstance(optimizer, torch.optim.SGD) else list(stepped)
         if number not in states and complete and parameter.requires_grad:
             raise UserError(
@@ -220,19 +220,20 @@ def note_missing_moments(saved: dict) -> None:
 
 
 def state_after_step(optimizer: Optimizer, group: dict, parameter: Tensor) -> dict[str, Any]:
-    """Return what an optimizer of these settings keeps of a parameter of zeros after its first step.
+    """Return the state of an optimizer with these settings after a first step on a parameter of zeros.
 
-    Nothing of an optimizer that cannot be built or stepped alone, such as one that calls the network itself.
+    The result is empty for an optimizer that cannot be built or stepped alone, such as one that calls the
+    network.
     """
     zeros = torch.nn.Parameter(torch.zeros(parameter.shape, dtype=parameter.dtype))
     zeros.grad = torch.zeros_like(zeros)
-    # How a step is computed does not change what it keeps; some ways need a GPU.
+    # The implementation of a step does not change its state; some need a GPU.
     ways = dict.fromkeys({'foreach', 'fused', 'capturable'} & group.keys(), False)
     try:
         alone = type(optimizer)([{**group, **ways, 'params': [zeros]}], lr=0.1)
         alone.step()
         return dict(alone.state[zeros])
-    except Exception:  # of a class that the config names
+    except Exception:  # from a class named in the config
         return {}
 
 
@@ -307,7 +308,7 @@ def is_history(value: Any) -> bool:
 def expect(
     fields: dict, name: str, fits: Callable[[Any], bool], form: str, source: str, place: str = ''
 ) -> Any:
-    """Return a field, or raise UserError if it is not what ``fits`` asks for."""
+    """Return a field, or raise UserError if ``fits`` rejects it."""
     if name not in fields:
         raise refusal(source, place + name, 'nothing', form)
     if not fits(fields[name]):
@@ -316,7 +317,7 @@ def expect(
 
 
 def described(value: Any) -> str:
-    """Return a short description; a foreign value can be a deep or endless one."""
+    """Return a short description; an untrusted value can be deeply nested or huge."""
     if isinstance(value, Tensor):
         return f'a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix("torch.")}'
     if (

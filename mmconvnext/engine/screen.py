@@ -1,4 +1,4 @@
-"""A screen that people can read."""
+"""Reduce the log on the screen to what matters."""
 
 import logging
 import re
@@ -10,17 +10,17 @@ from mmengine.logging import MMLogger
 from ..hooks import PreemptionHook, ProgressHook
 from .summary import summarize
 
-# Said at every epoch, or by the summary; the log file has it.
+# Repeated in every epoch or contained in the summary; the log file has it.
 ROUTINE = (
     *('Checkpoints will be saved to ', 'Exp name: ', 'Saving checkpoint at '),
     'The previous best checkpoint ',
 )
-# mmengine warns of its own use of its own names.
+# mmengine warns about its own use of its names.
 HARMLESS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 
 
-# mmengine prints them, past the log, while it loads a checkpoint.
-SOURCE = r'Loads checkpoint by .*\n'  # the log names it, too
+# mmengine prints these instead of logging them while it loads a checkpoint.
+SOURCE = r'Loads checkpoint by .*\n'  # the log also names it
 MISMATCH = (
     r'The model and loaded state dict do not match exactly\n\n'
     r'(size mismatch .*\n)*(unexpected key .*\n\n)?(missing keys .*\n\n)?'
@@ -28,13 +28,13 @@ MISMATCH = (
 
 
 class ReadableScreen:
-    """For a Runner that tells the log file everything and the screen what matters.
+    """Mixin for a Runner that logs everything to the file, but only what matters to the screen.
 
-    While the parts are built (environment, config, hooks, one line for every parameter) only
-    warnings reach the screen; a summary of what runs follows, then mmengine's lines as ever.
+    While the parts are built (environment, config, hooks, one line per parameter), the screen shows only
+    warnings; then a summary of the run, and afterwards the usual lines of mmengine.
     """
 
-    mismatch_reported = False  # whether the log says which weights of the checkpoint are not loaded
+    mismatch_reported = False  # whether the log already says which weights of the checkpoint are not loaded
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
@@ -46,7 +46,7 @@ class ReadableScreen:
         return logger
 
     def load_or_resume(self) -> None:
-        """Called by ``train``, ``val`` and ``test`` once all parts are built."""
+        """Log the summary; ``train``, ``val`` and ``test`` call this after all parts are built."""
         self._screen.building = False
         self.logger.info(summarize(self))
         printed = StringIO()
@@ -68,14 +68,14 @@ class ReadableScreen:
             self._stop_hooks()
 
     def _stop_hooks(self) -> None:
-        """Give back terminal and signals, however it ends."""
+        """Restore terminal and signal handlers, even after an error."""
         for hook in self.hooks:
             if isinstance(hook, (PreemptionHook, ProgressHook)):
                 hook.stop()
 
 
 class ScreenFilter(logging.Filter):
-    """What the screen shows of the log."""
+    """Filter for the log records on the screen."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Optimizer settings and schedules of a resumed run: those of its config, at its place."""
+"""Optimizer settings and schedules of a resumed run follow its config, at its position."""
 
 from typing import Any
 
@@ -10,22 +10,22 @@ from ..errors import UserError
 from .saved_state import is_count, is_dict, is_finite, is_list
 from .schedule import WarmupCosineLR
 
-# What a step of mmengine's schedulers changes in their state; all else follows from the config.
+# Attributes that a step of mmengine's schedulers changes; all others follow from the config.
 PROGRESS = ('_global_step', 'last_step', '_last_value')
-# Those of ReduceOnPlateau count what validation has found, which no schedule can repeat.
+# Attributes of ReduceOnPlateau that depend on validation results, which cannot be repeated.
 PLATEAU_PROGRESS = ('best', 'cooldown_counter', 'num_bad_epochs')
 
 
 class ContinuedSettings:
-    """What the config says of optimizer and schedules, kept while mmengine loads what a file says.
+    """Settings of optimizer and schedules in the config, kept while mmengine loads those of a file.
 
-    An optimizer's state in a file holds the settings of its groups, too, and that of a scheduler all of
-    its attributes: loading them would undo every change of the config.
+    The saved state of an optimizer contains the settings of its groups, and that of a scheduler all its
+    attributes: loading them would undo all changes in the config.
 
     Args:
-        optim_wrapper: as built from the config.
-        schedulers: as built from the config, before their first step.
-        saved: ``param_schedulers`` of the checkpoint, None if it has none.
+        optim_wrapper: optimizer wrapper built from the config.
+        schedulers: schedulers built from the config, before their first step.
+        saved: ``param_schedulers`` of the checkpoint, or None.
     """
 
     def __init__(self, optim_wrapper: BaseOptimWrapper, schedulers: list[_ParamScheduler], saved: Any):
@@ -35,19 +35,19 @@ class ContinuedSettings:
         self.saved = saved
 
     def apply(self, *, iterations: int, epochs: int, epoch_length: int) -> bool:
-        """Give optimizer and schedulers the config's settings at this place; return whether they are others.
+        """Apply the settings of the config at this position; return whether the schedules have changed.
 
-        Schedules that have not changed go on from their saved state, bit for bit. Others are stepped from
-        the beginning, so that the run goes on as one that had them from the start.
+        Unchanged schedules continue from their saved state, bit for bit. Others are stepped from the
+        beginning, as if the run had used them from the start.
 
         Raises:
-            UserError: a schedule that follows the validation results has changed.
+            UserError: a schedule that depends on validation results has changed.
         """
         steps = [epochs if scheduler.by_epoch else iterations for scheduler in self.schedulers]
         loaded = [without_params(group) for group in self.optim_wrapper.param_groups]
         scheduled = {scheduler.param_name for scheduler in self.schedulers}
         self.restore()
-        # Momentum is scheduled as the first of betas where there are any.
+        # If there are betas, momentum is scheduled as the first of them.
         names = {
             name for param in scheduled for name in ((param, 'betas') if param == 'momentum' else (param,))
         }
@@ -58,7 +58,7 @@ class ContinuedSettings:
             if name in fresh
         )
         if all(isinstance(scheduler, WarmupCosineLR) for scheduler in self.schedulers):
-            for scheduler in self.schedulers:  # its rate depends on the place alone
+            for scheduler in self.schedulers:  # its rate depends only on the position
                 scheduler.go_to(iterations)
             now = [group[name] for group in self.optim_wrapper.param_groups for name in scheduled]
             return not values_fit or now != [group[name] for group in loaded for name in scheduled]
@@ -79,7 +79,7 @@ class ContinuedSettings:
         return True
 
     def restore(self) -> None:
-        """Set groups and schedulers as the config has built them."""
+        """Restore groups and schedulers as built from the config."""
         for group, values in zip(self.optim_wrapper.param_groups, self.groups, strict=True):
             kept = {'params': group['params']}
             group.clear()
@@ -88,13 +88,13 @@ class ContinuedSettings:
             scheduler.load_state_dict(state)
 
     def is_unchanged(self, steps: list[int]) -> bool:
-        """Return whether each saved schedule is this one, after so many steps."""
+        """Return whether all saved schedules equal these after the given number of steps."""
         if not is_list(self.saved) or len(self.saved) != len(self.states):
             return False
         for scheduler, state, saved, step in zip(
             self.schedulers, self.states, self.saved, steps, strict=True
         ):
-            if isinstance(scheduler, WarmupCosineLR):  # its state does not tell the curve
+            if isinstance(scheduler, WarmupCosineLR):  # its state does not contain the curve
                 return False
             if not is_dict(saved) or set(plain_state(saved)) != set(state):
                 return False
@@ -110,7 +110,7 @@ class ContinuedSettings:
         return True
 
     def step(self, iterations: int, epochs: int, epoch_length: int) -> None:
-        """Take all steps of the schedules up to a place, in the order in which a run takes them."""
+        """Step the schedules up to a position, in the order of a run."""
         # Else mmengine warns that a step of the schedule came before one of the optimizer.
         self.optim_wrapper._global_step = max(getattr(self.optim_wrapper, '_global_step', 0), 0)
         by_iteration = [scheduler for scheduler in self.schedulers if not scheduler.by_epoch]
@@ -129,7 +129,7 @@ class ContinuedSettings:
 
 
 def plain_state(state: dict) -> dict:
-    """Return the state of a scheduler without the functions that some keep among their attributes."""
+    """Return the state of a scheduler without functions among its attributes."""
     return {name: value for name, value in state.items() if not callable(value)}
 
 
@@ -142,7 +142,7 @@ def is_plateau(scheduler: _ParamScheduler) -> bool:
 
 
 def fits(value: Any, fresh: Any) -> bool:
-    """Return whether a value from a file can stand where the config has put ``fresh``."""
+    """Return whether a value from a file can replace ``fresh``, which the config has set."""
     if is_list(fresh):
         return is_list(value) and len(value) == len(fresh) and all(map(fits, value, fresh))
     if type(fresh) is int:

@@ -1,10 +1,9 @@
-"""Weights, gradients, moments and averages spread over the processes: fully sharded data parallelism.
+"""Fully sharded data parallelism: shard weights, gradients, moments and averages over processes.
 
-mmengine has a strategy for the first version that torch had of it. That version flattens the
-parameters: rules of weight decay that look at names or at dimensions then do something else, in
-silence, and every process clips by the norm of its own part. Here the second version,
-``fully_shard``, keeps each parameter as a ``DTensor`` with its name and shape, so that optimizer
-constructors, clipping and averaging hooks work as they are.
+mmengine has a strategy for torch's first version of FSDP, which flattens the parameters: rules for weight
+decay by name or number of dimensions then silently change, and every process clips gradients by the norm of
+its own part. The second version, ``fully_shard``, keeps each parameter as a ``DTensor`` with its name and
+shape, so optimizer constructors, clipping and averaging hooks work unchanged.
 """
 
 from copy import deepcopy
@@ -27,10 +26,10 @@ from .runner import Runner
 
 
 class Sharded(mmengine.runner.Runner):
-    """mmengine's Runner with a sharded network."""
+    """Mixin for a Runner with a sharded network."""
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Initialize here and not in ``train``: random numbers for shards are other random numbers."""
+        """Initialize here instead of in ``train``, because shards would draw other random numbers."""
         if not self.distributed:
             return super().wrap_model(None, model)
         model = model.to(get_device())
@@ -49,7 +48,7 @@ class Sharded(mmengine.runner.Runner):
         return built
 
     def save_checkpoint(self, *args, save_optimizer: bool = True, **kwargs) -> None:
-        """Write a checkpoint from the first process; every process has to call this method."""
+        """Write a checkpoint from the first process; every process must call this method."""
         if is_main_process():
             super().save_checkpoint(*args, save_optimizer=save_optimizer, **kwargs)
             return
@@ -59,61 +58,61 @@ class Sharded(mmengine.runner.Runner):
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
-        """Make a checkpoint whole once the hooks have put in what they have."""
+        """Gather the shards in a checkpoint after the hooks have added theirs."""
         super().call_hook(fn_name, **kwargs)
         if fn_name == 'before_save_checkpoint':
             checkpoint = kwargs['checkpoint']
-            for field in sorted(checkpoint):  # in one order in all processes
+            for field in sorted(checkpoint):  # in the same order in all processes
                 checkpoint[field] = apply_to(checkpoint[field], lambda x: isinstance(x, DTensor), whole)
 
     def resume(self, filename: str, *args, map_location: str = 'cpu', **kwargs) -> None:
-        """Resume from a checkpoint, which is read into main memory since it holds the whole model."""
+        """Resume from a checkpoint, which is read into main memory because it contains the whole model."""
         super().resume(filename, *args, map_location=map_location, **kwargs)
 
 
 @RUNNERS.register_module()
 class ShardedRunner(Runner, Sharded):
-    """The Runner with a sharded network.
+    """Our Runner with a sharded network.
 
-    A block's weights are whole only while it computes. Checkpoints are whole, as those of a run
-    without shards: any tool reads them, and either kind of run goes on from those of the other.
+    The weights of a block are gathered only while it computes. Checkpoints are complete, as without sharding:
+    all tools read them, and both kinds of runs can resume from them.
     """
 
 
 def shard(model: nn.Module) -> nn.Module:
-    """The model itself, its blocks sharded one by one and all other parameters together.
+    """Shard a model in place, block by block, and all other parameters together.
 
-    It still loads whole weights, and ``deepcopy`` gives plain modules with copies of its shards.
+    It still loads complete weights, and ``deepcopy`` returns plain modules with copies of its shards.
     """
     for module in model.modules():
-        # After a block's own hook, which brings the weights of a 1x1 convolution into shape.
+        # After the hook of the block, which reshapes the weights of 1x1 convolutions.
         module.register_load_state_dict_pre_hook(shard_weights)
     on_meta = {id(p): nn.Parameter(torch.empty_like(p, device='meta')) for p in model.parameters()}
     skeleton = deepcopy(model, on_meta)
     for block in filter(lambda module: isinstance(module, ConvNeXtBlock), model.modules()):
         fully_shard(block)
-    # By default the outermost module keeps its parameters whole after validation.
+    # By default, the outermost module keeps its parameters gathered after validation.
     fully_shard(model, reshard_after_forward=True)
     model.__deepcopy__ = partial(copy_shards, model, skeleton)
     return model
 
 
 def copy_shards(model: nn.Module, skeleton: nn.Module, memo: dict) -> nn.Module:
-    """What averaging hooks keep: torch refuses to copy sharded modules."""
+    """Copy a sharded model for averaging hooks, because torch refuses to copy sharded modules."""
     copied = deepcopy(skeleton)
     copied.load_state_dict({name: tensor.clone() for name, tensor in model.state_dict().items()}, assign=True)
     return copied
 
 
 def shard_weights(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
-    """Before a module loads whole tensors: take this process's part of each."""
+    """Shard complete tensors before a module loads them."""
     for name, parameter in module.named_parameters(recurse=False):
         if prefix + name in state_dict:
             state_dict[prefix + name] = part_of(state_dict[prefix + name], parameter)
 
 
 def shard_moments(optimizer: Optimizer, state_dict: dict) -> dict:
-    """Before an optimizer loads whole moments: take this process's part of each."""
+    """Shard complete moments before an optimizer loads them."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     numbers = [number for group in state_dict['param_groups'] for number in group['params']]
     state = {
@@ -125,16 +124,16 @@ def shard_moments(optimizer: Optimizer, state_dict: dict) -> dict:
 
 
 def part_of(value: Tensor, parameter: Tensor) -> Tensor:
-    """The value laid out as the parameter, unless it is another kind of thing or of another shape."""
+    """Shard a value like the parameter if it is a tensor of the same shape."""
     if not isinstance(parameter, DTensor) or isinstance(value, DTensor) or value.shape != parameter.shape:
         return value
     return distribute_tensor(value.detach(), parameter.device_mesh, parameter.placements)
 
 
 def whole(tensor: DTensor) -> Tensor:
-    """All of a sharded tensor, in the memory of the CPU; every process has to call it."""
+    """Gather a sharded tensor in CPU memory; every process must call this."""
     mesh = tensor.device_mesh
-    # mmengine copies what it saves to the CPU first, where the processes of GPUs cannot exchange it.
+    # mmengine first copies what it saves to the CPU, where processes with GPUs cannot exchange it.
     local = tensor.to_local().to(mesh.device_type)
     layout = dict(shape=tensor.shape, stride=tensor.stride(), run_check=False)
     return DTensor.from_local(local, mesh, tensor.placements, **layout).full_tensor().cpu()

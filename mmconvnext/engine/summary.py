@@ -1,4 +1,4 @@
-"""What a run is about to do, in a few lines."""
+"""Summarize a run in a few lines before it starts."""
 
 from collections.abc import Sequence
 
@@ -18,9 +18,9 @@ MAX_LETTERS = 200  # of each
 
 
 def summarize(runner: mmengine.runner.Runner) -> str:
-    """Config, model, data, batch, optimizer, device and work dir of a Runner whose parts are built.
+    """Return config, model, data, batch, optimizer, device and work dir of a Runner whose parts are built.
 
-    It takes any model and task: what a part does not say is left out.
+    This works for any model and task: unknown facts are omitted.
     """
     lines = {'config': runner.cfg.filename or runner.experiment_name, 'model': describe_model(runner)}
     training = isinstance(runner._train_loop, mmengine.runner.BaseLoop)
@@ -37,10 +37,10 @@ def summarize(runner: mmengine.runner.Runner) -> str:
             lines[name] = with_origin(described, loop.dataloader)
     if training:
         lines['batch'] = describe_batch(runner)
-        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)  # a GAN has several
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)  # a GAN has several optimizers
         if optimizer is not None:
             first = optimizer.param_groups[0]
-            # The schedule has set lr to where its warmup begins.
+            # The schedule has set lr to the start of its warm-up.
             lines['optimizer'] = f'{type(optimizer).__name__}, lr {first.get("initial_lr", first["lr"]):g}'
     lines['device'] = describe_device(runner)
     lines['work dir'] = runner.work_dir
@@ -79,7 +79,7 @@ def describe_size(runner: mmengine.runner.Runner, field: str) -> str:
 
 
 def describe_origin(loader: DataLoader) -> str:
-    """Return the folders of a dataset's images and the first of its classes; empty if there are none."""
+    """Return the folders and the first classes of a dataset, or an empty text."""
     dataset = unwrapped(loader)
     folders = list(dict.fromkeys(map(folder_of, inner_datasets(dataset))))
     parts = [f'in {first_of(folders)}'] if all(folders) else []
@@ -99,8 +99,8 @@ def first_of(names: Sequence) -> str:
 
 
 def inner_datasets(dataset: Dataset) -> list[Dataset]:
-    """Return the datasets inside of those that split, join, repeat or balance them."""
-    fields = getattr(dataset, '__dict__', {})  # a list has none
+    """Return the datasets inside of wrappers that split, join, repeat or balance them."""
+    fields = getattr(dataset, '__dict__', {})  # a list has no such attribute
     inner = [fields['dataset']] if 'dataset' in fields else fields.get('datasets')
     return [dataset] if inner is None else [found for each in inner for found in inner_datasets(each)]
 
@@ -127,7 +127,7 @@ def describe_batch(runner: mmengine.runner.Runner) -> str:
 
 
 def images_per_batch(loader: DataLoader) -> int | None:
-    """Return the images of a process in a batch, at most its share of the dataset; None: unknown."""
+    """Return the images per batch and process, at most its share of the dataset; None if unknown."""
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
     sampler = loader.sampler
     if size is None or isinstance(sampler, InfiniteSampler) or not hasattr(sampler, '__len__'):
