@@ -1,6 +1,7 @@
-"""Which network do these weights belong to, and is it that of a model? Also asked of what mmengine loads.
+"""Find the network that weights belong to, and check that weights fit a model.
 
-``init_cfg=dict(type='Pretrained', checkpoint='mmconvnext://NAME', prefix='backbone.')`` works in any library.
+The hooks at the end check what mmengine loads, for example for
+``init_cfg=dict(type='Pretrained', checkpoint='mmconvnext://NAME', prefix='backbone.')``.
 """
 
 from collections import OrderedDict
