@@ -244,7 +244,7 @@ RUNS = {
         f'{BASE} work_dirs/base --smoke --launcher pytorch --cfg-options {SMALL_NET}',
         processes=2,
     ),
-    # Compilation takes minutes and is tested in tests/test_training/test_compiling.py.
+    # Compilation takes minutes and is tested in tests/test_training/test_computing.py.
     f'tools/train.py {BASE} --amp --compile': (
         f'TORCH_COMPILE_DISABLE=1 tools/train.py {BASE} --compile --smoke --cfg-options {SMALL_NET}'
     ),

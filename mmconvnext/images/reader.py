@@ -203,9 +203,9 @@ class ImageReader:
             orientation = orientation_of(image) if self.turns else 1
         elif image.format == 'PNG':
             # The orientation of a PNG may follow its pixels.
-            if deep or image.mode not in ('L', 'RGB', 'RGBA') or b'eXIf' in content or moves(image):
-                return None
-            if 'XML:com.adobe.xmp' in image.info:
+            oriented = b'eXIf' in content or 'XML:com.adobe.xmp' in image.info
+            animated = getattr(image, 'is_animated', False)
+            if deep or oriented or animated or image.mode not in ('L', 'RGB', 'RGBA'):
                 return None
             image.verify()  # checksums
         elif image.format == 'WEBP':  # Pillow needs 16 bytes a pixel
@@ -368,11 +368,6 @@ def as_array(image: Image.Image, conversions: tuple[str, ...]) -> np.ndarray:
             result = np.empty((height, *pixels.shape[1:]), pixels.dtype)
         result[top : top + rows] = pixels
     return result
-
-
-def moves(image: Image.Image) -> bool:
-    """Return whether a file has several frames."""
-    return getattr(image, 'is_animated', False)
 
 
 def orientation_of(image: Image.Image) -> int:
