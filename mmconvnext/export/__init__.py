@@ -1,4 +1,4 @@
-"""Classifiers as files for other runtimes."""
+"""Export classifiers to files for other runtimes."""
 
 from .exporting import export
 

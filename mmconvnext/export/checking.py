@@ -1,4 +1,4 @@
-"""Does an exported file compute what PyTorch computes?"""
+"""Compare the results of an exported file with PyTorch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +15,9 @@ from .formats import Format
 from .graph import Graph
 from .images import Images
 
-# Of the largest output.
+# Relative to the largest output.
 TOLERANCE = 1e-4
-# Part of the images that int8 and PyTorch give the same class.
+# Minimum fraction of images with the same class in int8 and PyTorch.
 LEAST_AGREEMENT = 0.9
 CHECKED, EVALUATED, AT_ONCE = 8, 1000, 8
 
@@ -25,14 +25,14 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 class Accuracy(NamedTuple):
-    """The accuracy of an exported file beside that of PyTorch.
+    """Accuracies of an exported file and of PyTorch.
 
     Attributes:
-        images: how many.
-        agreement: part of them that both give the same class.
-        error: root mean square of the outputs' differences, over that of PyTorch's outputs.
-        file: part that the file gives the right class; None without labels.
-        torch: the same of PyTorch.
+        images: number of images.
+        agreement: fraction of images with the same class in both.
+        error: root mean square of the differences of outputs, relative to that of PyTorch's outputs.
+        file: accuracy of the file as a fraction; None without labels.
+        torch: accuracy of PyTorch as a fraction; None without labels.
     """
 
     images: int
@@ -47,17 +47,17 @@ class Accuracy(NamedTuple):
 
 
 def check(form: Format, file: Path, graph: Graph, model: nn.Module, images: Images) -> str:
-    """Compare on several images, on one, on two of another size, and on one as small as it may be.
+    """Compare outputs for several images, one image, two of another size, and one of the minimum size.
 
     Args:
-        form: of the file.
-        file: an exported one.
-        graph: what was exported.
-        model: what it was made of; computes with its own preprocessing.
-        images: real ones.
+        form: format of the file.
+        file: exported file.
+        graph: exported graph.
+        model: original model, which uses its own preprocessing.
+        images: real images.
 
     Returns:
-        What was found, as the runtime computes by default.
+        A sentence about the differences with the default settings of the runtime.
 
     Raises:
         UserError: in the precision of the file, an output differs by more than ``TOLERANCE`` of the largest.
@@ -71,7 +71,7 @@ def check(form: Format, file: Path, graph: Graph, model: nn.Module, images: Imag
     batches = (
         pixels,
         pixels[:1],
-        # By so much that every map is larger.
+        # Large enough that every map is larger.
         resized(pixels[:2], height + graph.min_size + 5, width + 2 * graph.min_size + 18),
         resized(pixels[:1], graph.min_size, graph.min_size),
     )
@@ -79,7 +79,7 @@ def check(form: Format, file: Path, graph: Graph, model: nn.Module, images: Imag
     for batch in batches:
         given, expected = graph.input_of(batch).numpy(), reference(model, graph, batch)
         errors.append([np.abs(run(given) - expected).max() / np.abs(expected).max() for run in runs])
-    error, *by_default = np.max(errors, axis=0)  # which nan is, too
+    error, *by_default = np.max(errors, axis=0)  # also true for NaN
     sizes = ', '.join(f'{len(batch)} x {batch.shape[2]} x {batch.shape[3]}' for batch in batches)
     if not error <= TOLERANCE:
         raise UserError(
@@ -100,10 +100,10 @@ def resized(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def check_accuracy(form: Format, file: Path, graph: Graph, model: nn.Module, images: Images) -> str:
-    """Compare the classes of an int8 file, run with default settings, with those of PyTorch.
+    """Compare the classes of an int8 file with those of PyTorch, with the default settings of the runtime.
 
     Raises:
-        UserError: they are others for more than a few images.
+        UserError: the classes differ for more than a few images.
     """
     run = form.load(file) if form.load_by_default is None else form.load_by_default(file)[0]
     found = accuracy(run, graph, model, images.spread(EVALUATED))

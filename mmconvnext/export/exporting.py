@@ -33,28 +33,28 @@ def export(
     images: str | Path | None = None,
     trust_checkpoint: bool = False,
 ) -> Path:
-    """Write a classifier, or a backbone without a head, for another runtime.
+    """Export a classifier, or a backbone without a head, to another runtime.
 
-    The file takes any number of images of any size. It is compared with PyTorch on real images before it
-    gets its name.
+    The file accepts any number of images of any size. It is compared with PyTorch on real images before it is
+    renamed to its final name.
 
     Args:
-        config: a config, a name of the zoo, or weights in any format, whose network is read off them.
-        checkpoint: its weights, see ``load_weights``; None: those of the name or file.
-        format: of ``FORMATS``.
-        out: new file; default ``work_dirs/NAME`` with the format's suffix.
-        preprocess: the file takes (N, H, W, channels) and normalises it, see ``Graph``; else
-            (N, channels, H, W), normalised as its metadata says.
-        softmax: it gives probabilities, else logits.
-        int8: it computes in 8 bits where that is fast, calibrated on images.
+        config: config, published name, or weights in any format, from which the network is inferred.
+        checkpoint: weights, see ``load_weights``; None: those of the name or file.
+        format: name in ``FORMATS``.
+        out: new file; default ``work_dirs/NAME`` with the suffix of the format.
+        preprocess: whether the file takes images (N, H, W, channels) and normalizes them, see ``Graph``; or
+            else images (N, channels, H, W), normalized as its metadata says.
+        softmax: whether the file returns probabilities, or else logits.
+        int8: whether to quantize to 8 bits, calibrated on images.
         images: folder of real images, see ``real_images``.
-        trust_checkpoint: unpickle whatever the checkpoint holds, which runs any code in it.
+        trust_checkpoint: whether to unpickle the checkpoint even if that runs code in it.
 
     Returns:
-        The file.
+        The exported file.
 
     Raises:
-        UserError: what was found, what was expected and what to do; then nothing is written.
+        UserError: an argument has a mistake, or the results differ from PyTorch's; nothing has been written.
     """
     form = find_format(format, int8=int8)
     name = str(config if checkpoint is None else checkpoint)
@@ -87,7 +87,7 @@ def export(
 
 
 def check_target(out: str | Path | None, name: str, form: Format, *, int8: bool) -> Path:
-    """Where the file goes, before anything long is done."""
+    """Return the path of the file, checked before any long computation."""
     if out is None:
         bare = Path(name).stem if name.endswith(WEIGHTS_OR_CONFIGS) else Path(name).name
         return check_target(f'work_dirs/{bare}{"-int8" * int8}{form.suffix}', name, form, int8=int8)
@@ -105,10 +105,10 @@ def check_target(out: str | Path | None, name: str, form: Format, *, int8: bool)
 def load_classifier(
     config: str | Path, checkpoint: str | Path | None, trust: bool, *, with_head: bool = False
 ) -> nn.Module:
-    """The model, in evaluation mode; one that should have a head and has none is refused unloaded.
+    """Load a model in evaluation mode; if a head is required but missing, raise before loading.
 
     Raises:
-        UserError: it is for another task, or see ``get_model``.
+        UserError: the model is for another task; or see ``get_model``.
     """
     named = find(config)
     if named.entry is not None:

@@ -1,4 +1,4 @@
-"""The formats of exported files, and what each needs."""
+"""The formats of exported files and their requirements."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from .graph import Graph, Program
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """A format of exported files.
 
     Attributes:
-        suffix: of its files.
-        beside: suffix, in place of the first, of a second file with weights; None: there is none.
-        libraries: that it takes.
-        write: a ``Program`` to a file.
-        load: from a file to a function of arrays, in the precision of the file.
-        load_by_default: from a file to the function as its runtime computes it unless told otherwise, and
-            the name of its precision; None: the runtime keeps that of the file.
-        exact: option of the runtime by which it keeps that of the file.
-        quantize: from such a file to one in int8; None: there is no way here.
-        quantizers: libraries that this takes besides.
-        check: raises UserError if something else is missing.
+        suffix: file suffix.
+        beside: suffix of a second file with weights, which replaces the first; None without such a file.
+        libraries: required libraries.
+        write: function that writes a ``Program`` to a file.
+        load: function that loads a file as a function of arrays, in the precision of the file.
+        load_by_default: function that loads a file with the default settings of the runtime, and returns the
+            function and the name of its precision; None if the runtime uses the precision of the file.
+        exact: option with which the runtime keeps the precision of the file.
+        quantize: function that converts a file to int8; None if this is not supported.
+        quantizers: additional libraries for int8.
+        check: function that raises UserError if something else is missing.
     """
 
     suffix: str
@@ -70,10 +70,10 @@ FORMATS = {
 
 
 def find_format(name: str, *, int8: bool) -> Format:
-    """The format of this name, once everything is there that it takes, and int8 in it if that is asked for.
+    """Return the format with this name after checking its requirements, including those of int8.
 
     Raises:
-        UserError: no such format, or a library or a compiler is missing.
+        UserError: the format is unknown, or a library or compiler is missing.
     """
     if name not in FORMATS:
         raise UserError(f'format {name!r} is unknown; choose from {", ".join(FORMATS)}')
@@ -87,17 +87,17 @@ def find_format(name: str, *, int8: bool) -> Format:
 
 
 def write(graph: Graph, example: torch.Tensor, form: Format, metadata: dict, file: Path) -> None:
-    """Write a graph, for any number of images of any size from ``graph.min_size`` on.
+    """Write a graph for any number of images of any size from ``graph.min_size`` on.
 
     Args:
-        graph: see there.
-        example: an input, whose size some formats tune themselves for.
-        form: of ``FORMATS``.
-        metadata: of ``describe``.
-        file: to write; what there is no room for in it goes beside.
+        graph: graph to export.
+        example: example input, to whose size some formats are tuned.
+        form: format in ``FORMATS``.
+        metadata: result of ``describe``.
+        file: file to write; large weights go to a second file beside it.
     """
-    # torch.export makes maps of one pixel a case of their own, so the example has none: their code is the
-    # same, as ``check`` finds. 3 is what overlapping stems need less.
+    # torch.export specializes maps of one pixel, so the example has none: their code is the same, as
+    # ``check`` verifies. 3 is what overlapping stems need less.
     least = 2 * (graph.min_size + 3)
     first = 1 if graph.preprocess else 2
     sides = {first + i: Dim(name, min=least) for i, name in enumerate(('height', 'width'))}

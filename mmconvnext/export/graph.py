@@ -1,4 +1,4 @@
-"""What an exported file computes, from images to outputs."""
+"""The computation of an exported file, from images to outputs."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -22,14 +22,16 @@ class Graph(nn.Module):
     """A classifier as a plain function of one tensor.
 
     Args:
-        model: of ``get_model``, which is left as it is; without a head, the features of
-            its last stage come out.
-        preprocess: take (N, H, W, channels) and normalise it, RGB if there are three, of uint8 or, for a
-            network for deeper images, of float32; else (N, channels, H, W), normalised.
-        softmax: give probabilities, else what the head gives: logits or, of a regression, values.
+        model: model of ``get_model``, which is not changed; without a head, the outputs are the features of
+            the last stage.
+        preprocess: whether to take images (N, H, W, channels) and normalize them (RGB if there are three
+            channels; uint8, or float32 for networks for deeper images), or else normalized images (N,
+            channels, H, W).
+        softmax: whether to return probabilities, or else the outputs of the head: logits, or values of a
+            regression.
 
     Raises:
-        UserError: there are no classes that probabilities could be of.
+        UserError: there are no classes for probabilities.
     """
 
     def __init__(self, model: nn.Module, *, preprocess: bool = False, softmax: bool = False):
@@ -53,7 +55,7 @@ class Graph(nn.Module):
         deep = reading['to_float32'] or reading['full_scale'] != 255
         self.unit, self.pixel_type = reading['full_scale'] or 1.0, torch.float32 if deep else torch.uint8
         self.channels = channels_of(cfg) or 3
-        # The network takes blue, green, red and alpha; mmpretrain swaps no more than three.
+        # The network takes blue, green, red and alpha; mmpretrain only swaps three channels.
         self.swaps = self.channels == 4 or (self.channels == 3 and not prepare.to_rgb)
         normalised = getattr(prepare, 'mean', None) is not None
         mean, std = (prepare.mean, prepare.std) if normalised else (torch.zeros(1, 1, 1), torch.ones(1, 1, 1))
@@ -67,7 +69,7 @@ class Graph(nn.Module):
         self.min_size = getattr(model.backbone, 'min_input_size', 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images as the arguments say -> (N, classes), or features (N, C) or (N, C, h, w)."""
+        """Compute outputs (N, classes), or features (N, C) or (N, C, h, w), for images."""
         if self.preprocess:
             pixels = images.movedim(-1, 1).float()
             images = ((swapped(pixels) if self.swaps else pixels) - self.mean) / self.std
@@ -77,14 +79,14 @@ class Graph(nn.Module):
         return scores_of(self.model.head, outputs) if self.softmax else outputs
 
     def input_of(self, pixels: Tensor) -> Tensor:
-        """Its input for images (N, channels, H, W) as the pipeline of the config's test gives them."""
+        """Return the input of the graph for images (N, channels, H, W) from the test pipeline."""
         if not self.preprocess:
             return self.model.data_preprocessor(dict(inputs=pixels))['inputs']
         return swapped(pixels).movedim(1, -1).contiguous().to(self.pixel_type)
 
 
 def swapped(pixels: Tensor) -> Tensor:
-    """RGB (N, C, H, W) to BGR or the reverse, as ``images.reader.swapped`` does."""
+    """Swap RGB and BGR in (N, C, H, W), as in ``images.reader.swapped``."""
     if pixels.shape[1] not in (3, 4):
         return pixels
     return torch.cat([pixels[:, :3].flip(1), pixels[:, 3:]], 1)
@@ -92,13 +94,13 @@ def swapped(pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Program:
-    """A graph as torch.export traced it, to be written.
+    """A graph traced by torch.export.
 
     Attributes:
-        exported: of one input.
-        shapes: ``dynamic_shapes`` it was traced with.
+        exported: exported program with one input.
+        shapes: its ``dynamic_shapes``.
         output: name of the output.
-        metadata: of ``describe``.
+        metadata: result of ``describe``.
     """
 
     exported: ExportedProgram

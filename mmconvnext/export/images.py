@@ -1,4 +1,4 @@
-"""Real images to check and to calibrate with."""
+"""Real images for comparisons and calibration."""
 
 import copy
 import unicodedata
@@ -26,11 +26,11 @@ from ..training.explaining import naming_broken_images
 
 @dataclass(frozen=True)
 class Images:
-    """Images as the pipeline of a config's test gives them, made when they are asked for.
+    """Images after the test pipeline of a config, loaded on access.
 
     Attributes:
-        samples: each with ``inputs`` (3, H, W), and ``data_samples`` with ``gt_label`` if ``labelled``.
-        labelled: whether the class of each is known.
+        samples: samples with ``inputs`` (3, H, W), and ``data_samples`` with ``gt_label`` if ``labelled``.
+        labelled: whether the classes of the images are known.
     """
 
     samples: Sequence[dict]
@@ -40,24 +40,24 @@ class Images:
         return len(self.samples)
 
     def spread(self, most: int) -> 'Images':
-        """At most so many of them, evenly from first to last."""
+        """Return at most the given number of images, evenly spaced."""
         if len(self) <= most:
             return self
         chosen = np.linspace(0, len(self) - 1, most).round().astype(int).tolist()
         return Images(Subset(self.samples, chosen), self.labelled)
 
     def halves(self) -> tuple['Images', 'Images']:
-        """Every second image, and the others; of a single one twice itself."""
+        """Return every second image, and the others; a single image is in both halves."""
         if len(self) < 2:
             return self, self
         parts = (Subset(self.samples, range(i, len(self), 2)) for i in (0, 1))
         return tuple(Images(part, self.labelled) for part in parts)
 
     def batch(self, start: int, stop: int) -> tuple[Tensor, list[int] | None]:
-        """Pixels (N, 3, H, W) and labels, if there are any.
+        """Return pixels (N, 3, H, W), and labels if there are any.
 
         Raises:
-            UserError: one is broken, or the images have several sizes.
+            UserError: an image is broken, or the images have several sizes.
         """
         with naming_broken_images():
             chosen = [self.samples[i] for i in range(start, min(stop, len(self)))]
@@ -72,12 +72,12 @@ class Images:
 
 
 class Pictures(Sequence):
-    """Images without labels, behind the pipeline of a config's test.
+    """Images without labels after the test pipeline of a config.
 
     Args:
-        cfg: of the model.
-        files: their paths; None: three photographs that come with libraries, in as many channels as the
-            network takes.
+        cfg: config of the model.
+        files: paths of the images; None: three photographs from libraries, with the number of channels of the
+            network.
     """
 
     def __init__(self, cfg: Config, files: Sequence[str] | None = None):
@@ -100,12 +100,12 @@ class Pictures(Sequence):
 
 
 def real_images(model: nn.Module, folder: str | Path | None) -> tuple[Images, Images]:
-    """Images to calibrate on, and others to check on; the same ones if there are three only.
+    """Return images for calibration and others for the check, or the same if there are only three.
 
     Args:
-        model: of ``get_model``.
-        folder: with images, which are labelled unless ``why_unlabelled``. None: the data of the model's
-            config where it is there and fits the model, else three photographs that come with libraries.
+        model: model of ``get_model``.
+        folder: folder of images, with labels unless ``why_unlabelled``. None: the data of the model's config
+            if it exists and fits the model, else three photographs from libraries.
     """
     cfg = model._config
     pipeline = pipeline_of(cfg.test_dataloader.dataset)
@@ -133,10 +133,10 @@ def real_images(model: nn.Module, folder: str | Path | None) -> tuple[Images, Im
 
 
 def why_unlabelled(model: nn.Module, folder: Path) -> str | None:
-    """What keeps the folders in it from telling the model's classes; None: they do.
+    """Return why the folders do not give the classes of the model, or None if they do.
 
-    They do, in the layout of ``ImageFolder``, if they have names that the model knows, not necessarily all
-    of them; or if it knows no names, and they are as many as its outputs.
+    In the layout of ``ImageFolder``, they do if all their names are classes of the model; or, for a model
+    without class names, if there are as many folders as outputs.
     """
     place = find_layout(folder).classes or folder
     folders = list(class_folders(place))
@@ -162,7 +162,7 @@ def build(model: nn.Module, settings: dict) -> Images:
 
 
 def carried_photographs() -> list[str]:
-    """Return the photographs that scikit-learn and matplotlib carry."""
+    """Return the photographs of scikit-learn and matplotlib."""
     import matplotlib
     import sklearn.datasets
 

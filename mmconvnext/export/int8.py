@@ -1,7 +1,7 @@
-"""Networks in int8, calibrated on images and not trained again.
+"""Quantize networks to int8 with calibration on images, without training.
 
-Convolutions and linear layers compute with 8 bits, weights with a scale a channel. The depthwise
-convolutions keep their precision: tools/benchmarks/int8.py measures what that saves.
+Convolutions and linear layers use 8 bits, with one scale per channel for weights. Depthwise convolutions can
+keep their precision; tools/benchmarks/int8.py compares both.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ MIN_IMAGES, MAX_IMAGES = 32, 300
 
 
 def check_calibration(graph: Graph, images: Images) -> None:
-    """Raise UserError if int8 could not be made."""
+    """Raise UserError if quantization is not possible."""
     if graph.output == 'features':
         raise UserError('--int8 is judged by the classes of images, and the model has no head')
     if len(images) < MIN_IMAGES:
@@ -31,15 +31,15 @@ def check_calibration(graph: Graph, images: Images) -> None:
 def quantize(
     form: Format, source: Path, target: Path, graph: Graph, images: Images, *, keep_depthwise: bool = True
 ) -> None:
-    """Make an exported file one in int8.
+    """Convert an exported file to int8.
 
     Args:
-        form: of both.
-        source: the file; is left as it is.
-        target: the new one.
-        graph: what is in the file.
-        images: to calibrate on; 300 of them at most are taken.
-        keep_depthwise: compute depthwise convolutions in fp32.
+        form: format of both files.
+        source: exported file, which is not changed.
+        target: new file.
+        graph: graph in the file.
+        images: images for calibration, of which at most 300 are used.
+        keep_depthwise: whether to compute depthwise convolutions in fp32.
     """
     form.quantize(source, inputs(graph, images.spread(MAX_IMAGES)), target, keep_depthwise=keep_depthwise)
 

@@ -1,4 +1,4 @@
-"""What an exported file says of itself, so that nobody needs this package to use it."""
+"""Metadata of exported files, so that they can be used without this package."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,18 +12,18 @@ from ..version import __version__
 from ..zoo.names import find
 from .graph import Graph
 
-# The one entry among a file's metadata; its value is JSON.
+# The key in the metadata of a file; its value is JSON.
 KEY = 'mmconvnext'
 PACKING = ('LoadImageFromFile', 'LoadAnnotations', 'PackInputs')
 
 
 def describe(name: str, model: nn.Module, graph: Graph) -> dict:
-    """All that it takes to use the file.
+    """Return all information that is needed to use an exported file.
 
     Args:
-        name: of the weights, as the user gave it.
-        model: of ``get_model``.
-        graph: the same, as exported.
+        name: name of the weights, as given by the user.
+        model: model of ``get_model``.
+        graph: exported graph of the model.
 
     Returns:
         ``name`` (in the zoo, or the file's without its folder), ``license`` of the weights if the zoo
@@ -53,7 +53,7 @@ def describe(name: str, model: nn.Module, graph: Graph) -> dict:
     )
     classes = model._dataset_meta.get('classes')
     return dict(
-        name=entry.name if entry else file.name,  # a folder is nobody else's business
+        name=entry.name if entry else file.name,  # folders are private
         license=entry and entry.license,
         mmconvnext=__version__,
         classes=classes and list(classes),
@@ -70,9 +70,9 @@ def describe(name: str, model: nn.Module, graph: Graph) -> dict:
 
 
 def resizing(cfg: Config) -> dict:
-    """``size``, ``resize``, ``interpolation``, ``by`` (pillow or cv2) and ``crop`` of the config's test.
+    """Return ``size``, ``resize``, ``interpolation``, ``by`` (backend) and ``crop`` of the test pipeline.
 
-    As in ``Preprocessing``. Of other steps than its own: ``steps``, as the config has them.
+    The values are those of ``Preprocessing``. For other pipelines, return ``steps`` as in the config.
     """
     pipeline = pipeline_of(cfg.test_dataloader.dataset)
     try:

@@ -1,4 +1,4 @@
-"""ONNX, for ONNX Runtime and whatever else reads it.
+"""ONNX files, for ONNX Runtime and other readers.
 
 Example:
     >>> session = onnxruntime.InferenceSession('atto.onnx')
@@ -16,12 +16,12 @@ import torch
 from .graph import Program
 from .metadata import KEY
 
-# Suffix of the file with weights beyond the two gigabytes that ONNX's format has room for.
+# Suffix of the file for weights beyond the limit of ONNX files, two gigabytes.
 BESIDE = '.onnx.data'
 
 
 def write(program: Program, file: Path) -> None:
-    """Weights that are too large for one file go into a second one, see ``BESIDE``."""
+    """Write a program; weights that are too large for one file go to a second one, see ``BESIDE``."""
     written = torch.onnx.export(
         program.exported,
         dynamo=True,
@@ -35,7 +35,7 @@ def write(program: Program, file: Path) -> None:
 
 
 def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The function in the file, computed by ONNX Runtime on the CPU."""
+    """Load a file as a function, computed by ONNX Runtime on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=['CPUExecutionProvider'])
@@ -43,7 +43,7 @@ def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def quantize(source: Path, images: Iterable[np.ndarray], target: Path, *, keep_depthwise: bool) -> None:
-    """Convolutions and matrix products in int8, see ``int8``; calibrated on images one at a time."""
+    """Quantize convolutions and matrix products to int8, see ``int8``; images are processed one by one."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
@@ -57,7 +57,7 @@ def quantize(source: Path, images: Iterable[np.ndarray], target: Path, *, keep_d
             return None if one is None else {'images': one}
 
     network = onnx.load(source)
-    # Shapes are inferred already; without this mark it would warn that they might not be.
+    # Shapes are already inferred; without this mark, a warning says that they might not be.
     add_pre_process_metadata(network)
     quantize_static(
         network,
@@ -68,15 +68,15 @@ def quantize(source: Path, images: Iterable[np.ndarray], target: Path, *, keep_d
         per_channel=True,
         # Products of 8 and 8 bits overflow in the sums of processors without VNNI.
         reduce_range=True,
-        # It keeps no more than two gigabytes in one file, either.
+        # The quantized file has the same limit of two gigabytes.
         use_external_data_format=source.with_suffix(BESIDE).exists(),
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        # Biases and GELU stand behind matrix products: rounding before them costs time, and accuracy.
+        # Biases and GELU follow matrix products: rounding before them costs time and accuracy.
         extra_options=dict(OpTypesToExcludeOutputQuantization=['MatMul', 'Gemm']),
     )
 
 
 def is_depthwise(node) -> bool:
-    """Whether an ``onnx.NodeProto`` is a convolution in groups."""
+    """Return whether an ``onnx.NodeProto`` is a grouped convolution."""
     return node.op_type == 'Conv' and any(a.name == 'group' and a.i > 1 for a in node.attribute)

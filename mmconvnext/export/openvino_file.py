@@ -1,4 +1,4 @@
-"""OpenVINO: the graph as .xml, the weights as .bin beside.
+"""OpenVINO files: the graph as .xml, and the weights beside it as .bin.
 
 Example:
     >>> network = openvino.compile_model('atto.xml', 'CPU', {'EXECUTION_MODE_HINT': 'ACCURACY'})
@@ -18,27 +18,27 @@ from . import onnx_file
 from .graph import Program
 from .metadata import KEY
 
-# By which OpenVINO and nncf would report each use to their maker; both do without.
+# Telemetry of OpenVINO and nncf, which both work without it.
 sys.modules.setdefault('openvino_telemetry', None)
 
-# Option of the runtime by which it computes in the precision of the weights.
+# Option with which the runtime computes in the precision of the weights.
 EXACT = 'EXECUTION_MODE_HINT=ACCURACY'
 
 
 def write(program: Program, file: Path) -> None:
-    """By way of ONNX, whose graph is shorter than what OpenVINO makes of torch's."""
+    """Write a program through ONNX, whose graph is shorter than that of OpenVINO's conversion from torch."""
     import openvino
 
     with TemporaryDirectory() as folder:
         onnx_file.write(program, Path(folder, 'network.onnx'))
         network = openvino.Core().read_model(Path(folder, 'network.onnx'))
         network.set_rt_info(json.dumps(program.metadata), [KEY])
-        # By default it would round the weights to fp16.
+        # By default, weights are rounded to fp16.
         openvino.save_model(network, file, compress_to_fp16=False)
 
 
 def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function in the file, in the precision of its weights."""
+    """Load a file as a function in the precision of its weights."""
     import openvino
 
     network = openvino.compile_model(file, 'CPU', dict([EXACT.split('=')]))
@@ -46,9 +46,9 @@ def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def load_by_default(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
-    """Return the function as OpenVINO computes it unless it is told otherwise, and in which precision.
+    """Load a file with the default settings of OpenVINO; return the function and its precision.
 
-    That is bf16 on processors with instructions for it. No entry of a file changes it.
+    The precision is bf16 on processors with such instructions, and a file cannot change this.
     """
     import openvino
 

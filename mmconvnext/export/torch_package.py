@@ -1,4 +1,4 @@
-"""A package compiled ahead of time by AOTInductor, for this kind of processor and this version of torch.
+"""Packages compiled ahead of time by AOTInductor for this kind of processor and this version of torch.
 
 Example:
     >>> network = torch._inductor.aoti_load_package('atto.pt2')
@@ -19,7 +19,7 @@ from .metadata import KEY
 
 
 def check_compiler() -> None:
-    """Raise UserError where there is no C++ compiler."""
+    """Raise UserError if there is no C++ compiler."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
@@ -33,9 +33,9 @@ def check_compiler() -> None:
 
 
 def write(program: Program, file: Path) -> None:
-    """Compiled for the instructions of this processor, and for pixels in the order of the shape.
+    """Compile a program for the instructions of this processor and for contiguous pixels.
 
-    The package reads whatever lies in the memory of a tensor, so that of a transposed array would be another
+    The package reads the memory of a tensor without its strides, so a transposed array would be another
     image.
     """
     metadata = program.metadata | dict(input=f'contiguous {program.metadata["input"]}')
@@ -46,6 +46,6 @@ def write(program: Program, file: Path) -> None:
 
 
 def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The function in the file."""
+    """Load a file as a function."""
     network = torch._inductor.aoti_load_package(str(file))
     return lambda images: network(torch.from_numpy(images).contiguous()).numpy()

@@ -1,1 +1,1 @@
-"""Preparing a run: what is checked and set before the first iteration."""
+"""Prepare a run: checks and settings before the first iteration."""

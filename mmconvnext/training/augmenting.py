@@ -1,4 +1,4 @@
-"""Leave a part of the augmentation to the device that trains."""
+"""Move a part of the augmentation to the device of the network."""
 
 from itertools import takewhile
 
@@ -13,13 +13,13 @@ UPSTREAM = None, 'ClsDataPreprocessor', 'mmpretrain.ClsDataPreprocessor'
 
 
 def augment_batches(cfg: Config) -> None:
-    """Let the data preprocessor apply the last transforms of the training pipeline, to whole batches.
+    """Let the data preprocessor apply the last transforms of the training pipeline to whole batches.
 
-    The workers still draw for each image what these transforms do: with and without, a run has the same
-    draws.
+    The workers still draw the random numbers of these transforms, so a run has the same draws with and
+    without.
 
     Raises:
-        UserError: the last transforms are none that can be applied there, or the library is not mmpretrain.
+        UserError: the last transforms cannot be applied to batches, or the library is not mmpretrain.
     """
     settings = cfg.model.get('data_preprocessor', cfg.get('data_preprocessor'))
     if settings is None or settings.get('type') not in UPSTREAM:
@@ -60,7 +60,7 @@ def augment_batches(cfg: Config) -> None:
 
 
 def keep_augmentation(loader: dict) -> None:
-    """Give a dataloader's pipeline back what ``augment_batches`` took, as in the config that a run dumps."""
+    """Restore the transforms that ``augment_batches`` removed from a pipeline in a dumped config."""
     for settings in inner_settings(loader.dataset):
         if settings.get('pipeline'):
             settings.pipeline = [

@@ -1,4 +1,4 @@
-"""Which classes does the head have, where the config leaves that to the data?"""
+"""Determine the classes of the head if the config leaves them to the data."""
 
 from collections.abc import Sequence
 
@@ -18,24 +18,25 @@ from .explaining import registered
 
 
 def take_classes_from_data(cfg: Config, loaders: tuple[str, ...], weights: Weights | None) -> bool:
-    """Where ``model.head.num_classes`` is None, fill it in, and give every dataset the same classes.
+    """Set ``model.head.num_classes`` if it is None, and give every dataset the same classes.
 
-    Training takes the classes of its data. Testing and resuming take those the checkpoint was trained on,
-    if it names them.
+    Training uses the classes of its data. Tests and resumed runs use the classes of the checkpoint, if it
+    names them.
 
     Args:
-        cfg: of a run.
-        loaders: the dataloaders it will use.
-        weights: to start from, to resume or to test.
+        cfg: config of a run.
+        loaders: names of its dataloaders.
+        weights: weights to start from, to resume or to test.
 
     Returns:
-        Whether the head has to start anew: its outputs in the weights stand for other classes, be
-        there as many or not.
+        Whether the head must be initialized, because its outputs in the weights stand for other classes.
 
     Raises:
-        UserError: the data names no classes, or others than the checkpoint to resume.
+        UserError: the data has no class names, or others than the checkpoint to resume.
     """
-    head = cfg.model.get('module', cfg.model).get('head') or {}  # test-time augmentation wraps the model
+    head = (
+        cfg.model.get('module', cfg.model).get('head') or {}
+    )  # the wrapper for test-time augmentation contains the model
     training = 'train_dataloader' in loaders
     known = weights.classes if weights is not None else None
     if head.get('num_classes', 0) is not None:
@@ -68,14 +69,14 @@ def take_classes_from_data(cfg: Config, loaders: tuple[str, ...], weights: Weigh
 
 
 def set_mixup_classes(cfg: Config) -> None:
-    """Let mixup know the number of classes that the head has."""
+    """Set the number of classes of mixup to that of the head."""
     outputs = cfg.model.get('head', {}).get('num_classes')
     if outputs is not None and 'num_classes' in cfg.get('data_preprocessor', {}):
         cfg.data_preprocessor.num_classes = outputs
 
 
 def give_names(settings: ConfigDict, classes: Sequence[str], field: str) -> None:
-    """Set the classes of a dataset, whose folders have to be among them."""
+    """Set the classes of a dataset, which must include its folders."""
     if numbers_folders_of_its_own(settings):
         dataset = built_lazily(settings, field)
         if numbers_folders(dataset) and not dataset.metainfo.get('classes'):
@@ -84,12 +85,12 @@ def give_names(settings: ConfigDict, classes: Sequence[str], field: str) -> None
 
 
 def name_folders(cfg: Config, loaders: tuple[str, ...], known: tuple[str, ...] | None) -> None:
-    """Give datasets that number their own folders the classes of the training, so that labels are the same.
+    """Give datasets that number their folders the classes of the training, so that labels agree.
 
     Args:
-        cfg: of a run, with a number of classes of its own.
-        loaders: the dataloaders it will use.
-        known: names in a checkpoint; None: those of the training folders.
+        cfg: config of a run with a fixed number of classes.
+        loaders: names of its dataloaders.
+        known: class names in a checkpoint; None: those of the training folders.
     """
     for field in loaders:
         for settings in inner_settings(cfg[field].dataset) if cfg.get(field) else []:
@@ -110,7 +111,7 @@ def numbers_folders_of_its_own(settings: ConfigDict) -> bool:
 
 
 def classes_of_data(settings: ConfigDict, field: str) -> tuple[str, ...]:
-    """Return names of the classes of a dataset, of which no image is read; of several, all of them."""
+    """Return the class names of a dataset, or of all datasets in a wrapper, without reading images."""
     each = [classes_of_one(inner, field) for inner in inner_settings(settings)]
     if all(classes == each[0] for classes in each):
         return each[0]
@@ -131,7 +132,7 @@ def classes_of_one(settings: ConfigDict, field: str) -> tuple[str, ...]:
 
 
 def built_lazily(settings: ConfigDict, field: str, *, names: bool = False) -> BaseDataset:
-    """A dataset that has read no annotations, or only if there are no names of classes without."""
+    """Build a dataset without reading annotations, unless class names come from them."""
     with naming(settings, field):
         dataset = DATASETS.build({**settings, 'lazy_init': True})
         if names and not dataset.metainfo.get('classes'):

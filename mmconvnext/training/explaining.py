@@ -1,4 +1,4 @@
-"""What is wrong with the config of a run that raises an error?"""
+"""Explain errors of a run by options of its config."""
 
 import re
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ from ..memory import is_out_of_memory
 from .hooks import places_of_hooks
 from .metrics import places_of_metrics
 
-# What a wrong config raises while its parts are built; OpenMMLab checks much with assertions.
+# Errors that a wrong config raises while its parts are built; OpenMMLab often uses assertions.
 BUILD_ERRORS = (AssertionError, AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError)
 
-# The option that each of these methods of a Runner reads.
+# Method of a Runner -> option that it reads.
 OPTIONS = dict(
     setup_env='env_cfg',
     set_randomness='randomness',
@@ -49,11 +49,11 @@ OPTIONS = dict(
 
 @contextmanager
 def naming_broken_images():
-    """Turn the traceback of a loader process into its message; of a broken image, with its path."""
+    """Turn the traceback of a loader process into its message, with the path of a broken image."""
     try:
         yield
-    except Exception as error:  # torch raises what a loader process raised, whatever its type
-        # A loader process sends its whole traceback as text; the message comes last.
+    except Exception as error:  # torch raises the error of a loader process with its type
+        # A loader process sends its traceback as text, with the message at the end.
         told = str(error).split(f'\n{UserError.__module__}.UserError: ')
         if isinstance(error, UserError) and len(told) > 1:
             raise UserError(told[-1].strip()) from error
@@ -67,20 +67,20 @@ def naming_broken_images():
 
 @contextmanager
 def explained(cfg: Config, hint: str = '') -> Iterator[None]:
-    """Turn what a run raises into a message that names the option of the config."""
+    """Turn errors of a run into a message that names the option of the config."""
     try:
         yield
     except RunError as error:
         raise UserError(f'the first step does not work: {error}') from error
     except UserError:
         raise
-    except Exception as error:  # anything may be wrong in a config
+    except Exception as error:  # a config can cause any error
         kind = RunError if get_rank() else UserError  # tools print a UserError of the first process only
         raise kind(f'{explain(error, cfg)}{hint}') from error
 
 
 def explain(error: Exception, cfg: Config) -> str:
-    """Option of the config and what is wrong with it."""
+    """Return the option of the config and its mistake."""
     frames = frames_of(error)
     validating = any(isinstance(frame.f_locals.get('self'), ValLoop) for frame in frames)
     loader = 'val_dataloader' if validating else 'train_dataloader'
@@ -103,14 +103,14 @@ def explain(error: Exception, cfg: Config) -> str:
 
 
 def frames_of(error: BaseException) -> list[FrameType]:
-    """Frames that an error passed, the innermost last; mmengine raises some errors anew."""
+    """Return the frames of an error, innermost last, including those of its causes."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     inner = error.__cause__ or error.__context__
     return frames + (frames_of(inner) if inner is not None else [])
 
 
 def option_of(frame: FrameType, cfg: Config, loader: str) -> str | None:
-    """The option whose part is at work in a frame, with the name of that part."""
+    """Return the option whose part runs in a frame, with the name of the part."""
     part = frame.f_locals.get('self')
     kind = type(part).__name__
     if isinstance(part, Hook):
@@ -140,12 +140,12 @@ def place_of(part, places: list[tuple[str, dict]], registry: Registry, otherwise
 
 
 def place_in_model(module: nn.Module, frame: FrameType) -> str | None:
-    """Dotted name of a module in the network that trains."""
+    """Return the dotted name of a module in the network."""
     while frame is not None and not isinstance(frame.f_locals.get('self'), Runner):
         frame = frame.f_back
     if frame is None:
         return None
-    model = getattr(frame.f_locals['self'], 'model', None)  # None while it is being built
+    model = getattr(frame.f_locals['self'], 'model', None)  # None while the network is being built
     names = {id(each): name for name, each in model.named_modules()} if model is not None else {}
     name = names.get(id(module))
     if name is None:
@@ -156,7 +156,7 @@ def place_in_model(module: nn.Module, frame: FrameType) -> str | None:
 
 
 def reason(error: Exception) -> str:
-    """What an error says, with its type where that alone says what it is about."""
+    """Return the message of an error, with its type if the message alone is unclear."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
     text = re.sub(r' in <.+ object at 0x\w+>$', '', text).rstrip('.')
     unknown = re.match(r'(.+?) is not in the .+? registry\. Please check', text)
@@ -166,7 +166,7 @@ def reason(error: Exception) -> str:
 
 
 def registered(registry: Registry, kind: str | type) -> type | None:
-    """The class of a type in a config, as mmengine looks it up while it builds."""
+    """Return the class of a type in a config, as mmengine looks it up."""
     if not isinstance(kind, str):
         return kind
     with registry.switch_scope_and_registry(None) as current:

@@ -1,4 +1,4 @@
-"""Which hooks does a config name, and when are they called?"""
+"""List the hooks of a config and check their priorities."""
 
 from mmengine.config import Config
 from mmengine.runner import Priority, get_priority
@@ -13,7 +13,7 @@ def places_of_hooks(cfg: Config) -> list[tuple[str, dict]]:
 
 
 def check_priorities(cfg: Config) -> None:
-    """Raise UserError if a hook has a priority that there is not."""
+    """Raise UserError if a hook has an invalid priority."""
     for place, hook in places_of_hooks(cfg):
         if not isinstance(hook, dict) or hook.get('priority') is None:
             continue

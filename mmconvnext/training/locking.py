@@ -1,4 +1,4 @@
-"""One training at a time in a work dir."""
+"""Lock a work dir for one training at a time."""
 
 import json
 import os
@@ -15,23 +15,23 @@ from ..engine.processes import decided_by_first
 from ..errors import UserError
 from ..files import open_regular
 
-# The system frees the lock with the process that holds it, so a killed run blocks nobody.
+# The system releases the lock when its process ends, so a killed run blocks nobody.
 LOCK, OWNER = '.lock', '.owner.json'
 MAX_OWNER_BYTES = 4096
 
 
 @contextmanager
 def only_run_in(*folders: str | Path) -> Iterator[None]:
-    """Hold folders against other trainings, and remove what a killed one has left unfinished in them.
+    """Lock folders against other trainings, and remove unfinished files of killed ones.
 
-    Every process has to enter it at once; the first one holds the locks. Other programs may read the
-    folders or test in them.
+    Every process must enter this; the first one holds the locks. Other programs can still read the folders
+    and run tests in them.
 
     Args:
-        *folders: the work dir, and where checkpoints go if that is another one.
+        *folders: work dir, and the folder of checkpoints if it is another one.
 
     Raises:
-        UserError: another training is at work there, or a folder cannot be written.
+        UserError: another training is running there, or a folder cannot be written.
     """
     with ExitStack() as held:
         decided_by_first(lambda: [held.enter_context(hold(folder)) for folder in distinct(folders)])
@@ -44,7 +44,7 @@ def distinct(folders: Iterable[str | Path]) -> list[Path]:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made and, if nothing was written to it, removed again."""
+    """Lock a folder; it is created, and removed again if nothing was written to it."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         lock = take(folder)
@@ -89,7 +89,7 @@ def take(folder: Path) -> FileLock:
 
 
 def release(folder: Path, lock: FileLock) -> None:
-    """Give a folder up; the lock file goes first, since somebody else may hold it afterwards."""
+    """Unlock a folder; the lock file is deleted first, because another process may lock it afterwards."""
     for name in (OWNER, LOCK):
         with suppress(OSError):
             (folder / name).unlink(missing_ok=True)
@@ -97,7 +97,7 @@ def release(folder: Path, lock: FileLock) -> None:
 
 
 def owner_of(folder: Path) -> str:
-    """Return who holds the lock, in words; the file is for people only."""
+    """Return a description of the process that holds the lock, for messages only."""
     try:
         with open_regular(folder / OWNER) as file:
             owner = json.loads(file.read(MAX_OWNER_BYTES))
@@ -107,7 +107,7 @@ def owner_of(folder: Path) -> str:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a run of this folder leaves when it is killed in the middle of writing."""
+    """Remove the files that a run leaves when it is killed while writing."""
     left = [folder / '.unfinished', *folder.glob('.last_checkpoint.' + '[a-z0-9_]' * 8)]
     for path in left:
         if path.is_dir() and not path.is_symlink():

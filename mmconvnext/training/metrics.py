@@ -1,4 +1,4 @@
-"""Which metrics does a config name, and do they fit its classes?"""
+"""List the metrics of a config and adapt them to its classes."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from ..text import counted
 
 
 def places_of_metrics(cfg: Config, field: str) -> list[tuple[str, dict]]:
-    """Option and settings of every metric, in each of the three forms that mmengine takes."""
+    """Return option and settings of every metric, in any of the three forms that mmengine accepts."""
     evaluator = cfg.get(field)
     if isinstance(evaluator, dict) and 'metrics' in evaluator:
         field, evaluator = f'{field}.metrics', evaluator['metrics']
@@ -19,18 +19,18 @@ def places_of_metrics(cfg: Config, field: str) -> list[tuple[str, dict]]:
 
 
 def fit_topk(cfg: Config, loaders: Iterable[str], num_classes: int | None) -> list[str]:
-    """Leave out top-k accuracies beyond the number of classes, as top-5 among three.
+    """Remove top-k accuracies beyond the number of classes, such as top-5 of three classes.
 
     Args:
-        cfg: of a run.
-        loaders: the dataloaders it will use.
-        num_classes: of the model; None if it does not say.
+        cfg: config of a run.
+        loaders: names of its dataloaders.
+        num_classes: number of classes of the model; None if unknown.
 
     Returns:
-        What was left out, a sentence for each metric.
+        What was removed, one sentence per metric.
 
     Raises:
-        UserError: a metric has no other.
+        UserError: a metric has no other accuracies.
     """
     sentences = []
     evaluators = [

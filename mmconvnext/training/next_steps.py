@@ -1,4 +1,4 @@
-"""What did a training leave, and which commands come next?"""
+"""Print the results of a training and the next commands."""
 
 import shlex
 import sys
@@ -13,11 +13,10 @@ from ..models import ConvNeXt
 
 
 def next_steps(runner: Runner) -> str:
-    """The best checkpoint of a run that has ended, its score, and commands that test and use it.
+    """Return the best checkpoint of a finished run, its score, and commands to test and use it.
 
-    The commands take the config in the work dir, which holds every option of the run, and work from any
-    folder. Those that explain and
-    export are for classifiers; without test data the one for it is left out, too.
+    The commands use the config in the work dir, which contains all options of the run, and work in any
+    folder. Commands to explain and export are only for classifiers, and the test needs test data.
     """
     best = best_checkpoint(runner)
     last = runner.message_hub.get_info('last_ckpt', None)
@@ -57,7 +56,7 @@ def commands(runner: Runner, checkpoint: str) -> dict[str, list[str]]:
 
 
 def tool(name: str) -> str:
-    """Path of a tool, beside the one that runs."""
+    """Return the path of a tool in the folder of the running one."""
     started = Path(sys.argv[0]).absolute()
     folder = started.parent if started.name == 'train.py' else Path('tools')
     return str(folder / f'{name}.py')
@@ -70,7 +69,7 @@ def has_test_data(runner: Runner) -> bool:
 
 
 def an_image(runner: Runner) -> str:
-    """Path of an image of the validation data, or a word to put one in the place of."""
+    """Return the path of a validation image, or a placeholder."""
     dataset = (
         runner.val_dataloader.dataset if runner.val_loop is not None else runner.train_dataloader.dataset
     )

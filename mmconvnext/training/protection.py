@@ -1,4 +1,4 @@
-"""What every training gets, whichever library its config comes from: nothing it has done is lost."""
+"""Protect trainings of any library: exact resuming, safe checkpoints and guards."""
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import sync_random_seed
@@ -15,10 +15,10 @@ STOCK_LOOPS = {'EpochBasedTrainLoop': True, 'IterBasedTrainLoop': False}
 
 
 def protect(cfg: Config, *, trust_checkpoint: bool = False) -> None:
-    """Let a run go on exactly after an interruption, save safely, and stop before it goes astray.
+    """Make a run resume exactly after interruptions, save safely, and stop at non-finite values.
 
-    It takes mmengine's loops, its checkpoint hook and any sampler and replaces or wraps them by ours,
-    which do the same and can be resumed at any iteration. Settings stay as they are.
+    mmengine's loops, its checkpoint hook and any sampler are replaced or wrapped by ours, which do the same
+    and can be resumed at any iteration. Settings are unchanged.
     """
     fix_seed(cfg, trust=trust_checkpoint)
     use_own_loop(cfg)
@@ -27,10 +27,10 @@ def protect(cfg: Config, *, trust_checkpoint: bool = False) -> None:
 
 
 def fix_seed(cfg: Config, *, trust: bool) -> None:
-    """Give a run that goes on the seed it began with; one that begins without a seed draws one.
+    """Give a resumed run its original seed; a new run without a seed draws one.
 
     Raises:
-        UserError: the config sets another seed than that of the run that goes on.
+        UserError: the config has another seed than the resumed run.
     """
     seed = cfg.get('randomness', {}).get('seed')
     if cfg.get('resume'):
@@ -62,7 +62,7 @@ def use_own_hooks(cfg: Config) -> None:
     for name, hook in ours.items():
         if hook.type.startswith('mmconvnext.'):
             hooks.setdefault(name, hook)
-            # mmengine knows how to leave out hooks of its own only.
+            # mmengine can only disable its own hooks.
             if hooks[name] is None and name != 'checkpoint':
                 del hooks[name]
     if hooks.get('checkpoint') is not None and bare_name(hooks.checkpoint.get('type')) == 'CheckpointHook':
@@ -70,14 +70,14 @@ def use_own_hooks(cfg: Config) -> None:
 
 
 def bare_name(configured: str | type | None) -> str | None:
-    """Return the name of a type in a config without its library; the type may be a class."""
+    """Return the name of a type (text or class) in a config without its library."""
     if isinstance(configured, type):
         return configured.__name__
     return configured.removeprefix('mmengine.') if configured else None
 
 
 def use_own_batches(cfg: Config) -> None:
-    """Wrap the batches of the training data, unless it is a stream that orders itself."""
+    """Wrap the batches of the training data, unless it is a stream with its own order."""
     for loader in (cfg.train_dataloader, cfg.get('val_dataloader')):
         if loader is not None:
             loader.setdefault('worker_init_fn', dict(type='mmconvnext.leave_signals_to_parent'))
@@ -95,5 +95,5 @@ def use_own_batches(cfg: Config) -> None:
 
 
 def replayed(dataset, cfg: Config):
-    """The training data with draws that can be repeated."""
+    """Wrap the training data so that its random draws are reproducible."""
     return Replayed(dataset, cfg.randomness.seed) if cfg.train_dataloader.get('sampler') else dataset

@@ -1,4 +1,4 @@
-"""Where a training is recorded beside its log."""
+"""Record a training with TensorBoard or Weights & Biases."""
 
 import os
 import uuid
@@ -10,18 +10,18 @@ from mmengine.config import Config, ConfigDict
 from ..engine.backends import TensorboardBackend, WandbBackend
 from ..errors import UserError
 
-# What --log takes: our backend, and the one of mmengine that it stands in for.
+# Values of --log -> our backend, and the one of mmengine that it replaces.
 BACKENDS = {'tensorboard': TensorboardBackend, 'wandb': WandbBackend}
 
 
 def add_loggers(cfg: Config, names: list[str]) -> None:
-    """Record the run with TensorBoard or Weights & Biases too.
+    """Also record the run with TensorBoard or Weights & Biases.
 
-    A resumed run goes on in the folder or in the W&B run of the one it continues.
+    A resumed run continues in the same folder or W&B run.
 
     Args:
-        cfg: with ``work_dir`` and ``resume`` as the run will have them.
-        names: of ``BACKENDS``.
+        cfg: config with the final ``work_dir`` and ``resume``.
+        names: names in ``BACKENDS``.
 
     Raises:
         UserError: a package is not installed.
@@ -44,7 +44,7 @@ def add_loggers(cfg: Config, names: list[str]) -> None:
 
 
 def wandb_settings(cfg: Config) -> dict:
-    """Arguments of ``WandbBackend``: the W&B run of this work dir when resuming, else a new one."""
+    """Return the arguments of ``WandbBackend``, with the W&B run of this work dir when resuming."""
     file = Path(cfg.work_dir, 'wandb_id')
     going_on = cfg.get('resume') and file.is_file()
     init = dict(
@@ -53,13 +53,13 @@ def wandb_settings(cfg: Config) -> dict:
         id=file.read_text().strip() if going_on else uuid.uuid4().hex[:8],
         resume='allow',
         dir=cfg.work_dir,
-        # A resumed run may have another config, as one with more epochs.
+        # A resumed run may have another config, for example more epochs.
         allow_val_change=True,
     )
     return dict(
         save_dir=cfg.work_dir,
         id_file=str(file),
         init_kwargs=init,
-        # Validation has no iteration of its own: W&B puts it at the last one.
+        # Validation has no iteration; W&B assigns it to the last one.
         define_metric_cfg=[dict(name='*', step_metric='iter')],
     )

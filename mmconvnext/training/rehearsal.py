@@ -1,4 +1,4 @@
-"""Try a training before it begins: which option of its config does not work?"""
+"""Rehearse a training before its start, to find options of its config that do not work."""
 
 import copy
 import gc
@@ -30,7 +30,7 @@ from .explaining import explained, naming_broken_images, reason, registered
 from .hooks import places_of_hooks
 from .metrics import places_of_metrics
 
-# Parts that are built when the run is.
+# Parts that are built together with the run.
 TYPES = (
     (DATA_SAMPLERS, 'train_dataloader.sampler'),
     (DATA_SAMPLERS, 'val_dataloader.sampler'),
@@ -48,25 +48,25 @@ HINT = (
 
 
 def rehearse(cfg: Config, datasets: dict[str, BaseDataset], runner_class: type[Runner]) -> str:
-    """Take one training step and validate one batch in a temporary folder, with every hook and metric.
+    """Run one training step and validate one batch in a temporary folder, with all hooks and metrics.
 
-    A second Runner does it, whose network starts from random weights and is freed before the real one is
-    built: a GPU never holds two, nothing has to be put back into the run, and the run is the same bit for
-    bit with and without. Every process takes part, data parallel or sharded. A GPU computes whole
-    batches, so that too large ones are found; a CPU at most ``MAX_IMAGES_ON_CPU`` images, since it is slow.
-    Gradients are not accumulated and the network is not compiled. DeepSpeed and training loops that are
-    not mmengine's are left out.
+    A separate Runner does this. Its network has random weights and is freed before the real one is built, so
+    a GPU never holds two networks, and the run is bitwise the same with and without a rehearsal. All
+    processes take part, data-parallel or sharded. A GPU runs a whole batch, which finds batches that are too
+    large; a CPU is slower and runs at most ``MAX_IMAGES_ON_CPU`` images. Gradients are not accumulated and
+    the network is not compiled. Runs with DeepSpeed or other training loops than mmengine's are not
+    rehearsed.
 
     Args:
-        cfg: as the Runner will get it.
-        datasets: opened ones by the name of their dataloader.
-        runner_class: the class of the Runner.
+        cfg: config of the Runner.
+        datasets: datasets by the name of their dataloader.
+        runner_class: class of the Runner.
 
     Returns:
-        What was done, for the log.
+        A sentence for the log.
 
     Raises:
-        UserError: naming the option that does not work.
+        UserError: an option does not work; the message names it.
     """
     check_parts(cfg)
     val_loop = None if cfg.get('val_cfg') is None else registered(LOOPS, cfg.val_cfg.get('type', ValLoop))
@@ -83,13 +83,13 @@ def rehearse(cfg: Config, datasets: dict[str, BaseDataset], runner_class: type[R
         with naming_broken_images():
             runner.train()
         del runner
-        gc.collect()  # hooks and loops refer to their Runner
+        gc.collect()  # hooks and loops have references to their Runner
     seconds = time.perf_counter() - start
     return f'One training step and one validation batch were tried in {seconds:.1f} s'
 
 
 def rehearsal_config(cfg: Config, folder: str) -> Config:
-    """A copy that writes into a folder, starts anew and takes a step for every batch."""
+    """Return a copy of the config that writes to a folder, starts from scratch and takes a step per batch."""
     cfg = copy.deepcopy(cfg)
     cfg.work_dir, cfg.load_from, cfg.resume = folder, None, False
     cfg.optim_wrapper.pop('accumulative_counts', None)
@@ -98,7 +98,7 @@ def rehearsal_config(cfg: Config, folder: str) -> Config:
             cfg[field].update(num_workers=0, persistent_workers=False)
             for key in ('prefetch_factor', 'multiprocessing_context', 'timeout'):
                 cfg[field].pop(key, None)
-    if cfg.get('visualizer'):  # they may send what they get
+    if cfg.get('visualizer'):  # they may send data
         cfg.visualizer.vis_backends = []
     if (cfg.get('default_hooks') or {}).get('checkpoint'):
         cfg.default_hooks.checkpoint.pop('published_keys', None)  # there is no file to publish
@@ -106,7 +106,7 @@ def rehearsal_config(cfg: Config, folder: str) -> Config:
 
 
 def check_parts(cfg: Config) -> None:
-    """Check intervals and types, and build metrics and what records the run one by one."""
+    """Check intervals and types, and build metrics and visualization backends one by one."""
     check_intervals(cfg)
     check_validation(cfg)
     for registry, place in TYPES:
@@ -123,7 +123,7 @@ def check_parts(cfg: Config) -> None:
 
 
 def option(cfg: Config, place: str):
-    """Value of a dotted option; None if it, or what it is part of, is not there."""
+    """Return the value of a dotted option, or None if it is missing."""
     value = cfg
     for key in place.split('.'):
         value = value.get(key) if isinstance(value, (Config, dict)) else None
@@ -133,7 +133,7 @@ def option(cfg: Config, place: str):
 def check_intervals(cfg: Config) -> None:
     for place, settings in places_of_hooks(cfg):
         for key in ('interval', 'every_iters') if isinstance(settings, dict) else ():
-            value = settings.get(key, -1)  # which means never, as None does
+            value = settings.get(key, -1)  # means never, like None
             if value is not None and value != -1 and (not isinstance(value, int) or value < 1):
                 raise UserError(f'{place}.{key}={value!r}: expected a whole number from 1 on')
 
@@ -149,7 +149,7 @@ def check_validation(cfg: Config) -> None:
 
 
 def check_hooks(cfg: Config) -> None:
-    """Build hooks one by one, once there is a visualizer, which some of them look for."""
+    """Build hooks one by one; some of them need the visualizer, which exists by now."""
     for place, settings in places_of_hooks(cfg):
         check_part(HOOKS, settings, place)
 
@@ -162,7 +162,7 @@ def check_part(registry: Registry, settings: dict, place: str) -> None:
         registry.build({key: value for key, value in settings.items() if key != 'priority'})
     except UserError:
         raise
-    except Exception as error:  # constructors raise what they like
+    except Exception as error:  # constructors raise any exception
         kind = settings['type']
         name = kind if isinstance(kind, str) else kind.__name__
         raise UserError(f'{place} ({name}) cannot be built: {reason(error)}') from error
@@ -182,7 +182,7 @@ def known_names(registry: Registry) -> set[str]:
 
 
 def check_loader(loader: dict, field: str) -> None:
-    """Raise UserError for arguments that torch's DataLoader refuses."""
+    """Raise UserError for arguments that torch's DataLoader rejects."""
     keys = ('num_workers', 'prefetch_factor', 'persistent_workers', 'timeout', 'multiprocessing_context')
     given = {key: loader[key] for key in keys if key in loader}
     try:

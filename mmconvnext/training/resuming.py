@@ -1,4 +1,4 @@
-"""From which checkpoint does a run go on?"""
+"""Choose and check the checkpoint from which a run is resumed."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from ..files import check_regular
 from ..hooks.checkpoint import INSIDE_EPOCH, POINTER, numbered
 from ..zoo.entries import zoo
 
-# What a run writes into its work dir beside checkpoints.
+# Files that a run writes to its work dir in addition to checkpoints.
 WRITTEN = (POINTER, 'classes.csv', 'confusion_matrix.png', 'broken_images.txt')
 
 
@@ -26,12 +26,12 @@ def choose_start(cfg: Config, resume: str | None, *, trust: bool = False) -> Non
     """Set ``load_from`` and ``resume``, and protect the checkpoints of an earlier run.
 
     Args:
-        cfg: with ``work_dir``, after ``init_distributed``.
+        cfg: config with ``work_dir``, after ``init_distributed``.
         resume: see ``train``.
         trust: see ``load_checkpoint``.
 
     Raises:
-        UserError: nothing to go on from, or a new run where an earlier one has left checkpoints.
+        UserError: there is no checkpoint to resume from, or a new run would use a folder with checkpoints.
     """
     if resume is None and cfg.get('resume'):
         resume = cfg.get('load_from') or 'latest'
@@ -41,7 +41,7 @@ def choose_start(cfg: Config, resume: str | None, *, trust: bool = False) -> Non
 
 
 def find_start(cfg: Config, resume: str | None, *, trust: bool) -> str | None:
-    """Return the checkpoint to go on from, checked, or None for a new run; see ``choose_start``."""
+    """Return the checked checkpoint to resume from, or None for a new run; see ``choose_start``."""
     check_names(cfg)
     if resume in ('auto', 'latest'):
         found = newest_checkpoint(cfg, trust=trust)
@@ -66,7 +66,7 @@ def find_start(cfg: Config, resume: str | None, *, trust: bool) -> str | None:
 
 
 def check_names(cfg: Config) -> None:
-    """Raise UserError if something in the work dir has the name of a file of the run, and is none."""
+    """Raise UserError if a file name of the run is taken by something other than a regular file."""
     config = Path(cfg.filename or '.py').name  # mmengine writes it there
     for file in (Path(cfg.work_dir, name) for name in (*WRITTEN, config)):
         if file.exists() and not file.is_file():
@@ -78,7 +78,7 @@ def check_names(cfg: Config) -> None:
 
 
 def check_resumable(file: str, *, trust: bool) -> None:
-    """Raise UserError unless this is a checkpoint that a training run has saved."""
+    """Raise UserError unless this is a training checkpoint."""
     path = Path(file)
     if str(file).removeprefix('mmconvnext://') in zoo() or (path / 'config.json').exists():
         raise UserError(
@@ -97,7 +97,7 @@ def check_resumable(file: str, *, trust: bool) -> None:
 
 
 def check_continues(cfg: Config, dataset: Dataset, *, trust: bool) -> None:
-    """Raise UserError if a run that goes on has other data or batches than the one that was saved."""
+    """Raise UserError if a resumed run has other data or batches than the saved one."""
     if cfg.get('resume'):
         now = record_of(cfg, dataset)
         decided_by_first(lambda: compare_with(cfg.load_from, now, trust=trust))
@@ -110,12 +110,12 @@ def compare_with(file: str, now: dict, *, trust: bool) -> None:
 
 
 def check_newest(chosen: Path, saved: list[Path], *, trust: bool) -> None:
-    """Raise if a run going on from this checkpoint would leave later ones of another past beside its own."""
+    """Raise UserError if newer checkpoints of another past are in the folder of the checkpoint to resume."""
     place = place_of(chosen, trust=trust)
     for file in saved:
         try:
             is_newer = place_of(file, trust=trust) > place
-        except UserError:  # a damaged one is taken by nobody
+        except UserError:  # nothing resumes from a damaged checkpoint
             continue
         if is_newer:
             raise UserError(
@@ -125,9 +125,9 @@ def check_newest(chosen: Path, saved: list[Path], *, trust: bool) -> None:
 
 
 def checkpoint_folder(cfg: Config) -> Path:
-    """Return the folder that the checkpoint hook writes to, see ``out_dir`` of mmengine's.
+    """Return the folder to which the checkpoint hook writes, see ``out_dir`` of mmengine's hook.
 
-    Other storage, as ``s3://``, is not looked at: the work dir stands for it.
+    For other storage, such as ``s3://``, this is the work dir.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     out_dir, work_dir = hook.get('out_dir'), os.path.abspath(cfg.work_dir)  # noqa: PTH100, as mmengine
@@ -137,7 +137,7 @@ def checkpoint_folder(cfg: Config) -> Path:
 
 
 def saved_in(cfg: Config) -> list[Path]:
-    """Return the checkpoints of a run, oldest first by their time of writing."""
+    """Return the checkpoints of a run, sorted by modification time."""
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     templates = {'epoch_{}.pth', INSIDE_EPOCH, hook.get('filename_tmpl') or INSIDE_EPOCH}
     folder = checkpoint_folder(cfg)
@@ -146,10 +146,10 @@ def saved_in(cfg: Config) -> list[Path]:
 
 
 def newest_checkpoint(cfg: Config, *, trust: bool = False) -> str | None:
-    """Return the checkpoint with most iterations that can be read whole; warn of newer ones that cannot.
+    """Return the intact checkpoint with the most iterations, and warn about damaged newer ones.
 
     Raises:
-        UserError: there are checkpoints, and none can be read.
+        UserError: there are checkpoints, but none can be read.
     """
     places, broken = {}, {}
     for file in saved_in(cfg):
@@ -171,10 +171,10 @@ def newest_checkpoint(cfg: Config, *, trust: bool = False) -> str | None:
 
 
 def place_of(file: Path, *, trust: bool) -> tuple[int, int]:
-    """Return the iterations and epochs done, to compare checkpoints by.
+    """Return the iterations and epochs of a checkpoint, for comparisons.
 
     Raises:
-        UserError: the file cannot be read, or its place is no number.
+        UserError: the file cannot be read, or its position is not a number.
     """
     if file.is_dir():
         raise UserError(f'{file} is a folder as DeepSpeed writes it, from which no run can go on')
@@ -188,7 +188,7 @@ def place_of(file: Path, *, trust: bool) -> tuple[int, int]:
 
 
 def damage_of(file: Path) -> str | None:
-    """The first part of a checkpoint that is not what was written, by the checksums torch has put there."""
+    """Return the first damaged part of a checkpoint according to torch's checksums, or None."""
     if not zipfile.is_zipfile(file):
         return None
     with zipfile.ZipFile(file) as archive:

@@ -1,4 +1,4 @@
-"""Try any config without its data."""
+"""Try a config without its data."""
 
 import copy
 
@@ -10,13 +10,13 @@ from ..errors import UserError
 
 
 def make_smoke_test(cfg: Config) -> Config:
-    """A copy that trains two iterations and validates one, on noise at the config's own resolution.
+    """Return a copy of the config that trains two iterations and validates one, on noise at its resolution.
 
-    It starts from random weights and saves none; each process gets batches of two images. All
-    else, the augmentation, optimizer, schedule and hooks, stays as it is.
+    It starts from random weights, saves no checkpoints and uses a batch size of two per process.
+    Augmentation, optimizer, schedule and hooks are unchanged.
 
     Raises:
-        UserError: the model is no classifier.
+        UserError: the model is not a classifier.
     """
     if 'num_classes' not in (cfg.model.get('head') or {}):
         raise UserError(
@@ -25,7 +25,7 @@ def make_smoke_test(cfg: Config) -> Config:
         )
     cfg = copy.deepcopy(cfg)
     keep_schedule(cfg)
-    if cfg.model.head.num_classes is None:  # left to the data, which there is none of
+    if cfg.model.head.num_classes is None:  # left to the data, which is missing here
         cfg.model.head.num_classes = 2
     for field, batches in (('train_dataloader', 2), ('val_dataloader', 1), ('test_dataloader', 1)):
         loader = cfg.get(field)
@@ -35,7 +35,7 @@ def make_smoke_test(cfg: Config) -> Config:
         pipeline = next((steps for _, steps in pipelines_of_dataset(loader.dataset, field)), None)
         if pipeline is None:
             raise UserError(f'--smoke: {field}.dataset has no pipeline to send noise through; leave it out')
-        if loader.get('sampler') is None:  # of a dataset with an order of its own
+        if loader.get('sampler') is None:  # for a dataset with its own order
             loader.sampler = dict(type='DefaultSampler', shuffle=field == 'train_dataloader')
         loader.dataset = ConfigDict(
             type='mmconvnext.Synthetic',
@@ -63,7 +63,7 @@ def counts_iterations(train_cfg: dict) -> bool:
 
 
 def keep_schedule(cfg: Config) -> None:
-    """Give the parts of a schedule the end that they have in the whole training, not after two iterations."""
+    """Keep the lengths of a schedule as in the whole training instead of two iterations."""
     schedule = cfg.get('param_scheduler') or []
     for part in schedule if isinstance(schedule, (list, tuple)) else [schedule]:
         if 'begin' in part and 'end' not in part:

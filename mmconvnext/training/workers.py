@@ -1,4 +1,4 @@
-"""How many processes load data?"""
+"""Choose the number of processes that load data."""
 
 import os
 
@@ -8,16 +8,15 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def fit_workers(cfg: Config, chosen: dict | None) -> None:
-    """Start no more loader processes than there are cores for this training process.
+    """Limit the number of loader processes to the cores for this training process.
 
-    A core counts if affinity and the limits of a container let this process use it; processes of one machine
-    share them.
+    Cores are counted with CPU affinity and container limits, and shared by the processes of a machine.
 
     Args:
-        cfg: with the numbers of workers of its recipe.
-        chosen: options of the command line, whose numbers are kept.
+        cfg: config with the numbers of workers of its recipe.
+        chosen: options from the command line, whose numbers are kept.
     """
-    from joblib import cpu_count  # predictions, which import this package too, do without it
+    from joblib import cpu_count  # not needed for predictions, which also import this package
 
     most = max(cpu_count() // int(os.environ.get('LOCAL_WORLD_SIZE', 1)), 1)
     for field in LOADERS:
