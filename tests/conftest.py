@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,30 @@ def _fixed_seed():
 @pytest.fixture
 def tiny_config(tmp_path):
     return write_tiny_config(tmp_path)
+
+
+@pytest.fixture(scope='session')
+def saved(tmp_path_factory):
+    """Return a config and a work dir with the checkpoint of its first epoch."""
+    from mmconvnext.apis import train
+
+    folder = tmp_path_factory.mktemp('saved')
+    config = write_tiny_config(folder)
+    train(config, work_dir=str(folder / 'w'), cfg_options={'train_cfg.max_epochs': 1})
+    return config, folder / 'w'
+
+
+@pytest.fixture
+def work_dir(saved, tmp_path):
+    """Return a copy of that work dir, for one test alone."""
+    return shutil.copytree(saved[1], tmp_path / 'inside' / 'w')
+
+
+def resumed(saved, work_dir, **options):
+    """Go on in the copy, and return the Runner."""
+    from mmconvnext.apis import train
+
+    return train(saved[0], work_dir=str(work_dir), resume='latest', rehearsal=False, cfg_options=options)
 
 
 def write_tiny_config(folder):

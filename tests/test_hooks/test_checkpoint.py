@@ -1,36 +1,13 @@
 """A run writes its checkpoints and leaves other files in the folder alone."""
 
-import shutil
-from copy import deepcopy
-
 import pytest
 import torch
 
 from mmconvnext.apis import train
 from mmconvnext.errors import UserError
-from tests.conftest import write_tiny_config
+from tests.conftest import resumed, write_tiny_config
 
 ONE_EPOCH = {'train_cfg.max_epochs': 1}
-
-
-@pytest.fixture(scope='module')
-def saved(tmp_path_factory):
-    """Return a config and a work dir with the checkpoint of its first epoch."""
-    folder = tmp_path_factory.mktemp('saved')
-    config = write_tiny_config(folder)
-    train(config, work_dir=str(folder / 'w'), cfg_options=dict(ONE_EPOCH))
-    return config, folder / 'w'
-
-
-@pytest.fixture
-def work_dir(saved, tmp_path):
-    return shutil.copytree(saved[1], tmp_path / 'inside' / 'w')
-
-
-def resumed(saved, work_dir, **options):
-    return train(
-        saved[0], work_dir=str(work_dir), resume='latest', rehearsal=False, cfg_options=deepcopy(options)
-    )
 
 
 FOREIGN = ['iter_1.pth', 'iter_2.pth', 'best_accuracy_top1_epoch_1.pth', 'epoch_2.pth', 'iter_6.pth']

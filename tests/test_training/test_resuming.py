@@ -18,25 +18,11 @@ from mmconvnext.errors import UserError
 from mmconvnext.models import LinearClsHead
 from mmconvnext.registry import HOOKS, MODELS
 from mmconvnext.training.resuming import newest_checkpoint
-from tests.conftest import write_tiny_config
+from tests.conftest import resumed
 from tests.processes import run
 from tests.test_training.test_finetune_folder import coloured, epochs
 
 ONE_EPOCH = {'train_cfg.max_epochs': 1}
-
-
-@pytest.fixture(scope='module')
-def saved(tmp_path_factory):
-    """Return a config and a work dir with the checkpoint of its first epoch."""
-    folder = tmp_path_factory.mktemp('saved')
-    config = write_tiny_config(folder)
-    train(config, work_dir=str(folder / 'w'), cfg_options=dict(ONE_EPOCH))
-    return config, folder / 'w'
-
-
-@pytest.fixture
-def work_dir(saved, tmp_path):
-    return shutil.copytree(saved[1], tmp_path / 'inside' / 'w')
 
 
 def changed(work_dir, change):
@@ -45,12 +31,6 @@ def changed(work_dir, change):
     checkpoint = torch.load(file, weights_only=False)
     change(checkpoint)
     torch.save(checkpoint, file)
-
-
-def resumed(saved, work_dir, **options):
-    return train(
-        saved[0], work_dir=str(work_dir), resume='latest', rehearsal=False, cfg_options=deepcopy(options)
-    )
 
 
 @pytest.mark.parametrize('field', ['inside_epoch', 'keep_ckpt_ids', 'best_ckpt', 'last_ckpt'])
