@@ -1,1 +1,1 @@
-"""Config files, their overrides and what is checked in them."""
+"""Read, override and check configs."""

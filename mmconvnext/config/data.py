@@ -1,4 +1,4 @@
-"""Read a YAML or JSON config as data: plain values, bounded in size, before anything asks what they mean."""
+"""Read YAML and JSON configs as plain data of limited size."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ def read_text(file: Path) -> str:
     """Return the text of a config file of any kind.
 
     Raises:
-        UserError: the path is no regular file, too large, or not UTF-8.
+        UserError: the file is not a regular file, too large, or not UTF-8.
     """
     with open_regular(file) as stream:
         content = stream.read(MAX_BYTES + 1)
@@ -45,7 +45,7 @@ def read_data(file: Path) -> dict[str, Any]:
     """Return the content of a YAML or JSON config, ``_base_`` included.
 
     Raises:
-        UserError: the file cannot be parsed, holds more than plain data, or names what a data config may not.
+        UserError: the file cannot be parsed, is not plain data, or has names that are not allowed.
     """
     text = read_text(file)
     try:
@@ -88,7 +88,7 @@ def refuse_constant(name: str) -> None:
 
 
 def count_values(content: Any) -> int:
-    """Return how many values a content holds, with itself, shared ones counted wherever they stand."""
+    """Count the values in a content, including itself; shared ones count at every occurrence."""
     count, waiting = 0, [content]
     while waiting:
         value = waiting.pop()
@@ -99,7 +99,7 @@ def count_values(content: Any) -> int:
 
 
 def check_values(value: Any, file: Path, path: tuple[str, ...]) -> None:
-    """Raise UserError for a value that no config needs, or that names what a data config may not."""
+    """Raise UserError for a value that no config needs, or a name that is not allowed."""
     if len(path) > MAX_DEPTH:
         raise UserError(f'{file} is nested deeper than {MAX_DEPTH} levels; expected a config')
     try:

@@ -1,8 +1,8 @@
-"""What may a YAML or JSON config name?
+"""The names that YAML and JSON configs may contain.
 
-Types come from a closed table. Text stands only under the keys of another table, which says of what form.
-So no string of a file reaches anything that would evaluate, import, unpickle or fetch it, whatever a library
-does with its other arguments.
+Types come from a closed table. Text is allowed only for the keys of another table, which defines its form. So
+no text in a file is ever evaluated, imported, unpickled or downloaded, whatever a library does with other
+arguments.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import did_you_mean
 
-# Registered types of ours, named as mmconvnext.ConvNeXt. Left out is what takes the name of a file to write:
-# the backends of --log, which the tools add themselves.
+# Types of this package, such as mmconvnext.ConvNeXt, except those that take the name of a file to write: the
+# backends of --log, which the tools add themselves.
 OWN = {
     'models': 'AugmentingDataPreprocessor ConvNeXt LinearClsHead',
     'data': 'Digits ImageFolder Shards Synthetic ReplayableBatches leave_signals_to_parent',
@@ -23,8 +23,8 @@ OWN = {
     'training': 'EpochLoop IterLoop LayerDecayOptimWrapperConstructor WarmupCosineLR FlexibleRunner Runner '
     'ShardedRunner',
 }
-# Types of other libraries that our recipes and the usual ones use, with or without the library's name. None
-# of them evaluates, imports, downloads or unpickles what the texts below can say.
+# Types of other libraries in our recipes and in common ones, with or without the name of the library. None of
+# them evaluates, imports, downloads or unpickles the texts allowed below.
 LIBRARIES = {
     'classifiers': 'ImageClassifier ClsDataPreprocessor GlobalAveragePooling StackedLinearClsHead '
     'MultiLabelLinearClsHead AverageClsScoreTTA CrossEntropyLoss LabelSmoothLoss FocalLoss '
@@ -56,17 +56,17 @@ LIBRARIES = {
 }
 OWN_TYPES = frozenset(' '.join(OWN.values()).split())
 LIBRARY_TYPES = frozenset(' '.join(LIBRARIES.values()).split())
-# Libraries whose names a type may carry; mmengine imports the one of the default scope.
+# Libraries whose names a type may have; mmengine imports that of the default scope.
 SCOPES = ('mmengine', 'mmcv', 'mmpretrain', 'mmconvnext', 'mmdet', 'mmseg')
-# Keys whose strings mmengine looks up in its registries; it imports or calls what it does not find there.
+# Keys whose values mmengine looks up in registries; it imports or calls unknown values.
 TYPE_KEYS = ('type', 'runner_type', 'constructor')
 
-# Keys of arguments that lead to storage clients and to code, whatever is inside.
+# Keys that lead to storage clients or code, whatever their value.
 REFUSED = ('backend_args', 'custom_imports', 'file_client_args', 'trust_remote_code')
 
-SCHEME = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:')  # of one letter, it is a drive of Windows
+SCHEME = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:')  # a single letter is a drive of Windows
 WEIGHTS_URL = re.compile(r'(https?|mmconvnext)://\S+')
-# mmengine reads other endings with pickle, or with a loader of YAML that runs code.
+# mmengine reads other suffixes with pickle, or with a YAML loader that runs code.
 ANNOTATIONS = ('.txt', '.json', '.csv', '.lst')
 
 
@@ -75,7 +75,7 @@ def is_word(text: str) -> bool:
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text is free of what mmengine fills in and of addresses, as names of classes are."""
+    """Return whether a text, such as a class name, has no variables of mmengine and no addresses."""
     return text.isprintable() and '{{' not in text and '://' not in text
 
 
@@ -102,7 +102,7 @@ WORDS = (
     'save_best seg_map_suffix split stem_type style'
 )
 PATHS = 'data_root data_prefix img img_path img_prefix seg_map_path work_dir'
-# By key, which texts may stand under it, and what a message calls them.
+# Key -> check of its texts, and their description in messages.
 TEXTS: dict[str, tuple[Callable[[str], bool], str]] = {
     **dict.fromkeys(WORDS.split(), (is_word, 'a word')),
     **dict.fromkeys(PATHS.split(), (is_path, 'the path of a folder or file, without a scheme as https://')),
@@ -125,14 +125,14 @@ CURE = 'Write a .py config if you mean it; like any Python file, that runs code'
 
 
 def check_entry(path: tuple[str, ...], value: Any) -> None:
-    """Check one value of a data config by its place.
+    """Check one value of a data config by its path.
 
     Args:
-        path: keys and numbers that lead to the value from the top on; empty for the config itself.
-        value: of a data config.
+        path: keys and indices from the top to the value; empty for the config itself.
+        value: value in a data config.
 
     Raises:
-        ValueError: what is wrong, the end of a sentence that begins with the place.
+        ValueError: the value is not allowed; the message is the end of a sentence that starts with the path.
     """
     if path and not re.fullmatch(r'\w{1,200}' if len(path) == 1 else r'[\w.-]{1,200}', path[-1]):
         raise ValueError('has a key that is no word; expected letters, digits and underscores')

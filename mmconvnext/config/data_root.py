@@ -1,4 +1,4 @@
-"""In which folder is the data of a config?"""
+"""Set the folder of the data in a config."""
 
 import copy
 from collections.abc import Mapping, MutableMapping
@@ -13,10 +13,10 @@ DATALOADERS = 'train_dataloader', 'val_dataloader', 'test_dataloader'
 
 
 def use_data_root(cfg: Config, data_root: str) -> None:
-    """Set the folder of the training, validation and test data, and of the annotations to measure with.
+    """Set the folder of the training, validation and test data, and of the metrics' annotations.
 
     Raises:
-        UserError: a dataset of the config takes no folder, or they have different ones.
+        UserError: a dataset has no folder, or the datasets have different ones.
     """
     datasets = [
         (field, dataset)
@@ -40,18 +40,18 @@ def use_data_root(cfg: Config, data_root: str) -> None:
     for _, dataset in datasets:
         dataset.data_root = data_root
     for metric in metrics_of(cfg):
-        file = Path(metric.get('ann_file') or '')  # COCO's metrics read the annotations themselves
+        file = Path(metric.get('ann_file') or '')  # metrics of COCO read the annotations themselves
         if file.is_relative_to(former):
             metric.ann_file = str(Path(data_root, file.relative_to(former)))
 
 
 def with_absolute_paths(cfg: Config) -> Config:
-    """Return a copy of a config that finds its data from any folder, where the paths lead somewhere now."""
+    """Return a copy of a config with absolute paths for existing data."""
     cfg = copy.deepcopy(cfg)
     for field in DATALOADERS:
         for dataset in inner_settings(cfg[field].dataset) if cfg.get(field) else []:
             if dataset.get('data_root'):
-                make_absolute(dataset, 'data_root')  # the other paths begin there
+                make_absolute(dataset, 'data_root')  # the other paths are relative to it
                 continue
             make_absolute(dataset, 'ann_file')
             prefix = dataset.get('data_prefix')
@@ -72,6 +72,6 @@ def make_absolute(settings: MutableMapping, name: str) -> None:
 
 
 def metrics_of(cfg: Config) -> list[dict]:
-    """Return the settings of the metrics of validation and test."""
+    """Return the settings of the metrics for validation and test."""
     evaluators = [cfg.get(field) or [] for field in ('val_evaluator', 'test_evaluator')]
     return [metric for each in evaluators for metric in (each if isinstance(each, list) else [each])]

@@ -1,4 +1,4 @@
-"""What do the checkpoints of a config's training say of its network and its images?"""
+"""Describe network and preprocessing of a config for its checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from ..models.convnext import DEFAULTS
 from ..models.network import resolve_arch
 from .inner_datasets import inner_settings
 
-# A registry's name of an activation -> ours, for the defaults of its arguments.
+# Registered name of an activation -> our name, with default arguments.
 REGISTERED_ACTIVATIONS = {
     **{'GELU': 'gelu', 'ReLU': 'relu', 'ReLU6': 'relu6', 'SiLU': 'silu', 'Swish': 'swish', 'Mish': 'mish'},
     **{'Sigmoid': 'sigmoid', 'Tanh': 'tanh', 'PReLU': 'prelu', 'LeakyReLU': 'leaky_relu'},
@@ -29,11 +29,11 @@ CROPS = {'CenterCrop': 'round', 'FloorCenterCrop': 'floor'}
 
 
 class Inexpressible(ValueError):
-    """A config computes or prepares something that a description has no words for."""
+    """A config has a network or preprocessing that a description cannot express."""
 
 
 def describe_training(cfg: Mapping) -> Description | None:
-    """What the checkpoints of a config's training say; None: it trains no classifier with our backbone."""
+    """Return the description for a training's checkpoints; None unless it is a classifier with our backbone."""
     model = cfg['model']
     backbone = model.get('backbone') or {}
     if not str(model.get('type')).endswith('ImageClassifier') or backbone.get('type') not in (
@@ -72,7 +72,9 @@ def describe_backbone(backbone: Mapping) -> dict:
 def plain_norm(norm: Mapping) -> dict:
     if not {'type'} <= set(norm) <= {'type', 'eps', 'requires_grad'}:
         raise Inexpressible(f'the norm {norm}')
-    default = 1e-5 if norm['type'] == 'LN2d' else None  # torch's, of which RMSNorm's depends on the dtype
+    default = (
+        1e-5 if norm['type'] == 'LN2d' else None
+    )  # torch's defaults; that of RMSNorm depends on the dtype
     if (eps := norm.get('eps', default)) is None:
         raise Inexpressible(f'the norm {norm}')
     return dict(type=norm['type'], eps=eps)
@@ -101,14 +103,14 @@ def pipeline_of_test(cfg: Mapping) -> list[Mapping]:
 
 
 def preprocessing_of_test(cfg: Mapping, pipeline: list[Mapping] | None = None) -> Preprocessing:
-    """How the pipeline and the data_preprocessor of a config's test prepare images.
+    """Return the preprocessing in the test pipeline and the data_preprocessor of a config.
 
     Args:
-        cfg: of a classifier.
-        pipeline: another one in place of the config's.
+        cfg: config of a classifier.
+        pipeline: pipeline to use instead of that of the config.
 
     Raises:
-        Inexpressible: in a way that ``Preprocessing`` has no words for.
+        Inexpressible: ``Preprocessing`` cannot express it.
     """
     pipeline = pipeline_of_test(cfg) if pipeline is None else pipeline
     resizing = resizing_of(pipeline)
@@ -131,18 +133,18 @@ def preprocessing_of_test(cfg: Mapping, pipeline: list[Mapping] | None = None) -
     preprocessing = Preprocessing(**resizing, **reading, mean=mean, std=std, color=color)
     try:
         read_fields(asdict(preprocessing), PREPROCESSING, 'the preprocessing')
-    except UserError as error:  # nobody could read it back
+    except UserError as error:  # it could not be read back
         raise Inexpressible(str(error)) from error
     return preprocessing
 
 
 def loader_of(pipeline: list[Mapping]) -> Mapping:
-    """The step that reads files."""
+    """Return the step that reads files."""
     return next((step for step in pipeline if kind(step) in LOADERS), {})
 
 
 def reading_of(pipeline: list[Mapping]) -> dict:
-    """``full_scale`` and ``to_float32`` of ``Preprocessing``."""
+    """Return ``full_scale`` and ``to_float32`` of ``Preprocessing``."""
     loader = loader_of(pipeline)
     as_stored = loader.get('color_type') == 'unchanged'
     scale = loader.get('full_scale')
@@ -151,7 +153,7 @@ def reading_of(pipeline: list[Mapping]) -> dict:
 
 
 def color_of(pipeline: list[Mapping], channels: int, *, to_rgb: bool) -> str:
-    """What the loader makes of a file's channels."""
+    """Return ``color`` of ``Preprocessing`` for a loader."""
     color_type = loader_of(pipeline).get('color_type', 'color')
     if color_type == 'color' and channels == 3:
         return 'rgb' if to_rgb else 'bgr'
@@ -163,15 +165,15 @@ def color_of(pipeline: list[Mapping], channels: int, *, to_rgb: bool) -> str:
 
 
 def resizing_of(pipeline: list[Mapping]) -> dict:
-    """Arguments of ``Preprocessing`` for the steps between loading and packing.
+    """Return the arguments of ``Preprocessing`` for the steps between loading and packing.
 
     Raises:
-        Inexpressible: other steps than its own.
+        Inexpressible: there are other steps.
     """
     steps = [step for step in pipeline if kind(step) not in (*LOADERS, 'PackInputs') and not only_flips(step)]
     kinds = [kind(step) for step in steps]
     resize = steps[0] if steps else {}
-    how = dict(  # mmcv's defaults
+    how = dict(  # defaults of mmcv
         interpolation=resize.get('interpolation', 'bilinear'), backend=resize.get('backend', 'cv2')
     )
     if kinds == ['Resize'] and set(resize) <= {'type', 'scale', 'keep_ratio', 'interpolation', 'backend'}:
@@ -187,7 +189,7 @@ def resizing_of(pipeline: list[Mapping]) -> dict:
 
 
 def only_flips(step: Mapping) -> bool:
-    """Return whether a step is test-time augmentation that leaves the size and the content."""
+    """Return whether a step is test-time augmentation that only flips images."""
     if kind(step) != 'TestTimeAug':
         return False
     branches = [branch for choices in step['transforms'] for branch in choices]
@@ -196,7 +198,7 @@ def only_flips(step: Mapping) -> bool:
 
 
 def side_of(size: int | tuple[int, int]) -> int | tuple[int, int]:
-    """A side, or (height, width), from mmcv's side or (width, height)."""
+    """Convert mmcv's size, a side or (width, height), to a side or (height, width)."""
     if isinstance(size, int):
         return size
     width, height = size
@@ -204,6 +206,6 @@ def side_of(size: int | tuple[int, int]) -> int | tuple[int, int]:
 
 
 def kind(step: Mapping) -> str:
-    """The name of a step's class."""
+    """Return the class name of a step."""
     name = step['type'] if isinstance(step['type'], str) else step['type'].__name__
     return name.rpartition('.')[2]

@@ -1,4 +1,4 @@
-"""Which engine spreads a training over its processes."""
+"""Engines that distribute a training over processes."""
 
 from importlib.util import find_spec
 
@@ -12,10 +12,10 @@ ENGINES = ('ddp', 'fsdp', 'deepspeed')
 
 
 def use_engine(cfg: Config, engine: str) -> None:
-    """Merge ``configs/_base_/distributed/ENGINE.py`` into a config, as if it were the last of its bases.
+    """Merge ``configs/_base_/distributed/ENGINE.py`` into a config, as if it were its last base.
 
     Raises:
-        UserError: no such engine.
+        UserError: the engine is unknown.
     """
     if engine not in ENGINES:
         raise UserError(f'--distributed {engine}: the engines are {", ".join(ENGINES)}; see docs/training.md')
@@ -26,7 +26,7 @@ def prepare_engine(cfg: Config, launcher: str) -> None:
     """Complete the config of an engine.
 
     Raises:
-        UserError: it would ignore a part of the config, or cannot start.
+        UserError: the engine would ignore a part of the config, or cannot start.
     """
     runner = cfg.get('runner_type', 'Runner')
     if runner != 'Runner' and launcher == 'none':
@@ -40,7 +40,7 @@ def prepare_engine(cfg: Config, launcher: str) -> None:
 
 
 def check_deepspeed(cfg: Config) -> None:
-    """Raise UserError for what mmengine's DeepSpeedStrategy leaves out without a word."""
+    """Raise UserError for options that mmengine's DeepSpeedStrategy silently ignores."""
     if find_spec('deepspeed') is None:
         raise UserError('deepspeed is not installed: pip install "mmconvnext[deepspeed]", or use fsdp')
     averages = [str(hook.type) for hook in cfg.get('custom_hooks') or [] if 'EMA' in str(hook.type)]
@@ -55,7 +55,7 @@ def check_deepspeed(cfg: Config) -> None:
         ),
         'clip_grad: pass --cfg-options strategy.gradient_clipping=NORM': 'clip_grad' in wrapper,
         '--auto-scale-lr: set optim_wrapper.optimizer.lr': (cfg.get('auto_scale_lr') or {}).get('enable'),
-        # mmengine would take up a resumed run one epoch too late.
+        # mmengine would resume a run one epoch too late.
         'load_from or --resume: start anew from nothing': cfg.get('load_from'),
     }
     for problem, found in ignored.items():

@@ -1,4 +1,4 @@
-"""From a config file and its bases to a Config; what is wrong in them is told with file and line."""
+"""Read a config file and its bases; errors name the file and the line."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ from ..paths import CONFIGS
 from .data import MAX_VALUES, SUFFIXES, count_values, read_data, read_text
 from .libraries import check_installed
 
-MAX_FILES = 50  # a base that is reached on two ways is counted twice, since mmengine reads it twice
+MAX_FILES = 50  # a base that is inherited twice counts twice, because mmengine reads it twice
 MAX_LEVELS = 10
 RESERVED = ('filename', 'text', 'pretty_text', 'env_variables')  # attributes of mmengine's Config
 
@@ -21,7 +21,7 @@ def read_config(file: Path) -> Config:
     """Read a config: a .py file is run, a YAML or JSON file is data.
 
     Raises:
-        UserError: what is wrong in the file or one of its bases, with its line where it has one.
+        UserError: there is a mistake in the file or a base; the message names file and line.
     """
     found = Found()
     found.add(file, ())
@@ -31,8 +31,10 @@ def read_config(file: Path) -> Config:
         raise
     except RecursionError as error:
         raise UserError(f'{file}: its bases or values lead in a circle') from error
-    except BaseException as error:  # a .py config runs any code, which raises anything, SystemExit too
-        # mmengine looks for the library of a base as mmdet::..., each release in its own way.
+    except (
+        BaseException
+    ) as error:  # a .py config runs any code, which can raise any error, including SystemExit
+        # Releases of mmengine differ in the error for a missing library of a base such as mmdet::...
         for scope in re.findall(r'[\'"](\w+)::', read_text(file)):
             check_installed(scope, file.stem)
         if isinstance(error, ImportError) or 'import_modules_from_strings' in str(error):
@@ -41,13 +43,13 @@ def read_config(file: Path) -> Config:
 
 
 class Found:
-    """A config and all its bases, which exist, can be parsed, lead to an end and are few.
+    """A config and all its bases, checked for existence, syntax, cycles and number.
 
     Attributes:
-        configs: their paths.
-        data: content of those in YAML and JSON.
-        visits: how often a config is read, once for every way that leads to it.
-        values: how many all of the data hold.
+        configs: paths of all files.
+        data: content of YAML and JSON files.
+        visits: number of times that files are read, including repeated inheritance.
+        values: number of values in all data.
     """
 
     def __init__(self):
@@ -59,8 +61,8 @@ class Found:
         """Read a config and its bases.
 
         Args:
-            file: to read.
-            above: the configs that lead here, from the one that was named on.
+            file: file to read.
+            above: configs that inherit from it, starting with the named one.
         """
         path = file.expanduser().absolute()
         place = path.resolve()
@@ -89,11 +91,11 @@ class Found:
                 raise UserError(f'{path}: _base_ names {base!r}; expected the paths of one or more configs')
             if path.suffix != '.py':
                 check_base_of_data(path, base)
-            if '::' not in base:  # of another library, which mmengine finds
+            if '::' not in base:  # in another library, where mmengine finds it
                 self.add(Path(path.parent, base), (*above, place))
 
     def data_of(self, path: Path) -> dict:
-        """Return the content of a YAML or JSON config, which is read once."""
+        """Return the content of a YAML or JSON config, read only once."""
         place = path.resolve()
         if place not in self.data:
             self.data[place] = read_data(path)
@@ -104,7 +106,7 @@ class Found:
 
 
 def check_base_of_data(path: Path, base: str) -> None:
-    """Raise UserError if a data config builds on code other than this package's configs."""
+    """Raise UserError if a data config inherits from code other than configs of this package."""
     is_code = base.endswith('.py') and not Path(path.parent, base).resolve().is_relative_to(CONFIGS.resolve())
     if '::' in base or is_code:
         raise UserError(
@@ -114,7 +116,7 @@ def check_base_of_data(path: Path, base: str) -> None:
 
 
 def bases_of_code(path: Path) -> list | str:
-    """Return what ``_base_`` of a .py config says, as far as it is written out there."""
+    """Return ``_base_`` of a .py config if it is a literal."""
     text = read_text(path)
     try:
         tree = ast.parse(text, str(path))
@@ -133,7 +135,7 @@ def bases_of_code(path: Path) -> list | str:
 
 
 def compose(file: Path, found: Found) -> Config:
-    """Return a data config merged into its bases, in mmengine's way."""
+    """Merge a data config into its bases as mmengine does."""
     content = dict(found.data[file.expanduser().resolve()])
     merged = Config()
     bases = content.pop('_base_', None) or []
@@ -152,7 +154,7 @@ def compose(file: Path, found: Found) -> Config:
 
 
 def place_of(error: BaseException, file: Path, configs: set[Path]) -> str:
-    """Return the last line of a config that ran before an error."""
+    """Return the last line of a config before an error."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.endswith('.py') and Path(frame.filename).resolve() in configs:
             return f'{frame.filename}, line {frame.lineno}'

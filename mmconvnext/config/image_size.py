@@ -1,4 +1,4 @@
-"""Which size do the pipelines of a config give images, and how is it changed?"""
+"""Read and change the image size in the pipelines of a config."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from mmengine.config import Config
 from ..errors import UserError
 from .loading import known_keys
 
-# The argument of each transform that is a size in pixels.
+# Transform -> its argument that is a size in pixels.
 SIZES = {
     'RandomResizedCrop': 'scale',
     'EfficientNetRandomCrop': 'scale',
@@ -20,23 +20,23 @@ SIZES = {
     'FloorCenterCrop': 'crop_size',
     'EfficientNetCenterCrop': 'crop_size',
 }
-# Their sizes are those of regions to erase or of a kernel, or factors.
+# Transforms whose sizes are those of erased regions or kernels, or factors.
 UNRELATED = ('RandomErasing', 'GaussianBlur', 'ColorJitter', 'RandAugment', 'AutoAugment')
 
 
 def set_image_size(cfg: Config, size: int) -> None:
-    """Let every pipeline of a config end in square images of another size.
+    """Set the size of the square images at the end of every pipeline.
 
-    A step that comes before a crop keeps its ratio to it: 256 before 224 becomes 438 before 384. A backbone
-    with an ``img_size`` gets that too.
+    Resizing before a crop is scaled with it: 256 before 224 becomes 438 before 384. ``img_size`` of a
+    backbone is set, too.
 
     Args:
-        cfg: of a classifier.
-        size: side of the network's input in pixels.
+        cfg: config of a classifier.
+        size: height and width of the network's input in pixels.
 
     Raises:
-        UserError: a pipeline has no step that sets a size, one whose size is unknown here, or other than
-            square images.
+        UserError: a pipeline has no step with a size, a step with an unknown size, or images that are not
+            square.
     """
     if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 8192:
         raise UserError(f'--image-size {size}: expected a whole number of pixels from 1 to 8,192')
@@ -51,7 +51,7 @@ def set_image_size(cfg: Config, size: int) -> None:
 
 
 def pipelines_of(cfg: Config) -> Iterator[tuple[str, list]]:
-    """Yield every pipeline of the three dataloaders and of test-time augmentation with its place."""
+    """Yield all pipelines of dataloaders and test-time augmentation with their paths."""
     for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(field):
             yield from pipelines_of_dataset(cfg[field].dataset, f'{field}.dataset')
@@ -60,7 +60,7 @@ def pipelines_of(cfg: Config) -> Iterator[tuple[str, list]]:
 
 
 def pipelines_of_dataset(settings: dict, place: str) -> Iterator[tuple[str, list]]:
-    """Yield the pipelines of a dataset, inside of those that repeat, balance or concatenate it."""
+    """Yield the pipelines of a dataset, including datasets in wrappers."""
     if settings.get('pipeline'):
         yield f'{place}.pipeline', settings['pipeline']
     if isinstance(settings.get('dataset'), dict):
@@ -70,17 +70,17 @@ def pipelines_of_dataset(settings: dict, place: str) -> Iterator[tuple[str, list
 
 
 def sizes_of(settings: dict) -> list[str]:
-    """Return the sizes of the images that a dataset gives, as ``224 x 192 pixels``; empty if unknown.
+    """Return the image sizes of a dataset, such as ``224 x 192 pixels``; empty if unknown.
 
     Args:
-        settings: of a dataset, or of one that repeats, balances or concatenates others.
+        settings: settings of a dataset or wrapper.
     """
     found = [final_size(pipeline) for _, pipeline in pipelines_of_dataset(settings, '')]
     return list(dict.fromkeys(found)) if all(found) else []
 
 
 def final_size(pipeline: list) -> str | None:
-    """Return the size that the last step with one leaves, None if that is unknown."""
+    """Return the size after the last step that sets one, or None if unknown."""
     for step in reversed(list(steps_of(pipeline))):
         name = bare_name(step)
         size = step.get(SIZES.get(name, ''))
@@ -115,14 +115,14 @@ def resize_pipeline(pipeline: list, size: int, place: str) -> None:
     former = square(steps[-1], place)
     for step in steps:
         old = square(step, place)
-        # Rounded down as in the official code: int(256 / 224 * 384) is 438.
+        # Rounded down as in the official code: int(256 / 224 * 384) == 438.
         new = old * size // former
         key = SIZES[bare_name(step)]
         step[key] = (new, new) if isinstance(step[key], (list, tuple)) else new
 
 
 def steps_of(pipeline: Any) -> Iterator[dict]:
-    """Yield the steps of a pipeline, those inside of other steps too."""
+    """Yield the steps of a pipeline, including nested ones."""
     for step in pipeline:
         if isinstance(step, dict):
             yield step

@@ -1,4 +1,4 @@
-"""Which datasets of a config read images, inside of those that split, join, repeat or balance them?"""
+"""Find the datasets that read images inside of wrappers that split, join, repeat or balance them."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ def inner_settings(settings: Mapping) -> list[Mapping]:
     """Return the settings of the datasets that read images themselves.
 
     Raises:
-        UserError: an empty list of them is joined.
+        UserError: a wrapper joins an empty list.
     """
     inner = [settings['dataset']] if 'dataset' in settings else settings.get('datasets')
     if inner is None:
@@ -20,9 +20,9 @@ def inner_settings(settings: Mapping) -> list[Mapping]:
 
 
 def pipeline_of(settings: Mapping) -> list[Mapping]:
-    """Return the pipeline of the first dataset that reads.
+    """Return the pipeline of the first dataset that reads images.
 
     Raises:
-        AttributeError: it has none.
+        AttributeError: there is no pipeline.
     """
     return inner_settings(settings)[0].pipeline

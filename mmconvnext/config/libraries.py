@@ -1,4 +1,4 @@
-"""What differs between the OpenMMLab libraries whose configs the tools run."""
+"""The OpenMMLab libraries whose configs the tools run, and their differences."""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,9 +13,9 @@ class Library:
     """A library that configs build on.
 
     Attributes:
-        name: for people.
-        extra: of our setup.py, which installs it.
-        data: what its datasets need, the end of a message.
+        name: name in messages.
+        extra: extra in setup.py that installs the library.
+        data: needs of its datasets, the end of a message.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Library:
     data: str
 
 
-# By default scope.
+# Default scope -> library.
 LIBRARIES = {
     'mmdet': Library('MMDetection', 'detection', 'See the paths of ann_file and data_prefix in the config'),
     'mmseg': Library('MMSegmentation', 'segmentation', 'See the paths of data_prefix in the config'),
@@ -31,7 +31,7 @@ LIBRARIES = {
 
 
 def check_installed(scope: str | None, config: str) -> None:
-    """Raise UserError if the library of a config is missing, or mmcv lacks the operators it needs."""
+    """Raise UserError if the library of a config or the operators of mmcv are missing."""
     if scope not in LIBRARIES:
         return
     library = LIBRARIES[scope]
@@ -49,12 +49,12 @@ def check_installed(scope: str | None, config: str) -> None:
 
 
 def class_count(model: nn.Module) -> int | None:
-    """Classes that a classifier, a detector or a segmenter tells apart; None if it does not say."""
+    """Return the number of classes of a classifier, detector or segmenter; None if unknown."""
     for path in ('head', 'decode_head', 'roi_head.bbox_head', 'bbox_head'):
         part = model
         for name in path.split('.'):
             part = getattr(part, name, None)
-        if isinstance(part, nn.ModuleList):  # of a cascade
+        if isinstance(part, nn.ModuleList):  # for a cascade
             part = part[-1]
         count = getattr(part, 'num_classes', None)
         if count is not None and not getattr(part, 'regression', False):

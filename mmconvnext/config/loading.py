@@ -1,4 +1,4 @@
-"""Which file is a config, and are it and the overrides of a command line right?"""
+"""Find config files, apply overrides and check the result."""
 
 import inspect
 from copy import deepcopy
@@ -17,13 +17,13 @@ from .distributed import use_engine
 from .libraries import check_installed
 from .values import check_names, check_values
 
-# Read by mmengine's Runner or by our tools from the whole config, hence not among the Runner's arguments.
+# Read from the whole config by mmengine's Runner or our tools, so not arguments of the Runner.
 TOP_LEVEL = {
     *('compile', 'find_unused_parameters', 'model_wrapper_cfg', 'runner_type'),
     *('sync_bn', 'tta_model', 'tta_pipeline'),
 }
 
-# Dicts at the top that need no type: what takes their keys, and keys that are read without being arguments.
+# Top-level dicts without a type -> what takes their keys, and further keys that are read.
 UNTYPED = {
     'train_dataloader': ([DataLoader], set()),
     'val_dataloader': ([DataLoader], set()),
@@ -44,14 +44,14 @@ def check_config(
     """Merge overrides into a config and check it as a whole.
 
     Args:
-        cfg: from ``read_config``; changed in place.
-        name: what messages call it.
-        cfg_options: dotted key to value, as ``{'model.backbone.drop_path_rate': 0.2}``.
-        distributed: engine whose settings come before the overrides, see ``use_engine``.
+        cfg: result of ``read_config``; changed in place.
+        name: name of the config in messages.
+        cfg_options: dotted key -> value, such as ``{'model.backbone.drop_path_rate': 0.2}``.
+        distributed: engine that is merged before the overrides, see ``use_engine``.
 
     Raises:
-        UserError: no such engine, the library the config builds on is missing, or an option that neither the
-            config nor the type it configures knows.
+        UserError: the engine is unknown, a library is missing, or neither the config nor the configured type
+            knows an option.
     """
     check_installed(cfg.get('default_scope'), name)
     if distributed is not None:
@@ -60,22 +60,22 @@ def check_config(
     for option in cfg_options or {}:
         check_option(cfg, option)
     try:
-        cfg.merge_from_dict(deepcopy(cfg_options or {}))  # it takes _delete_ out of the caller's
-    except TypeError as error:  # a dict in place of a value, or the other way round
+        cfg.merge_from_dict(deepcopy(cfg_options or {}))  # mmengine removes _delete_ from the caller's dict
+    except TypeError as error:  # a dict instead of a value, or the reverse
         raise UserError(f'--cfg-options: {error}') from error
     for section in ('default_hooks', 'custom_hooks', 'env_cfg', 'randomness'):
-        if section in cfg and cfg[section] is None:  # which mmengine takes for its defaults
+        if section in cfg and cfg[section] is None:  # mmengine uses its defaults for these
             cfg.pop(section)
     try:
         check_names(cfg, arguments_of(Runner) | TOP_LEVEL, name)
         check_values(cfg, name)
-    except ImportError as error:  # of a type that a config imports; mmengine does that when it is read
+    except ImportError as error:  # for types that a config imports, which mmengine does when reading it
         raise UserError(f'{name}: {error}; install what is missing, or correct the import') from error
     return cfg
 
 
 def check_option(cfg: Config, option: str) -> None:
-    """Raise UserError if the dotted key leads to nothing that the config could have."""
+    """Raise UserError for a dotted key that the config cannot have."""
     node, walked = cfg._cfg_dict, []
     for part in option.split('.'):
         if isinstance(node, (list, tuple)):
@@ -91,7 +91,7 @@ def check_option(cfg: Config, option: str) -> None:
             node = node[part]
         else:
             known, is_open = known_keys(node, walked, cfg)
-            # What takes any key is trusted unless the key looks like one it knows.
+            # If any key is accepted, only keys similar to known ones are errors.
             if part not in known and (not is_open or get_close_matches(part, known, cutoff=0.8)):
                 place = '.'.join(walked) or 'the config'
                 raise UserError(f'option {option}: {place} has no {part!r}{did_you_mean(part, known)}')
@@ -100,7 +100,7 @@ def check_option(cfg: Config, option: str) -> None:
 
 
 def known_keys(node: ConfigDict, path: list[str], cfg: Config) -> tuple[set[str], bool]:
-    """Keys that the dict at a path has or could have, and whether it takes any other key too."""
+    """Return the keys that the dict at a path can have, and whether it accepts any other key."""
     if not path:
         return set(node) | arguments_of(Runner) | TOP_LEVEL, False
     if len(path) == 1 and path[0] in UNTYPED:
@@ -112,7 +112,7 @@ def known_keys(node: ConfigDict, path: list[str], cfg: Config) -> tuple[set[str]
         if '__init__' in vars(parent) and is_open:
             known |= arguments_of(parent.__init__)
             parameters = inspect.signature(parent.__init__).parameters.values()
-            # Without **kwargs nothing passes on to the classes behind.
+            # Without **kwargs, arguments are not passed to base classes.
             is_open = any(p.kind is p.VAR_KEYWORD for p in parameters)
     return known, is_open
 
@@ -122,7 +122,7 @@ def arguments_of(function) -> set[str]:
 
 
 def find_type(name: str | type | None, scope: str | None) -> type | None:
-    """What a config's ``type`` stands for, in any of mmengine's registries."""
+    """Return the class of a ``type`` in any of mmengine's registries."""
     if not isinstance(name, str):
         return name
     for registry in vars(mmengine.registry).values():

@@ -1,4 +1,4 @@
-"""Does the config of a test prepare images as the checkpoint expects them?"""
+"""Compare the preprocessing of a test config with that of a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,20 +9,20 @@ from ..checkpoints.reading import Weights
 from ..images.preprocessing import Preprocessing
 from .description import Inexpressible, describe_training, kind, pipeline_of_test, preprocessing_of_test
 
-MAX_DIFFERENCE = 1e-4  # of means and deviations: files round them
+MAX_DIFFERENCE = 1e-4  # of mean and std, which files round
 MAX_BRANCHES = 100
 
 
 def other_preparation(cfg: Mapping, loaded: Weights) -> str | None:
-    """Say how a config prepares images differently from what a checkpoint says of its own test.
+    """Return how the preprocessing of a config differs from that of a checkpoint.
 
     Args:
-        cfg: of a test, with all overrides.
-        loaded: the weights that it tests.
+        cfg: config of a test, with all overrides.
+        loaded: weights to test.
 
     Returns:
-        A sentence; None if both are the same or one of them is not known. Test-time augmentation may take
-        other sizes beside the checkpoint's.
+        A sentence, or None if both are equal or one of them is unknown. Test-time augmentation may use other
+        sizes in addition to that of the checkpoint.
     """
     model = cfg['model']
     cfg = dict(cfg, model=model.get('module', model))  # inside of test-time augmentation
@@ -45,7 +45,7 @@ def other_preparation(cfg: Mapping, loaded: Weights) -> str | None:
 
 
 def branches(pipeline: list[Mapping]) -> list[list[Mapping]]:
-    """Return the pipelines that test-time augmentation makes of one, without flips; itself if it does not."""
+    """Return the pipelines of test-time augmentation without flips, or the pipeline itself."""
     index = next((i for i, step in enumerate(pipeline) if kind(step) == 'TestTimeAug'), None)
     if index is None:
         return [pipeline]
@@ -60,7 +60,7 @@ def branches(pipeline: list[Mapping]) -> list[list[Mapping]]:
 
 
 def plain(preprocessing: Preprocessing) -> dict:
-    """Return the fields; where nothing is cropped, the kind of crop does not matter."""
+    """Return the fields; without a crop, the kind of crop does not matter."""
     return asdict(preprocessing) | ({'crop': None} if preprocessing.resize is None else {})
 
 

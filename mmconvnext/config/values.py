@@ -1,4 +1,4 @@
-"""Check a complete config, wherever its values come from: names at the top, kinds of sections, ranges."""
+"""Check a complete config: top-level names, types of sections, and ranges of values."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from ..errors import UserError
 
-# Kinds of sections; None leaves a section out.
+# Types of sections; None omits a section.
 SECTIONS = {
     r'model|data_preprocessor|(train|val|test)_(dataloader|cfg)|optim_wrapper|default_hooks|env_cfg': dict,
     r'randomness|auto_scale_lr|log_processor|tta_model|model_wrapper_cfg|strategy': dict,
@@ -29,7 +29,7 @@ NAMES = {dict: 'a dict', (list, tuple): 'a list', (dict, list, tuple): 'a dict o
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers that can work; an ``open_...`` end is not among them."""
+    """A range of valid numbers; an ``open_...`` end is excluded."""
 
     low: float
     high: float
@@ -87,11 +87,11 @@ CHECKED = re.compile('|'.join(f'({pattern})' for pattern in (*SECTIONS, *RANGES)
 
 
 def check_values(cfg: Config, source: str) -> None:
-    """Raise UserError for a section of another kind and for a value that can never work.
+    """Raise UserError for a section of another type and for a value that can never work.
 
     Args:
-        cfg: complete, with the overrides of the command line.
-        source: name of the config, for messages.
+        cfg: complete config with overrides.
+        source: name of the config in messages.
     """
     for path, value in walk(cfg._cfg_dict, ''):
         if value is None or not CHECKED.fullmatch(path):
@@ -106,7 +106,7 @@ def check_values(cfg: Config, source: str) -> None:
 
 
 def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every value in a config with its dotted path, containers before what they hold."""
+    """Yield every value in a config with its dotted path, containers before their items."""
     if path:
         yield path, value
     if isinstance(value, dict):
@@ -123,18 +123,18 @@ def shorten(value: Any) -> str:
 
 
 def check_names(cfg: Config, sections: set[str], source: str) -> None:
-    """Raise UserError if a name at the top of a config is a misspelt section.
+    """Raise UserError if a top-level name of a config is a misspelt section.
 
-    Variables of any name are usual there, but what they hold is used in a section; what a misspelt section
-    holds is used nowhere.
+    Variables with any name are common, but their values are used in a section; those of a misspelt section
+    are used nowhere.
 
     Args:
         cfg: the config.
-        sections: names that mean something at the top.
-        source: name of the config, for messages.
+        sections: names of sections.
+        source: name of the config in messages.
     """
     for name, value in cfg._cfg_dict.items():
-        # Pipelines are variables, also where a config uses a part of them only.
+        # Pipelines are variables, even if a config uses only a part of them.
         if name in sections or name.endswith('_pipeline'):
             continue
         close = get_close_matches(name, sections, n=1, cutoff=0.82)
@@ -149,7 +149,7 @@ def check_names(cfg: Config, sections: set[str], source: str) -> None:
 
 
 def is_part(value: Any, section: Any) -> bool:
-    """Return whether a section holds a value, perhaps merged with that of a base."""
+    """Return whether a section contains a value, possibly merged with that of a base."""
     if isinstance(value, dict) and isinstance(section, dict):
         return all(key in section and is_part(each, section[key]) for key, each in value.items())
     return value == section

@@ -1,7 +1,7 @@
-"""Read YAML with the values of JSON: mappings with text for keys, lists, text, numbers, true, false, null.
+"""Read YAML with the values of JSON: mappings with text keys, lists, text, numbers, true, false, null.
 
-PyYAML's own values are wider than a config needs: ``1:30`` is the number 90, ``no`` is false, ``1e-3`` is
-text, and merging mappings into each other may fill the memory before anything can be counted.
+PyYAML's own values go beyond what a config needs: ``1:30`` is the number 90, ``no`` is false, ``1e-3`` is
+text, and merging mappings may exhaust memory before anything can be counted.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-MAX_VALUES = 100_000  # with every alias and every merged mapping written out
+MAX_VALUES = 100_000  # with all aliases and merged mappings expanded
 MAX_DEPTH = 50
 MAX_TEXT = 1000  # characters
 
@@ -21,12 +21,12 @@ Loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
 
 
 class Anchored(NamedTuple):
-    """A value that has a name.
+    """A value with an anchor.
 
     Attributes:
-        value: shared by all its aliases.
-        count: values in it, with itself.
-        depth: levels of containers in it, with itself.
+        value: value shared by all aliases.
+        count: number of values in it, including itself.
+        depth: nesting depth of containers, including itself.
     """
 
     value: Any
@@ -35,16 +35,17 @@ class Anchored(NamedTuple):
 
 
 def read_yaml(text: str) -> Any:
-    """Return the one document of a YAML text; None of an empty one.
+    """Return the single document of a YAML text, or None if it is empty.
 
     Raises:
-        yaml.YAMLError: it is no YAML, has tags, keys that are given twice or are no text, or is too large.
+        yaml.YAMLError: the text is not YAML, too large, or has tags, duplicate keys or keys that are not
+        text.
     """
     return Builder(text).document()
 
 
 class Builder:
-    """Builds values out of the events of PyYAML's parser, counting them."""
+    """Build values from the events of PyYAML's parser, and count them."""
 
     def __init__(self, text: str):
         self.events: Iterator[yaml.Event] = iter(yaml.parse(text, Loader))
@@ -64,7 +65,7 @@ class Builder:
         return value
 
     def value(self, event: yaml.Event, depth: int) -> Any:
-        """Return the value that begins with an event, ``depth`` levels below the text."""
+        """Return the value that starts with an event, at nesting depth ``depth``."""
         if isinstance(event, yaml.AliasEvent):
             anchored = self.anchored(event)
             self.add(anchored.count, depth + anchored.depth - 1, event)
@@ -131,7 +132,7 @@ def scalar(event: yaml.ScalarEvent) -> Any:
     text = event.value
     if len(text) > MAX_TEXT:
         raise fault(f'text of {len(text):,} characters, more than {MAX_TEXT:,}', event)
-    if event.style or event.tag == '!':  # in quotes, for example
+    if event.style or event.tag == '!':  # for example in quotes
         return text
     if text in CONSTANTS:
         return CONSTANTS[text]

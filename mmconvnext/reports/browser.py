@@ -1,4 +1,4 @@
-"""A dataset as a page: its images, and what augmentation makes of them."""
+"""Write an HTML page with images of a dataset before and after augmentation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from .page import escaped, figure, percent, section, write_page
 class Sample(NamedTuple):
     """
     Attributes:
-        path: of the image; None: it comes out of something else than a file.
-        name: of its class.
-        original: (H, W, 3) uint8 in RGB.
-        draws: the same of any size, as the model sees it in each epoch.
-        error: why there are none.
+        path: path of the image; None if it is not a file.
+        name: class name.
+        original: image (H, W, 3), uint8 in RGB.
+        draws: augmented images of any size, one per epoch.
+        error: reason why there are no images.
     """
 
     path: str | None
@@ -27,7 +27,7 @@ class Sample(NamedTuple):
 
 
 class Mix(NamedTuple):
-    """A batch under a batch augmentation: its images (H, W, 3), and the classes and parts of each."""
+    """A batch after a batch augmentation: its images (H, W, 3), and classes and fractions of each."""
 
     name: str
     images: list[np.ndarray]
@@ -47,13 +47,13 @@ def save_browser(
     """Write the page.
 
     Args:
-        samples: to show.
-        mixes: batches of their first draws.
-        out: HTML file.
-        title: what the dataset is called.
-        total: how many images it has.
-        seed: of the draws; None: nothing is drawn by chance.
-        names: of its classes, if it names any.
+        samples: samples to show.
+        mixes: batches of their first augmented images.
+        out: HTML file to write.
+        title: name of the dataset.
+        total: number of images in the dataset.
+        seed: seed of the augmentation; None without random augmentation.
+        names: class names, if known.
     """
     classes = f' in {len(names)} classes' if names else ''
     anew = (

@@ -1,4 +1,4 @@
-"""How well is each class told, and what is it taken for?"""
+"""Results per class: accuracy, precision and confusions."""
 
 import csv
 from collections import Counter
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ..text import counted, csv_cell, listed, printable
 
-MAX_ROWS = 20  # of the table in the log; the file has all
+MAX_ROWS = 20  # rows of the table in the log; the file has all
 
 
 def distinct_names(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    """A name for each of so many classes, no two alike.
+    """Return distinct names for the given number of classes.
 
-    Those that stand for several, as ImageNet's two cranes, get their numbers; without names, all are
+    Names of several classes, such as the two cranes of ImageNet, get the class number; without names, all are
     numbers.
     """
     names = tuple(map(str, classes or range(count)))
@@ -29,9 +29,9 @@ def distinct_names(classes: Sequence[str] | None, count: int) -> tuple[str, ...]
 
 
 class ClassResult(NamedTuple):
-    """Results of one class: its images, those classified correctly, and what most others were taken for.
+    """Results of one class: its images, the correctly classified ones, and the most frequent confusion.
 
-    ``predicted`` counts the images of any class that were taken for it.
+    ``predicted`` counts the images of all classes that were predicted as this class.
     """
 
     label: int
@@ -44,12 +44,12 @@ class ClassResult(NamedTuple):
 
     @property
     def accuracy(self) -> float | None:
-        """In percent; None without images."""
+        """Accuracy in percent; None without images."""
         return 100 * self.correct / self.images if self.images else None
 
     @property
     def precision(self) -> float | None:
-        """Part of the images taken for the class that are of it, in percent; None without such."""
+        """Precision in percent; None if the class was never predicted."""
         return 100 * self.correct / self.predicted if self.predicted else None
 
 
@@ -58,7 +58,7 @@ def class_results(matrix: Tensor, names: tuple[str, ...]) -> list[ClassResult]:
 
     Args:
         matrix: (classes, classes), images by true and predicted class.
-        names: of the classes.
+        names: class names.
     """
     wrong = matrix.clone().fill_diagonal_(0)
     most, taken_for = (column.tolist() for column in wrong.max(dim=1))
@@ -72,7 +72,7 @@ def class_results(matrix: Tensor, names: tuple[str, ...]) -> list[ClassResult]:
 
 
 def worst_first(results: list[ClassResult]) -> list[ClassResult]:
-    """Sort by accuracy, then by images; those without images come last."""
+    """Sort by accuracy, then by images; classes without images come last."""
     return sorted(results, key=lambda r: (r.accuracy is None, r.accuracy, -r.images))
 
 
@@ -89,7 +89,7 @@ def csv_of(results: list[ClassResult], source: str) -> str:
 
 
 def table_of(results: list[ClassResult]) -> str:
-    """The worst first, those without images left out, cut to what a log bears."""
+    """Return a table with the worst classes first, without those that have no images, for the log."""
     ranked = worst_first([r for r in results if r.images])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column('Class', overflow='fold', max_width=40)
@@ -98,7 +98,7 @@ def table_of(results: list[ClassResult]) -> str:
     table.add_column('Most often taken for', overflow='fold', max_width=48)
     for r in ranked[:MAX_ROWS]:
         taken = f'{printable(r.confused_with)} ({r.confused_images})' if r.confused_images else ''
-        # As Text, brackets in names are not taken for styles.
+        # With Text, brackets in names are not interpreted as styles.
         table.add_row(Text(printable(r.name)), f'{r.images}', f'{r.accuracy:.1f} %', Text(taken))
     text = StringIO()
     Console(file=text, width=120).print(table)

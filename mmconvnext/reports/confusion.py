@@ -1,4 +1,4 @@
-"""Which classes are taken for which, in one picture."""
+"""Draw a confusion matrix."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,19 +20,19 @@ MAX_TITLE_LENGTH = 80
 
 
 def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path, *, title: str = '') -> None:
-    """Draw true classes from top to bottom, predicted ones from left to right.
+    """Draw a confusion matrix with true classes as rows and predicted classes as columns.
 
-    A colour is the part of the true class's images, so that large and small classes compare; the scale
-    bends so that rare confusions show. Numbers are images.
+    Colors show the fraction of the images of the true class, so that classes of any size can be compared, on
+    a nonlinear scale that makes rare confusions visible. Numbers are images.
 
     Args:
         matrix: (classes, classes), images by true and predicted class.
-        classes: their names.
-        out: image file.
-        title: what was tested, the first line above the picture.
+        classes: class names.
+        out: image file to write.
+        title: what was tested, for the first line above the matrix.
     """
     size = len(matrix)
-    side = float(np.clip(2.5 + 0.32 * size, 5, 14))  # inches, of which the names take some
+    side = float(np.clip(2.5 + 0.32 * size, 5, 14))  # inches, including the names
     figure = Figure(figsize=(side + 1.2, side), layout='constrained')
     axes = figure.subplots()
     parts = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -58,7 +58,7 @@ def save_confusion(matrix: np.ndarray, classes: Sequence[str], out: str | Path, 
 
 
 def draw_dots(axes: Axes, parts: np.ndarray, **how) -> PathCollection:
-    """A dot a cell, larger than the cell, which would be about a pixel; the frequent above the rare."""
+    """Draw a dot per cell, larger than the cell, which would be about a pixel; frequent ones on top."""
     rows, columns = np.nonzero(parts)
     values = parts[rows, columns]
     order = np.argsort(values)
@@ -76,7 +76,7 @@ def draw_dots(axes: Axes, parts: np.ndarray, **how) -> PathCollection:
 
 
 def points_for(size: int) -> float:
-    """Size of letters that fit a cell."""
+    """Return the font size that fits a cell."""
     return float(np.clip(320 / size, 4.5, 11))
 
 

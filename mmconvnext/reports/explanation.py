@@ -1,4 +1,4 @@
-"""One picture of what a prediction rests on."""
+"""Draw what a prediction is based on."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,22 +17,22 @@ MAX_NAME_LENGTH = 28  # letters of a class
 MAX_PATH_LENGTH = 70
 MAX_BARS = 5
 WARM, GREY, INK, FAINT = '#c8452d', '#b9c0c8', '#20262e', '#59636e'
-# Below this, differences of probability are not worth a colour.
+# Smaller differences of the probability get no color.
 MIN_SCALE = 0.01
 
 
 class Explanation(NamedTuple):
     """
     Attributes:
-        path: what the picture calls the image.
-        image: (H, W, 3) uint8 in RGB, as the network gets it but for its normalisation.
+        path: name of the image in the picture.
+        image: input of the network before normalization, (H, W, 3), uint8 in RGB.
         target: label, name and score of the class that is explained, as of ``rank``.
         ranked: those of the likeliest classes, best first.
         grad_cam: (H, W) from 0 to 1.
-        stage: whose map it weighted.
+        stage: stage of Grad-CAM.
         occlusion: (H, W) from -1 to 1.
         patch: side of the hidden square in pixels.
-        stages: (h, w, 3) from 0 to 1 each.
+        stages: feature map of every stage in colors, (h, w, 3) from 0 to 1.
     """
 
     path: str
@@ -47,7 +47,7 @@ class Explanation(NamedTuple):
 
 
 def save_explanation(explanation: Explanation, out: str | Path) -> None:
-    """Draw image, scores, Grad-CAM and occlusion above the maps of the stages."""
+    """Draw image, scores, Grad-CAM and occlusion, and below them the feature maps of the stages."""
     figure = Figure(figsize=(12.4, 7.1), layout='constrained')
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, hspace=0.03, wspace=0.02)
     columns = max(4, len(explanation.stages))
@@ -98,8 +98,8 @@ def draw_image(axes: Axes, image: np.ndarray) -> None:
 def draw_heat(
     axes: Axes, image: np.ndarray, heat: np.ndarray, cmap: str, norm: Normalize, label: str
 ) -> None:
-    """Over the image in grey, the more opaque the further from nothing; with a scale below."""
-    grey = 90 + 0.6 * (image @ np.array([0.299, 0.587, 0.114]))  # pale, so that dark colours show
+    """Draw heat over the gray image, more opaque for larger values, with a color scale below."""
+    grey = 90 + 0.6 * (image @ np.array([0.299, 0.587, 0.114]))  # pale, so that dark colors are visible
     axes.imshow(grey, cmap='gray', vmin=0, vmax=255, interpolation='nearest')
     opacity = 0.25 + 0.6 * np.abs(heat) / max(abs(norm.vmin), abs(norm.vmax))
     axes.imshow(heat, cmap=cmap, norm=norm, alpha=opacity.clip(0, 1), interpolation='bilinear')
@@ -115,7 +115,7 @@ def draw_heat(
 
 
 def draw_scores(axes: Axes, explanation: Explanation) -> None:
-    """A bar for each of the likeliest classes, and for the explained one."""
+    """Draw a bar for each of the most likely classes and for the explained one."""
     bars = explanation.ranked[:MAX_BARS]
     if explanation.target not in bars:
         bars = [*bars[: MAX_BARS - 1], explanation.target]

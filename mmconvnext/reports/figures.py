@@ -1,4 +1,4 @@
-"""Writing of figures, whatever the names in them."""
+"""Write figures with arbitrary names in them."""
 
 import warnings
 from pathlib import Path
@@ -22,13 +22,13 @@ def check_figure_file(out: str | Path) -> None:
 def save_figure(figure: Figure, out: str | Path, **options) -> None:
     """Write a figure with every text taken literally.
 
-    Names of classes, files and folders may contain dollar signs, which are no formulas here, and letters
-    that no font has, in place of which boxes are drawn.
+    Names of classes, files and folders may contain dollar signs, which do not start formulas here, and
+    characters that are missing in the fonts, for which boxes are drawn.
 
     Args:
-        figure: to write.
-        out: image file; missing folders are made.
-        **options: of ``Figure.savefig``.
+        figure: figure to write.
+        out: image file; missing folders are created.
+        **options: arguments of ``Figure.savefig``.
     """
     for text in figure.findobj(Text):
         text.set(parse_math=False, usetex=False)

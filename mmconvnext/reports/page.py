@@ -1,6 +1,6 @@
-"""A page of HTML in one file, with its pictures, that loads nothing and runs no script but its own.
+"""Write self-contained HTML pages, which load nothing and run only their own script.
 
-Names of classes and files come from anybody's folders: all text goes through ``escaped``.
+Names of classes and files are untrusted, so all text passes through ``escaped``.
 """
 
 from base64 import b64encode
@@ -20,7 +20,7 @@ LARGEST, SMALL = 256, 96  # pixels of a picture's long side: at most; and up to 
 
 
 def write_page(out: Path, title: str, body: str) -> None:
-    """Write the page, whole or not at all.
+    """Write a page atomically.
 
     Args:
         out: file.
@@ -28,7 +28,7 @@ def write_page(out: Path, title: str, body: str) -> None:
         body: HTML.
     """
     script, style = ((HERE / f'page.{kind}').read_text(encoding='utf-8') for kind in ('js', 'css'))
-    # Should a name get through after all, the browser still runs nothing else.
+    # Even if a name got through unescaped, the browser would run nothing else.
     allowed = b64encode(sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"
     page = (
@@ -39,7 +39,7 @@ def write_page(out: Path, title: str, body: str) -> None:
         f'<body>\n<main>\n{body}\n</main>\n<script>{script}</script>\n</body>\n</html>\n'
     )
     with written_whole(out) as part:
-        # Names of files may hold bytes that are no UTF-8.
+        # File names may contain bytes that are not UTF-8.
         part.write_bytes(page.encode('utf-8', errors='backslashreplace'))
 
 
@@ -52,7 +52,7 @@ def section(title: str, detail: str, content: str) -> str:
 
 
 def figure(image: np.ndarray | None, caption: str) -> str:
-    """A picture with a caption below.
+    """Return a picture with a caption below.
 
     Args:
         image: (H, W, 3) uint8 in RGB, or None if there is none.
@@ -63,7 +63,7 @@ def figure(image: np.ndarray | None, caption: str) -> str:
 
 
 def embedded(image: np.ndarray) -> str:
-    """An image of the page that holds its own data: small ones to the pixel, larger ones as JPEG."""
+    """Return an embedded image: small ones lossless, larger ones as JPEG."""
     picture, data = Image.fromarray(image), BytesIO()
     if max(picture.size) <= SMALL:
         picture.save(data, 'PNG', optimize=True)

@@ -1,4 +1,4 @@
-"""Pixels for people."""
+"""Convert inputs of a network to visible pixels."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def inputs_of(batch: dict) -> Sequence:
-    """The images of a batch; with test-time augmentation the last view of each: ours is not flipped."""
+    """Return the images of a batch; with test-time augmentation, the last view, which ours does not flip."""
     views = isinstance(batch['data_samples'][0], (list, tuple))
     return batch['inputs'][-1] if views else batch['inputs']
 
@@ -18,11 +18,11 @@ def rgb_of(inputs: Tensor) -> np.ndarray:
 
 
 def displayed(pixels: np.ndarray) -> np.ndarray:
-    """Make pixels of any number of channels and any depth visible.
+    """Convert pixels with any number of channels and any depth to RGB.
 
-    Three or four channels are blue, green and red, of more the first three are shown; of one or two, the
-    first is shown in gray. Values of 0 to 255 are kept; if others occur, or none above 1, all are stretched
-    from the least to the greatest.
+    Three or four channels are blue, green and red; of more, the first three are shown; of one or two, the
+    first is shown in gray. Values from 0 to 255 are kept; if there are others, or none above 1, all are
+    stretched to this range.
 
     Args:
         pixels: (H, W) or (H, W, C).

@@ -1,4 +1,4 @@
-"""What was every image taken for, and which pictures are worth a look?"""
+"""Collect all predictions of a test, and pictures of the most interesting ones."""
 
 from collections.abc import Sequence
 from heapq import heappush, heappushpop
@@ -20,11 +20,11 @@ class Prediction(NamedTuple):
     """
     Attributes:
         truth: number of the true class.
-        label: number of the predicted one.
-        score: its probability.
-        rank: how many classes are likelier than the true one.
-        path: of the image; None: it has none.
-        image: (H, W, 3) uint8 in RGB as the model sees it, of those worth a look.
+        label: number of the predicted class.
+        score: probability of the predicted class.
+        rank: number of classes that are more likely than the true one.
+        path: path of the image, or None.
+        image: input of the model, (H, W, 3), uint8 in RGB, for the most interesting images.
     """
 
     truth: int
@@ -40,13 +40,13 @@ class Prediction(NamedTuple):
 
 
 class Predictions(BaseMetric):
-    """Keeps every prediction of a validation or test; it has no value to log.
+    """Collect all predictions of a validation or test, without a value for the log.
 
-    Pictures are kept of the most confident mistakes and of the least certain right ones, each process
-    its own: so nothing is read twice, whatever the dataset, and memory does not grow with it.
+    Each process keeps pictures of its most confident mistakes and its least certain correct predictions. So
+    no image is read twice, and memory does not grow with the dataset.
 
     Args:
-        pictures: whether they are kept.
+        pictures: whether to keep pictures.
     """
 
     default_prefix = 'predictions'
@@ -54,13 +54,13 @@ class Predictions(BaseMetric):
     def __init__(self, *, pictures: bool = False):
         super().__init__()
         self.pictures = pictures
-        self.predictions: list[Prediction] | None = None  # all of them, in the first process
+        self.predictions: list[Prediction] | None = None  # of all processes, in the first process
         self.num_classes = 0
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         begin = len(self.results)
         if begin == 0:
-            self.kept = {False: [], True: []}  # right or not -> a heap of how much worth a look, and where
+            self.kept = {False: [], True: []}  # whether it is correct -> heap of interest and position
         for sample in data_samples:
             check_kind(sample)
         scores = torch.stack([sample['pred_score'] for sample in data_samples]).cpu()
@@ -77,7 +77,7 @@ class Predictions(BaseMetric):
                 self.keep_picture(place, inputs)
 
     def keep_picture(self, place: int, inputs: Tensor) -> None:
-        """Keep the picture of a new prediction if it is worth a look more than another, which goes."""
+        """Keep the picture of a new prediction if it is more interesting than another, which is dropped."""
         newest = self.results[place]
         heap, most = self.kept[newest.right], MAX_DOUBTS if newest.right else MAX_MISTAKES
         worth = (-newest.score if newest.right else newest.score, place)
@@ -91,7 +91,7 @@ class Predictions(BaseMetric):
         self.results[place] = newest._replace(image=rgb_of(inputs))
 
     def compute_metrics(self, results: list[tuple]) -> dict:
-        # On the way between processes they become plain tuples.
+        # Exchange between processes turns them into plain tuples.
         self.predictions = [Prediction(*each) for each in results]
         return {}
 

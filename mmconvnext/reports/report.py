@@ -1,4 +1,4 @@
-"""A test as a page: accuracy, what is taken for what, every class, and the mistakes with pictures."""
+"""Write the HTML report of a test: accuracy, confusions, classes, and mistakes with pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,11 +21,11 @@ def save_report(
     """Write the page.
 
     Args:
-        predictions: of every image of the test.
-        names: of the classes.
-        out: HTML file.
+        predictions: predictions for all images of the test.
+        names: class names.
+        out: HTML file to write.
         title: what was tested.
-        detail: with what.
+        detail: conditions of the test.
     """
     matrix = confusion_matrix(predictions, len(names))
     classes = class_results(matrix, tuple(names))
@@ -41,7 +41,7 @@ def save_report(
 
 
 def tiles(predictions: Sequence[Prediction], classes: list[ClassResult]) -> str:
-    """The figures at the top."""
+    """Return the numbers at the top."""
     accuracies = [each.accuracy for each in classes if each.images]
     right = [p.score for p in predictions if p.right]
     wrong = [p.score for p in predictions if not p.right]
@@ -93,7 +93,7 @@ def gallery(predictions: Sequence[Prediction], captions: Sequence[str]) -> str:
 
 
 def confusions(matrix: torch.Tensor, names: Sequence[str]) -> str:
-    """The matrix as a picture, beside the most frequent confusions."""
+    """Return the confusion matrix as a picture, and the most frequent confusions."""
     kind = 'svg' if len(names) <= MAX_NAMES else 'png'
     with TemporaryDirectory() as folder:
         file = Path(folder, f'matrix.{kind}')
@@ -122,7 +122,7 @@ def confusions(matrix: torch.Tensor, names: Sequence[str]) -> str:
 
 
 def class_table(classes: list[ClassResult]) -> str:
-    """All classes, those of the lowest accuracy first."""
+    """Return a table of all classes, lowest accuracy first."""
     rows = [
         [
             escaped(each.name),
@@ -142,7 +142,7 @@ def class_table(classes: list[ClassResult]) -> str:
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
-    """A table to sort; heads with # are of numbers, whose cells come from ``number`` and ``share``."""
+    """Return a sortable table; columns with # in their head have numbers from ``number`` and ``share``."""
     row = ''.join(
         f'<th{" class=number" * head.startswith("#")}><button>{head.removeprefix("#")}</button></th>'
         for head in heads
@@ -161,7 +161,7 @@ def number(count: int) -> str:
 
 
 def share(part: float | None) -> str:
-    """A bar and a percentage; nothing if there is none."""
+    """Return a bar and a percentage, or an empty cell for None."""
     if part is None:
         return '<td class="number" data-value="-1">–</td>'
     bar = f'<span class="bar"><i style="width:{part:.1%}"></i></span>'

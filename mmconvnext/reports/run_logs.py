@@ -1,4 +1,4 @@
-"""What a run logged, from the files that mmengine writes."""
+"""Read the logs of a run that mmengine has written."""
 
 import json
 import os
@@ -16,13 +16,13 @@ MAX_STEPS = 10**12
 
 @dataclass
 class Run:
-    """What a run logged.
+    """The logged values of a run.
 
     Attributes:
-        name: of its folder.
-        training: iteration to scalars.
-        validation: iteration, or epoch of a run by epochs, to scalars.
-        epoch_length: iterations of an epoch; None for a run by iterations.
+        name: name of its folder.
+        training: iteration -> scalars.
+        validation: iteration, or epoch in epoch-based runs, -> scalars.
+        epoch_length: iterations per epoch; None for iteration-based runs.
     """
 
     name: str
@@ -32,10 +32,10 @@ class Run:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Return the logs of a work dir, or of one of the dated folders in it, as one run.
+    """Read the logs of a work dir, or of one of its dated folders, as one run.
 
-    A run that was killed has logged beyond its last checkpoint. Where a later log begins, all that
-    the earlier ones say of that iteration and of those after it is dropped.
+    A killed run has logged values after its last checkpoint. From the first iteration of a later log on, the
+    values of earlier logs are dropped.
 
     Raises:
         UserError: there is no training log, or a log cannot be read.
@@ -53,7 +53,7 @@ def read_run(folder: str | Path) -> Run:
                 last = int(row['iter'])
                 training[last] = row
             else:
-                # Validation has no iteration of its own; an iteration-based run may count it as 0.
+                # Validation has no iteration; an iteration-based run may count it as 0.
                 step = int(row['step']) or last
                 validation[step], iterations_of[step] = row, last
         start = min(training, default=None)
@@ -66,7 +66,7 @@ def read_run(folder: str | Path) -> Run:
         run.validation.update(validation)
     if not run.training:
         raise UserError(f'{folder} has no training log; name the work dir of a run that logged an iteration')
-    # The last line of an epoch lies within a log interval of its end.
+    # The last line of an epoch is within one log interval of its end.
     run.epoch_length = max(
         (i / row['epoch'] for i, row in run.training.items() if row.get('epoch')), default=None
     )
@@ -74,9 +74,9 @@ def read_run(folder: str | Path) -> Run:
 
 
 def read_rows(log: Path) -> Iterator[dict[str, float]]:
-    """Yield the scalars of each line of a log; a warning names the lines that hold none.
+    """Yield the scalars of each line of a log, and warn about invalid lines.
 
-    A run that was killed may have left half a line at the end, which is ignored.
+    An incomplete last line of a killed run is ignored.
     """
     damaged = []
     try:
@@ -106,7 +106,7 @@ def read_rows(log: Path) -> Iterator[dict[str, float]]:
 
 
 def parse_row(line: bytes) -> dict[str, float] | None:
-    """Return the numbers of a line; None if it is damaged or does not say when it was logged."""
+    """Return the numbers in a line, or None if it is damaged or has no step."""
     try:
         row = json.loads(line.decode(), parse_int=float)
     except (ValueError, RecursionError):

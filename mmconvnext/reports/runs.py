@@ -1,4 +1,4 @@
-"""Loss, learning rate, accuracy and throughput of one or several runs, from the logs of mmengine."""
+"""Plot loss, learning rate, accuracy and throughput of one or more runs from the logs of mmengine."""
 
 from pathlib import Path
 
@@ -12,20 +12,20 @@ from .run_logs import Run, read_run
 
 MAX_NAME_LENGTH = 60  # letters of a run or a metric
 MAX_METRICS = 20
-MAX_VALUE = 1e30  # larger ones overflow in the scales of axes
-# Fewer points than this are drawn as they are.
+MAX_VALUE = 1e30  # larger values overflow in the scales of axes
+# Fewer points are drawn without smoothing.
 MAX_POINTS_UNSMOOTHED = 100
 
 
 def plot_runs(runs: list[str | Path], out: str | Path) -> None:
-    """Draw several runs into one picture, over epochs if all of them count epochs.
+    """Plot several runs in one figure, over epochs if all of them count epochs.
 
     Args:
-        runs: work dirs of ``tools/train.py``; a resumed run goes on where its checkpoint was.
-        out: image file.
+        runs: work dirs of ``tools/train.py``; a resumed run continues at its checkpoint.
+        out: image file to write.
 
     Raises:
-        UserError: a folder has no log, or the picture cannot be written there.
+        UserError: a folder has no log, or the image cannot be written.
     """
     check_figure_file(out)
     read = [read_run(folder) for folder in runs]
@@ -70,9 +70,9 @@ def plot_runs(runs: list[str | Path], out: str | Path) -> None:
 
 
 def series(rows: dict[int, dict], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return steps and values of the rows that have a scalar, in order: two arrays (N,).
+    """Return steps and values of the rows that have a scalar, in order, as two arrays (N,).
 
-    Values that cannot be drawn are NaN.
+    Values that cannot be plotted are NaN.
     """
     steps = sorted(step for step, row in rows.items() if name in row)
     values = np.array([rows[step][name] for step in steps], float)
@@ -81,13 +81,13 @@ def series(rows: dict[int, dict], name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def label_of(name: str) -> str:
-    """Return a name as a legend shows it; matplotlib leaves out labels that begin with an underscore."""
+    """Return a name for a legend; matplotlib omits labels that start with an underscore."""
     name = shortened(name, MAX_NAME_LENGTH)
     return f' {name}' if name.startswith('_') else name
 
 
 def draw_smoothed(axes: Axes, steps: np.ndarray, values: np.ndarray, color: str, name: str) -> None:
-    """A line; a long one is pale, with its mean over a fiftieth of its length on top."""
+    """Draw a line; a long one is pale, with a moving mean over a fiftieth of its length on top."""
     if len(values) <= MAX_POINTS_UNSMOOTHED:
         axes.plot(steps, values, color=color, label=name)
         return
@@ -96,7 +96,7 @@ def draw_smoothed(axes: Axes, steps: np.ndarray, values: np.ndarray, color: str,
 
 
 def moving_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean of the values at most half a width away, of fewer at both ends; NaN is left out."""
+    """Return the mean of the values within half a width, ignoring NaN."""
     known = np.isfinite(values)
     window = np.ones(width)
     with np.errstate(invalid='ignore'):
@@ -105,7 +105,7 @@ def moving_mean(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def draw_metrics(axes: Axes, run: Run, scale: float, color: str, *, alone: bool) -> None:
-    """All metrics of a run that is alone, otherwise its first."""
+    """Draw all metrics of a single run, or only the first of each of several runs."""
     no_metrics = ('step', 'time', 'data_time')
     names = sorted(
         {
