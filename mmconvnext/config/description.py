@@ -33,7 +33,7 @@ class Inexpressible(ValueError):
 
 
 def describe_training(cfg: Mapping) -> Description | None:
-    """Return the description for a training's checkpoints; None unless it is a classifier with our backbone."""
+    """Return the description for checkpoints of a training; None unless our backbone is in a classifier."""
     model = cfg['model']
     backbone = model.get('backbone') or {}
     if not str(model.get('type')).endswith('ImageClassifier') or backbone.get('type') not in (
