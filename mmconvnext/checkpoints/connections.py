@@ -1,4 +1,4 @@
-"""Connections over HTTP that end in time: which addresses are asked, and when one is given up."""
+"""HTTP connections with limits: allowed URLs, and when a connection is given up."""
 
 import socket
 from base64 import b64encode
@@ -16,18 +16,18 @@ from ..version import __version__
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 30  # seconds without a byte
-# A socket's timeout begins anew with every byte.
+# The timeout of a socket restarts with every byte.
 STALL_SECONDS = 30
 MIN_RATE = 1000  # bytes a second, over STALL_SECONDS
 MAX_REASON = 200  # characters of what a server says
 
 
 class Interrupted(Exception):
-    """A connection ended early; the next may bring the rest.
+    """A connection ended early; the next one may continue.
 
     Args:
-        reason: why.
-        wait: seconds that the server asks for before.
+        reason: reason for the end.
+        wait: seconds that the server asks to wait.
     """
 
     def __init__(self, reason: object, wait: float = 0):
@@ -36,19 +36,19 @@ class Interrupted(Exception):
 
 
 class Unreachable(Interrupted):
-    """There was no connection at all."""
+    """No connection could be made."""
 
 
 class Stalled(Unreachable):
-    """There was one that brought next to nothing for as long as it was allowed to."""
+    """A connection was too slow for the maximum time."""
 
 
 class Watch:
-    """Ends connections that bring next to nothing: each byte would begin a socket's timeout anew.
+    """End connections that are too slow, because each byte restarts the timeout of a socket.
 
     Attributes:
-        received: bytes of the file, counted by who reads them.
-        stalled: whether they were ended.
+        received: received bytes of the file, counted by the reader.
+        stalled: whether the connections were ended.
     """
 
     def __init__(self):
@@ -64,13 +64,13 @@ class Watch:
             connected.close()
 
     def connect(self, *args, **kwargs) -> socket.socket:
-        """Return a new connection, which is watched, with what follows before HTTP: a proxy's words, TLS."""
+        """Return a new watched connection, including the handshakes of proxies and TLS."""
         connected = socket.create_connection(*args, **kwargs)
         self._sockets.append(connected.dup())  # TLS closes the one that it is given
         return connected
 
     def error(self, reason: object, kind: type[Interrupted] = Interrupted) -> Interrupted:
-        """Return what a connection ended with, for this reason unless it was ended here."""
+        """Return the error of a connection, with this reason unless it was ended here."""
         if not self.stalled:
             return kind(reason)
         # A line that had worked may be lost without a word.
@@ -89,7 +89,7 @@ class Watch:
 
 
 def check_reachable(address: str, timeout: float) -> None:
-    """Raise Unreachable where there is no server; whatever one answers is good.
+    """Raise Unreachable if there is no server; any response is accepted.
 
     Args:
         address: URL.
@@ -105,7 +105,7 @@ def check_reachable(address: str, timeout: float) -> None:
 
 
 def shown(url: str) -> str:
-    """Return a URL as messages quote it: without names, passwords and keys."""
+    """Return a URL for messages, without user names, passwords and keys."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -119,12 +119,12 @@ def host_of(address: str) -> str:
 
 
 def open_url(request: Request, watch: Watch, timeout: float) -> HTTPResponse:
-    """Return an answer whose headers have come.
+    """Return a response whose headers have arrived.
 
     Raises:
-        HTTPError: the server answers with an error.
-        UserError: it leads to another address, which is not followed.
-        Interrupted: there is no answer, or none of HTTP.
+        HTTPError: the server responds with an error.
+        UserError: the server redirects to a URL that is not allowed.
+        Interrupted: there is no response, or it is not HTTP.
     """
     try:
         opener = build_opener(Redirects(), WatchedHTTP(watch), WatchedHTTPS(watch))
@@ -142,7 +142,7 @@ def open_url(request: Request, watch: Watch, timeout: float) -> HTTPResponse:
 
 
 def request_for(address: str, headers: dict[str, str] | None = None, method: str = 'GET') -> Request:
-    """Raise UserError for what is no address of a file."""
+    """Build the request for a URL; raise UserError if the URL is invalid."""
     try:
         parts = urlsplit(address)
         host = f'[{parts.hostname}]' if ':' in (parts.hostname or '') else parts.hostname or ''
@@ -166,7 +166,7 @@ def request_for(address: str, headers: dict[str, str] | None = None, method: str
 
 
 def chunks(response: HTTPResponse, watch: Watch) -> Iterator[bytes]:
-    """The body; its errors are told from those of writing, which another connection would not mend."""
+    """Yield the body of a response; errors of the connection become ``Interrupted``, which can be retried."""
     try:
         while chunk := response.read1(CHUNK):
             watch.received += len(chunk)
@@ -178,7 +178,7 @@ def chunks(response: HTTPResponse, watch: Watch) -> Iterator[bytes]:
 
 
 class Redirects(HTTPRedirectHandler):
-    """Follows to other addresses of HTTP; from https, to https only."""
+    """Follow redirects over HTTP, and from https only to https."""
 
     http_error_308 = HTTPRedirectHandler.http_error_302
 
@@ -194,7 +194,7 @@ class Redirects(HTTPRedirectHandler):
 
 
 class Watched:
-    """For a handler of urllib: its connections are watched."""
+    """Mixin for a handler of urllib with watched connections."""
 
     def __init__(self, watch: Watch):
         super().__init__()

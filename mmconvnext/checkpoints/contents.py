@@ -1,4 +1,4 @@
-"""Is a downloaded file what its name promises? Servers also send login pages, errors and halves."""
+"""Check the content of downloaded files, because servers also send login pages, errors and partial files."""
 
 import zipfile
 from pathlib import Path
@@ -15,11 +15,11 @@ BROKEN = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 def check_head(name: str, head: bytes) -> None:
-    """Raise unless a file may begin like this.
+    """Raise UserError unless a file can start with these bytes.
 
     Args:
-        name: of the file; ``.json`` should hold JSON, all others a checkpoint.
-        head: its first bytes, at least ``HEAD`` of them if it has so many.
+        name: file name; ``.json`` must contain JSON, all others a checkpoint.
+        head: first bytes of the file, at least ``HEAD`` if it is long enough.
 
     Raises:
         UserError: what was found, as the end of a sentence.
@@ -34,7 +34,7 @@ def check_head(name: str, head: bytes) -> None:
 
 
 def check_contents(name: str, file: Path) -> None:
-    """Raise unless a file begins and ends as it should.
+    """Raise UserError unless start and end of a file are valid.
 
     Raises:
         UserError: what was found, as the end of a sentence.

@@ -1,8 +1,8 @@
-"""What a foreign file may say of a network or its images: plain values, each with its bounds.
+"""Validate descriptions of networks and images in untrusted files: plain, bounded values.
 
-A schema is a dict from a field to a check. A check returns the value that is used, or raises ``Unexpected``
-with what it expects. Nothing is built from a description that has not passed its schema, and no dict of a
-file ever reaches a registry.
+A schema is a dict from field to check. A check returns the value to use, or raises ``Unexpected`` with what
+it expects. Nothing is built from a description before it has passed its schema, and no dict of a file ever
+reaches a registry.
 """
 
 import math
@@ -31,11 +31,11 @@ MAX_SHOWN = 100
 
 
 class Unexpected(ValueError):
-    """A value that a check refuses; the message is what it expects instead."""
+    """A value that a check rejects; the message is what the check expects."""
 
 
 def shown(value: object) -> str:
-    """A foreign value on one short line."""
+    """Return an untrusted value as one short line."""
     try:
         return shortened(_repr.repr(value), MAX_SHOWN)
     except Exception:  # whatever a foreign object's repr raises; numbers of thousands of digits do
@@ -52,7 +52,7 @@ def integer(low: int, high: int) -> Check:
 
 
 def number(low: float, high: float, *, above: bool = False) -> Check:
-    """Finite; with ``above`` larger than ``low``."""
+    """Check a finite number; with ``above``, it must be larger than ``low``."""
 
     def check(value: object) -> float:
         fits = type(value) in (int, float) and low <= value <= high and not (above and value == low)
@@ -79,14 +79,14 @@ def flag(value: object) -> bool:
 
 
 def mapping(value: object) -> dict:
-    """Any dict; whoever reads its fields checks them."""
+    """Check that a value is a dict; its fields are checked by their reader."""
     if not isinstance(value, dict):
         raise Unexpected('an object with fields')
     return value
 
 
 def numbers(value: object) -> dict[str, float]:
-    """Finite numbers under names, as metrics are."""
+    """Check a dict of finite numbers, such as metrics."""
     found, check = mapping(value), number(-1e12, 1e12)
     if not all(isinstance(name, str) for name in found):
         raise Unexpected('numbers under names')
@@ -103,7 +103,7 @@ def text(longest: int) -> Check:
 
 
 def several(check: Check, longest: int, shortest: int = 1) -> Check:
-    """A list of bounded length, as a tuple."""
+    """Check a list of limited length, and return a tuple."""
 
     def check_all(values: object) -> tuple:
         if not isinstance(values, list | tuple) or not shortest <= len(values) <= longest:
@@ -118,7 +118,7 @@ def several(check: Check, longest: int, shortest: int = 1) -> Check:
 
 
 def image_size(value: object) -> int | tuple[int, int]:
-    """A side, or (height, width), of an input that fits into memory."""
+    """Check an image size, a side or (height, width), that fits into memory."""
     side = integer(1, MAX_INPUT_SIDE)
     size = either(side, several(side, 2, 2))(value)
     height, width = (size, size) if isinstance(size, int) else size
@@ -150,7 +150,7 @@ def optional(check: Check) -> Check:
 
 
 def fields(schema: Mapping[str, Check], *, closed: bool = False) -> Check:
-    """A dict inside of a description; of fields that the schema does not have, if ``closed``, none."""
+    """Check a nested dict; if ``closed``, fields that are not in the schema are rejected."""
 
     def check(value: object) -> dict:
         if not isinstance(value, Mapping) or (closed and not set(value) <= set(schema)):
@@ -168,15 +168,16 @@ def fields(schema: Mapping[str, Check], *, closed: bool = False) -> Check:
 
 
 def read_fields(description: object, schema: Mapping[str, Check], place: str) -> dict:
-    """The fields of a description that the schema knows, once each has passed its check.
+    """Return the fields of a description that are in the schema, after checking each.
 
     Args:
         description: any value, from a file.
-        schema: field to check; fields that are not there stay away.
-        place: the file, for the message.
+        schema: field -> check; missing fields are omitted.
+        place: name of the file in messages.
 
     Raises:
-        UserError: naming the place, the field, what was found and what was expected.
+        UserError: a field is invalid; the message has the file, the field, what was found and what was
+            expected.
     """
     if not isinstance(description, Mapping):
         raise UserError(f'{place} holds {shown(description)}; expected an object with fields')
@@ -191,7 +192,7 @@ def read_fields(description: object, schema: Mapping[str, Check], place: str) ->
 
 
 def class_names(value: object) -> tuple[str, ...]:
-    """Names of the outputs, in their order. Numbers are taken for their digits."""
+    """Check the names of the outputs, in order; numbers are converted to text."""
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= MAX_CLASSES:
         raise Unexpected(f'a list of 1 to {MAX_CLASSES} names')
     names = tuple(str(name) if type(name) is int and abs(name) < 1 << 63 else name for name in value)
@@ -202,7 +203,7 @@ def class_names(value: object) -> tuple[str, ...]:
 
 
 def labels(value: object) -> tuple[str, ...]:
-    """``id2label`` of transformers: number of the output to name."""
+    """Check ``id2label`` of transformers: index of an output -> name."""
     if not isinstance(value, Mapping) or len(value) > MAX_CLASSES:
         raise Unexpected(f'an object of at most {MAX_CLASSES} names')
     numbered = {}
@@ -216,11 +217,11 @@ def labels(value: object) -> tuple[str, ...]:
 
 
 def read_json(file: Path) -> dict:
-    """The fields of a JSON file, as data.
+    """Read the fields of a JSON file as data.
 
     Raises:
-        UserError: the file is too large or cannot be read, says a field twice, holds a number that is not
-            finite, or no object.
+        UserError: the file is too large, cannot be read, is not an object, or has duplicate fields or
+            non-finite numbers.
     """
     try:
         with open_regular(file) as opened:

@@ -1,4 +1,4 @@
-"""Files by URL: downloaded once, whole or not at all, kept in a cache folder, and the same ever after."""
+"""Download files once and atomically into a cache folder, and verify them on every use."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from .contents import check_contents
 from .receiving import MissingFileError, receive
 
 HUB = 'https://huggingface.co'
-# What repositories of the hub call their weights.
+# File names of weights in repositories of the hub.
 HUB_WEIGHTS = ['model.safetensors', 'pytorch_model.bin']
 HUB_WEIGHTS += [f'open_clip_{name}' for name in HUB_WEIGHTS]
 HUB_SECONDS = 10  # for the first answer of the hub
@@ -38,20 +38,20 @@ WITHOUT = (
 
 
 def cache_dir() -> Path:
-    """The folder of all downloads: MMCONVNEXT_HOME, else a folder in the user's cache."""
+    """Return the folder of downloads: MMCONVNEXT_HOME, or a folder in the user's cache."""
     home = os.environ.get('MMCONVNEXT_HOME')
     return Path(home or Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache', 'mmconvnext')).expanduser()
 
 
 def fetch(source: str | Path) -> Path:
-    """The local file of a path, which is not checked, or of an http(s) URL, which is kept in `cache_dir`.
+    """Return the local file for a path, which is not checked, or for an http(s) URL, cached in ``cache_dir``.
 
-    The SHA-256 of a file is recorded when it is first used, and compared ever after.
+    The SHA-256 of a downloaded file is recorded on first use and compared on every later one.
 
     Raises:
         MissingFileError: the server has no such file.
-        UserError: the file cannot be downloaded or written, is no checkpoint, or is not the one that its
-            name or an earlier download promises.
+        UserError: the file cannot be downloaded or written, is not a checkpoint, or differs from the hash in
+            its name or from an earlier download.
     """
     url = str(source)
     if not url.lower().startswith(('http://', 'https://')):
@@ -77,7 +77,7 @@ def fetch(source: str | Path) -> Path:
 
 
 def _place(url: str) -> Path:
-    """Where in the cache a user may put the file of a URL, and where it is kept unless it is the hub's."""
+    """Return the path in the cache for the file of a URL, where users may also put it themselves."""
     try:
         name = PurePosixPath(urlsplit(url).path).name
     except ValueError as error:
@@ -89,7 +89,7 @@ def _place(url: str) -> Path:
 
 
 def promised_hash(name: str) -> str | None:
-    """The begin of a SHA-256 in the name of a file."""
+    """Return the start of a SHA-256 in a file name, or None."""
     match = re.search(r'-([0-9a-f]{8,})\.', name)
     return match and match[1]
 
@@ -143,7 +143,7 @@ def _from_hub(url: str, place: Path, endpoint: str, repo_id: str, revision: str,
 
 
 def _check_hub_reachable(endpoint: str) -> None:
-    """Raise Unreachable at once where huggingface_hub would try for half a minute."""
+    """Raise Unreachable immediately, where huggingface_hub would retry for half a minute."""
     # It says so itself when it is told to be offline, and may know proxies that urllib does not.
     if os.environ.get('HF_HUB_OFFLINE') or 'socks' in ' '.join(getproxies().values()):
         return
@@ -188,7 +188,7 @@ def _from_web(url: str, place: Path) -> None:
 
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
-    """Hold the lock of a file; say so where another process has it."""
+    """Lock a file, and report waiting for another process."""
     lock, started = FileLock(f'{place}.lock'), time.monotonic()
     while True:
         try:
@@ -207,18 +207,18 @@ def _alone(place: Path) -> Iterator[None]:
 
 
 class Record:
-    """What a file of a URL was when it was first used.
+    """The record of a downloaded file on its first use.
 
     Args:
-        url: of the file.
-        place: beside which it is written.
+        url: URL of the file.
+        place: path beside which the record is written.
     """
 
     def __init__(self, url: str, place: Path):
         self.url, self.path = shown(url), place.with_name(f'{place.name}.sha256')
 
     def check(self, file: Path) -> None:
-        """Raise UserError if a file of the cache has changed; read it only if its size or time has."""
+        """Raise UserError if a cached file has changed; it is read only if its size or time has changed."""
         known, stat = self.read(), file.stat()
         state = dict(bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
         if known is not None and state.items() <= known.items():
@@ -236,7 +236,7 @@ class Record:
             part.write_text(json.dumps(content, indent=1), encoding='utf-8')
 
     def compare(self, digest: str) -> None:
-        """Raise UserError if another file was used before."""
+        """Raise UserError if a different file was used before."""
         known = self.read()
         if known is not None and known['sha256'] != digest:
             raise UserError(
@@ -245,7 +245,7 @@ class Record:
             )
 
     def read(self) -> dict | None:
-        """The record; None where there is none that can be read."""
+        """Return the record, or None if there is no readable one."""
         with suppress(OSError, ValueError):
             known = json.loads(self.path.read_text(encoding='utf-8'))
             if isinstance(known, dict) and all(

@@ -1,4 +1,4 @@
-"""The names that others give to ConvNeXt's weights: one table a format, read in both directions."""
+"""Parameter names of ConvNeXt in other libraries: one table per format, used in both directions."""
 
 from functools import cache
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from .tensorflow import KERAS, TENSORFLOW
 # Layouts: torchvision's layer scale as (C, 1, 1), Minkowski's biases and GRN as (1, C).
 SCALE = Layout(lambda x: x.flatten(), lambda x: x.view(-1, 1, 1))
 ROW = Layout(lambda x: x.flatten(), lambda x: x.view(1, -1))
-# Ours may be 1x1 convolutions (linear_pw_conv=False); formats that know linear layers only get these.
+# Ours may be 1x1 convolutions (linear_pw_conv=False); formats with linear layers only get linear layers.
 LINEAR = Layout(lambda x: x, lambda x: x.flatten(1) if x.ndim > 1 else x)
 # The sparse convolutions of FCMAE number the places of a kernel column by column:
 # (places, in, out), depthwise (places, channels). Official V2 utils.py, remap_checkpoint_keys.
@@ -28,19 +28,19 @@ SPARSE_DEPTHWISE = Layout(
 
 
 def side(kernel: Tensor) -> int:
-    """Side of a square kernel whose places lie in the first dimension."""
+    """Return the side of a square kernel whose positions are the first dimension."""
     return round(kernel.shape[0] ** 0.5)
 
 
 class Format(NamedTuple):
-    """Tables of one format; the first that knows every name of a file is the file's.
+    """Tables of one format; a file has the first format that knows all its names.
 
     Attributes:
-        tables: one, or several where the names differ between networks.
-        key: under which a file holds its weights; None: they are the file.
-        tolerates: deviations from the published network (see ``Network.deviations``) that its code can
-            build; None: all.
-        biasless: layers of ours that have no bias there; zeros stand for it.
+        tables: one table, or several if names differ between networks.
+        key: key of the weights in a file; None if the file contains only weights.
+        tolerates: deviations from the published network (see ``Network.deviations``) that its code supports;
+            None for all.
+        biasless: our layers that have no bias in this format; the bias is zero.
         export: whether our weights can be written in this format.
     """
 
@@ -51,7 +51,7 @@ class Format(NamedTuple):
     export: bool = True
 
     def read(self, weights: dict[str, Tensor]) -> Renamed:
-        """Return weights of this format under our names, by the table that knows most of them."""
+        """Rename weights of this format to our names, with the table that knows most of them."""
         read = min((to_ours(weights, table) for table in self.tables), key=lambda r: len(r.unknown))
         for layer in self.biasless:
             if f'{layer}.weight' in read.weights:
@@ -59,14 +59,14 @@ class Format(NamedTuple):
         return read
 
     def write(self, weights: dict[str, Tensor]) -> Renamed:
-        """Our weights under their names, by the table that knows most of them."""
+        """Rename our weights to this format, with the table that knows most of them."""
         return min((to_theirs(weights, table) for table in self.tables), key=lambda r: len(r.unknown))
 
 
 def block(
     theirs: str, depthwise: str, norm: str, linear1: str, linear2: str, layout: Layout = LINEAR
 ) -> Table:
-    """What every block has, in their words."""
+    """Return the rules for a block."""
     return (
         Rule(f'{BLOCK}.depthwise_conv.{{p}}', f'{theirs}.{depthwise}.{{p}}'),
         Rule(f'{BLOCK}.norm.{{p}}', f'{theirs}.{norm}.{{p}}'),
@@ -76,12 +76,12 @@ def block(
 
 
 def scale(theirs: str, gamma: str = 'gamma', layout: Layout = SAME) -> Table:
-    """The layer scale of V1."""
+    """Return the rule for the layer scale of V1."""
     return (Rule(f'{BLOCK}.gamma', f'{theirs}.{gamma}', layout),)
 
 
 def grn(theirs: str, gamma: str = 'grn.gamma', beta: str = 'grn.beta', layout: Layout = GRN) -> Table:
-    """Global response normalisation of V2."""
+    """Return the rules for GRN of V2."""
     return (
         Rule(f'{BLOCK}.grn.gamma', f'{theirs}.{gamma}', layout),
         Rule(f'{BLOCK}.grn.beta', f'{theirs}.{beta}', layout),
@@ -89,12 +89,12 @@ def grn(theirs: str, gamma: str = 'grn.gamma', beta: str = 'grn.beta', layout: L
 
 
 def ends(norm: str, head: str) -> Table:
-    """The norm behind the last stage, and the classifier."""
+    """Return the rules for the final norm and the classifier."""
     return Rule('backbone.norm{last}.{p}', f'{norm}.{{p}}'), Rule('head.fc.{p}', f'{head}.{{p}}')
 
 
 def passed_on(*modules: str) -> Table:
-    """Parts of a detector or segmenter that keep their names."""
+    """Return rules for parts of a detector or segmenter that keep their names."""
     return tuple(Rule(f'{module}.{{rest}}', f'{module}.{{rest}}') for module in modules)
 
 
@@ -298,7 +298,7 @@ def find_format(name: str) -> Format:
 
 @cache
 def stems() -> tuple[str, ...]:
-    """What each table calls the weight of the first convolution."""
+    """Return the names of the first convolution's weight in all tables."""
     ours = {f'{DOWNSAMPLE}.0.0.weight': torch.empty(1, 1, 1, 1, device='meta')}
     tables = (table for form in FORMATS.values() for table in form.tables)
     return tuple(sorted({name for table in tables for name in to_theirs(ours, table).weights}))

@@ -1,4 +1,4 @@
-"""Weights of RGB images in a network for images of other channels."""
+"""Adapt weights for RGB images to networks with other input channels."""
 
 from dataclasses import replace
 
@@ -13,11 +13,11 @@ STEM = 'backbone.downsample_layers.0.0.weight'
 
 
 def with_in_channels(loaded: Weights, in_channels: int) -> Weights:
-    """The weights for a network of other input channels, if they are those for RGB; the log says so.
+    """Adapt weights for RGB to another number of input channels, and log it.
 
     Args:
-        loaded: weights under our names.
-        in_channels: that the caller asked for.
+        loaded: weights with our names.
+        in_channels: requested number of channels.
     """
     stem = loaded.tensors.get(STEM)
     if stem is None or stem.ndim != 4 or stem.shape[1] != 3 or in_channels == 3:
@@ -38,10 +38,10 @@ def with_in_channels(loaded: Weights, in_channels: int) -> Weights:
 
 
 def adapted(stem: Tensor, in_channels: int) -> Tensor:
-    """(C, 3, h, w) -> (C, in_channels, h, w), as timm's ``in_chans`` has it.
+    """Adapt a weight (C, 3, h, w) to (C, in_channels, h, w), like ``in_chans`` in timm.
 
-    A gray image gives what it gave as RGB of three equal channels; more channels give responses of the
-    same size.
+    A gray image gives the same response as an RGB image with three equal channels; more channels give
+    responses of the same magnitude.
     """
     if in_channels == 1:
         return stem.float().sum(dim=1, keepdim=True).to(stem.dtype)

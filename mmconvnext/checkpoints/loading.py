@@ -1,4 +1,4 @@
-"""Read a checkpoint as data: nothing in the file is executed."""
+"""Read checkpoints as data, without running code in them."""
 
 import struct
 import zipfile
@@ -36,7 +36,7 @@ MAX_METADATA = 2**20  # characters
 
 
 def history_method(owner: type, name: str):
-    """Stands in for getattr, by which a pickled HistoryBuffer refers to its own statistics."""
+    """Replace getattr, with which a pickled HistoryBuffer refers to its own statistics."""
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
         raise ValueError(f'{owner} has no statistics {name!r}')
     return getattr(owner, name)
@@ -65,19 +65,19 @@ def load_checkpoint(
     mmap: bool = False,
     trust: bool = False,
 ) -> dict:
-    """The content of a file that torch, safetensors or Keras wrote, or of a URL to one.
+    """Load a file of torch, safetensors or Keras, or from a URL.
 
     Args:
-        source: a file or URL, see ``fetch``.
-        map_location: where tensors go, as in ``torch.load``.
-        mmap: leave tensors on disk until they are read, for a look at names and shapes.
-        trust: unpickle whatever the file holds, which runs any code in it.
+        source: file or URL, see ``fetch``.
+        map_location: device of the tensors, as in ``torch.load``.
+        mmap: whether to read tensors from disk only when they are used.
+        trust: whether to unpickle the file even if that runs code in it.
 
     Returns:
-        What ``torch.save`` was given; name to tensor from the others.
+        The object that was saved by ``torch.save``, or name -> tensor for the other formats.
 
     Raises:
-        UserError: the file is missing, truncated, no checkpoint, or holds more than data.
+        UserError: the file is missing, truncated, not a checkpoint, or contains more than data.
     """
     file = fetch(source)
     if file.is_dir():
@@ -134,17 +134,17 @@ def _not_a_checkpoint(found: str, error: Exception) -> str:
 
 @contextmanager
 def mapped(file: Path) -> Iterator[mmap]:
-    """The bytes of a regular file, of which only those that are looked at are read."""
+    """Map a regular file into memory, so that only used bytes are read."""
     with open_regular(file) as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
         yield data
 
 
 def check_torch(file: Path) -> None:
-    """Raise unless torch.load would get plain data in proportion to the file.
+    """Raise unless torch.load would return plain data in proportion to the size of the file.
 
     Raises:
-        RefusedError: the file asks for more than data.
-        Exception: it is truncated or no file of torch's.
+        RefusedError: the file requests more than data.
+        Exception: the file is truncated or not in a format of torch.
     """
     with mapped(file) as data:
         (check_zip if data[:4] == ZIP_START else check_legacy)(data, file)
@@ -181,7 +181,7 @@ def check_zip(data: mmap, file: Path) -> None:
 
 
 def check_directory(data: mmap) -> None:
-    """Raise unless every reader finds the same directory in a zip file, and one of bounded size."""
+    """Raise unless all readers find the same directory of limited size in a zip file."""
     end = len(data) - END.size
     signature, size, offset, comment = END.unpack_from(data, end)
     if signature != b'PK\x05\x06' or comment:
@@ -199,7 +199,7 @@ def check_directory(data: mmap) -> None:
 
 
 def check_legacy(data: mmap, file: Path) -> None:
-    """One pickle after the other, then the numbers of the storages in the order of the last pickle."""
+    """Check the format before torch 1.6: pickles, then storages in the order of the last pickle."""
     position, values, storages = 0, [], {}
     for _ in range(5):  # magic number, protocol, the machine, the content, keys of the storages
         reader = PickleReader(data, position)
@@ -223,11 +223,11 @@ def check_legacy(data: mmap, file: Path) -> None:
 
 
 def check_safetensors(file: Path) -> None:
-    """Raise unless the header is small and flat; safetensors itself compares it with the bytes behind it.
+    """Raise unless the header is small and flat; safetensors itself compares it with the data.
 
     Raises:
-        RefusedError: the header asks for more than names of tensors.
-        Exception: it is truncated or none.
+        RefusedError: the header contains more than names of tensors.
+        Exception: the header is truncated or invalid.
     """
     with mapped(file) as data:
         (size,) = struct.unpack_from('<Q', data)

@@ -1,4 +1,4 @@
-"""Which values may a pickle hold, and what may it call to make them?
+"""The values that a pickle may contain, and the functions that it may call to create them.
 
 Anything that ``torch.save`` does not write for weights, plain values and mmengine's history is refused. What
 a pickle makes is a stand-in here: the size of a tensor or an array, without its numbers.
@@ -41,7 +41,7 @@ HISTORY_METHODS = ('min', 'max', 'mean', 'current')
 
 
 class RefusedError(Exception):
-    """A well-formed pickle that asks for more than data; the text says what for."""
+    """A valid pickle that requests more than data; the message says what."""
 
 
 class ForeignCallError(RefusedError):
@@ -99,7 +99,7 @@ def is_int(value: object, low: int = 0, high: int = MAX_SIDE) -> bool:
 
 
 def find_global(module: str, name: str) -> Global | Leaf:
-    """Return what stands for a class or function that a pickle names."""
+    """Return the stand-in for a class or function named in a pickle."""
     module = {'__builtin__': 'builtins'}.get(module, module)  # as Python 2 calls it
     path = f'{module}.{name}'
     if path in DTYPES:
@@ -118,7 +118,7 @@ def new_object(target: object, arguments: object) -> Instance:
 
 
 def call(reader, target: object, arguments: object) -> object:
-    """Return what stands for the result of a call."""
+    """Return the stand-in for the result of a call."""
     if type(target) is not Global or type(arguments) is not tuple:
         raise ValueError('a call of what is no function')
     if target.name not in CALLS:
@@ -130,7 +130,7 @@ def call(reader, target: object, arguments: object) -> object:
 
 
 def give_state(reader, target: object, state: object) -> None:
-    """Give an object the attributes that a pickle has for it."""
+    """Set the state of an object from a pickle."""
     if type(target) is Instance:
         check(type(state) is dict, f'the state of a {target.name} is no dict')
         (check_history if target.name == HISTORY else check_namespace)(state)
@@ -165,7 +165,7 @@ def give_array_state(reader, array: Leaf, state: object) -> None:
 
 
 def storage_of(identity: object) -> Storage:
-    """Return what stands for the numbers of a tensor, from their description in a pickle."""
+    """Return the stand-in for a storage, from its description in a pickle."""
     # Old torch adds None, where there is no view.
     if type(identity) is not tuple or len(identity) not in (5, 6) or identity[5:] not in ((), (None,)):
         raise ValueError('a storage is described in another way than by torch.save')

@@ -1,9 +1,9 @@
-"""Is a pickle plain data? It is interpreted without a call, before torch unpickles it.
+"""Check that a pickle is plain data, by interpreting it without any call before torch unpickles it.
 
-torch's own ``weights_only`` keeps a file from calling what it likes. It does not keep 700 bytes from asking
-for more memory than there is: by views of one number, by lists of lists, by calls that copy what a memo
-holds. Here every opcode that torch understands is followed with the stand-ins of ``pickled_values``, and
-the memory that they ask for is compared with the size of the file.
+torch's ``weights_only`` prevents arbitrary calls. It does not prevent a file of 700 bytes from requesting
+more memory than there is: with views of one number, nested lists, or calls that copy memoized values. Here,
+every opcode that torch supports is interpreted with the stand-ins of ``pickled_values``, and the requested
+memory is compared with the size of the file.
 """
 
 import pickle
@@ -38,15 +38,15 @@ SMALL = 2**22  # bytes: below it, no proportion matters
 
 
 class PickleReader:
-    """Follows one pickle.
+    """Interpret one pickle.
 
     Args:
-        data: bytes that hold it.
-        position: where it starts there.
+        data: bytes with the pickle.
+        position: start of the pickle.
 
     Attributes:
-        position: where the pickle ends, after ``read``.
-        storages: by key.
+        position: end of the pickle, after ``read``.
+        storages: storages by key.
     """
 
     def __init__(self, data: bytes | mmap, position: int = 0):
@@ -56,11 +56,11 @@ class PickleReader:
         self.copied = 0  # by calls, in bytes or items
 
     def read(self) -> object:
-        """Return the pickled value, in stand-ins.
+        """Return the pickled value as stand-ins.
 
         Raises:
-            RefusedError: the pickle asks for more than data or for more memory than its size gives right to.
-            Exception: it is truncated or damaged.
+            RefusedError: the pickle requests more than data, or too much memory for its size.
+            Exception: the pickle is truncated or damaged.
         """
         self.start, opcodes = self.position, OPCODES
         for _ in range(MAX_OPCODES):
@@ -74,7 +74,7 @@ class PickleReader:
         raise RefusedError(f'it has more than {MAX_OPCODES:,} steps')
 
     def measure(self, value: object, size: int) -> None:
-        """Compare what the value would take, were nothing shared, with what is there."""
+        """Compare the memory of the value without sharing with the size of the data."""
         count, nbytes, _ = extent(value, {}, 0)
         check(count <= max(MAX_VALUES, size), f'its values refer to each other {count:,} times')
         real = sum(storage.nbytes for storage in self.storages.values()) + size
@@ -84,7 +84,7 @@ class PickleReader:
         )
 
     def count_copied(self, nbytes: int) -> None:
-        """Refuse copies before they are made, since they may take any memory."""
+        """Refuse copies before they are made, because they may take any amount of memory."""
         self.copied += nbytes
         size = self.position - self.start
         check(
@@ -181,7 +181,7 @@ class PickleReader:
 def extent(value: object, memo: dict[int, tuple[int, int, int]], depth: int) -> tuple[int, int, int]:
     """Return the number of values, the bytes of tensors and texts, and the depth of a value.
 
-    What is shared counts as often as it is referred to.
+    Shared values count once per reference.
     """
     kind = type(value)
     if kind is str:

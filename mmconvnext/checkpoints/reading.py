@@ -1,4 +1,4 @@
-"""Which weights are in there? Any format, under our names."""
+"""Read weights in any format, with our parameter names."""
 
 import re
 from collections.abc import Container, Iterator, Mapping
@@ -41,19 +41,19 @@ MAX_NESTING = 4  # dicts around weights
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights under our names, and what their source tells about them.
+    """Weights with our names, and facts from their source.
 
     Attributes:
-        tensors: name to tensor.
-        source: where they come from, for messages.
-        format: the name of their source's format.
-        unknown: names in the source that its format does not have; in ``tensors`` as they are.
-        left_out: names in the source that have no place in our network.
-        network: if the source describes it; else shapes have to do, see ``network_of``.
-        preprocessing: if the source describes it.
-        classes: names of the outputs, if the source has them.
-        names: name under ours to name in the source.
-        needs_config: what its source cannot tell of the network, see ``Description``.
+        tensors: name -> tensor.
+        source: name of the source in messages.
+        format: name of the source's format.
+        unknown: names in the source that its format does not have, unchanged in ``tensors``.
+        left_out: names in the source without a counterpart in our network.
+        network: network, if the source describes it; else it is inferred from shapes, see ``network_of``.
+        preprocessing: preprocessing, if the source describes it.
+        classes: class names, if the source has them.
+        names: our name -> name in the source.
+        needs_config: what the source cannot describe of the network, see ``Description``.
     """
 
     tensors: dict[str, Tensor]
@@ -68,7 +68,7 @@ class Weights:
     needs_config: str | None = None
 
     def rename(self, tensors: dict[str, Tensor]) -> dict[str, str]:
-        """Our names of tensors to those of the source, also of tensors that it lacks."""
+        """Rename our names to those of the source, including names that it lacks."""
         known = {ours: theirs for theirs, ours in find_format(self.format).write(tensors).names.items()}
         return known | self.names
 
@@ -84,14 +84,14 @@ def read_weights(
     """Read weights in any supported format.
 
     Args:
-        source: a file, a URL, or a directory that transformers saved.
-        source_format: one of ``FORMATS``, or ``auto``.
-        weights: ``ema`` or ``raw`` of a checkpoint that has both, see ``weights_of``.
+        source: file, URL, or directory of transformers.
+        source_format: name in ``FORMATS``, or ``auto``.
+        weights: ``ema`` or ``raw`` for a checkpoint with both, see ``weights_of``.
         trust: see ``load_checkpoint``.
         mmap: see ``load_checkpoint``.
 
     Raises:
-        UserError: the source cannot be read, is of no supported format or has no such weights.
+        UserError: the source cannot be read, its format is not supported, or it has no such weights.
     """
     if Path(source).expanduser().is_dir():
         source = weight_file(Path(source).expanduser())
@@ -108,16 +108,16 @@ def read_weights(
 
 
 def weights_of(checkpoint: dict, which: str | None = None) -> dict[str, Tensor]:
-    """Name to tensor, out of dicts such as ``state_dict``, without ``module.`` and ``_orig_mod.``.
+    """Return name -> tensor from nested dicts such as ``state_dict``, without ``module.`` and ``_orig_mod.``.
 
     Args:
-        checkpoint: what a file holds.
-        which: ``ema`` for the average of the weights, ``raw`` for the weights themselves; None: the only
-            ones in the file, or those under ``state_dict`` or ``model``, as they stand.
+        checkpoint: content of a file.
+        which: ``ema`` for averaged weights, ``raw`` for the weights themselves; None: the only ones in the
+            file, or those in ``state_dict`` or ``model``.
 
     Raises:
-        UserError: there are no weights inside, not the ones asked for, several sets of them, or two tensors
-            for one name.
+        UserError: there are no weights, not the requested ones, several sets of them, or two tensors with one
+            name.
     """
     place = (place_of(checkpoint, which),) if which is not None else usual_place(checkpoint)
     weights = checkpoint
@@ -141,10 +141,10 @@ def weights_of(checkpoint: dict, which: str | None = None) -> dict[str, Tensor]:
 
 
 def usual_place(checkpoint: dict) -> tuple[str, ...]:
-    """The keys that lead to the weights.
+    """Return the keys that lead to the weights.
 
     Raises:
-        UserError: there are several sets of them, and none where weights usually are.
+        UserError: there are several sets of weights, and none at a usual key.
     """
     places = list(places_of_weights(checkpoint, (), set()))
     for key in USUAL_PLACES:
@@ -160,7 +160,7 @@ def usual_place(checkpoint: dict) -> tuple[str, ...]:
 
 
 def places_of_weights(node: dict, place: tuple[str, ...], seen: set[int]) -> Iterator[tuple[str, ...]]:
-    """The keys to each dict that has tensors with names such as ``stem.0.weight``."""
+    """Return the keys to each dict that has tensors with names such as ``stem.0.weight``."""
     tensors = [name for name, value in node.items() if isinstance(value, Tensor) and isinstance(name, str)]
     if any('.' in name for name in tensors) or (tensors and place and place[-1] in USUAL_PLACES):
         yield place
@@ -173,7 +173,7 @@ def places_of_weights(node: dict, place: tuple[str, ...], seen: set[int]) -> Ite
 
 
 def place_of(checkpoint: dict, which: str) -> str:
-    """The key under which a checkpoint keeps its weights or their average."""
+    """Return the key of the weights or their average in a checkpoint."""
     for key, places in AVERAGED.items():
         if key in checkpoint and all(isinstance(checkpoint.get(place), dict) for place in places.values()):
             return places[which]
@@ -186,9 +186,9 @@ def place_of(checkpoint: dict, which: str) -> str:
 
 
 def recognise(tensors: dict[str, Tensor], source: str, source_format: str = 'auto') -> Weights:
-    """The tensors under our names, by the format that knows most of theirs.
+    """Rename tensors to our names with the format that knows most of them.
 
-    Names may start with a prefix that a trainer puts in front of its network's, as Lightning does.
+    Names may start with a prefix that a trainer, such as Lightning, adds.
 
     Raises:
         UserError: no format knows half of the names, there is no format of that name, there are several
@@ -232,13 +232,13 @@ def recognise(tensors: dict[str, Tensor], source: str, source_format: str = 'aut
 
 
 def check_stored(weights: dict[str, Tensor], source: str) -> None:
-    """Raise unless a file holds as many values as its weights claim to have.
+    """Raise UserError unless a file contains as many values as its weights claim.
 
-    A tensor can show one number as millions, and many tensors the same numbers. A network is built with
-    memory for each of them.
+    A tensor can be a view that repeats one number, and tensors can share numbers, but a network needs memory
+    for each.
 
     Raises:
-        UserError: naming the largest.
+        UserError: there are fewer; the message names the largest tensor.
     """
     stored, claimed = {}, 0
     for tensor in weights.values():
@@ -267,13 +267,13 @@ def several_networks(source: str, prefixes: list[str]) -> UserError:
 
 
 def prefixes_of(tensors: dict[str, Tensor]) -> list[str]:
-    """What stands in front of names of a first convolution, the shortest first."""
+    """Return the prefixes of first convolutions, shortest first."""
     found = {name.removesuffix(stem) for name in tensors for stem in stems() if name.endswith(f'.{stem}')}
     return sorted(found, key=lambda prefix: (len(prefix), prefix))
 
 
 def read_as(tensors: dict[str, Tensor], candidates: dict, source: str, prefix: str = '') -> Weights:
-    """The tensors whose names start with a prefix, as the best of the formats has them."""
+    """Rename the tensors with a prefix, with the best of the formats."""
     inside = {name.removeprefix(prefix): w for name, w in tensors.items() if name.startswith(prefix)}
     read = {name: form.read(inside) for name, form in candidates.items()}
     form, renamed = min(read.items(), key=lambda item: len(item[1].unknown))
@@ -292,7 +292,7 @@ def read_as(tensors: dict[str, Tensor], candidates: dict, source: str, prefix: s
 
 
 def check_whole(loaded: Weights) -> None:
-    """Raise unless the weights are all that a network has, and nothing else."""
+    """Raise UserError unless the weights are exactly those of a network."""
     check_known(loaded, ())
     network = loaded.network or network_of(loaded.tensors)
     # Detectors bring heads of their own; pre-trained encoders have none, and no last norm.
@@ -301,7 +301,7 @@ def check_whole(loaded: Weights) -> None:
 
 
 def check_class_count(loaded: Weights) -> None:
-    """Raise UserError if there are other names of classes than outputs."""
+    """Raise UserError if the numbers of class names and outputs differ."""
     if not loaded.classes:
         return
     head = loaded.network.head if loaded.network else head_arguments(loaded.tensors)
@@ -314,11 +314,11 @@ def check_class_count(loaded: Weights) -> None:
 
 
 def check_known(loaded: Weights, known: Container[str]) -> None:
-    """Raise UserError if there are weights that neither their format nor a model knows.
+    """Raise UserError if weights are unknown to both their format and a model.
 
     Args:
-        loaded: the weights.
-        known: names of the model that they are for.
+        loaded: weights.
+        known: parameter names of the model.
     """
     unknown = [name for name in loaded.unknown if name not in known]
     if unknown:

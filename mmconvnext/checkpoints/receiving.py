@@ -1,4 +1,4 @@
-"""One file over HTTP, in several connections if need be, within limits on time and size."""
+"""Receive a file over HTTP in one or more connections, with limits on time and size."""
 
 import os
 import re
@@ -47,25 +47,25 @@ Received = TypeVar('Received')
 
 
 class MissingFileError(UserError):
-    """The server answered that it has no such file; who asked for an optional one goes on without."""
+    """The server has no such file; callers that ask for an optional file continue without it."""
 
 
 def receive(address: str, part: Path) -> None:
-    """Complete ``part`` in a few connections; torch.hub's own downloader always starts over.
+    """Complete ``part`` in a few connections; the downloader of torch.hub always starts over.
 
     Raises:
         MissingFileError: the server has no such file.
-        UserError: the server sends something else than a file that may be kept.
+        UserError: the server does not send a valid file.
         Interrupted: the last of the connections ended early.
     """
     _retry(address, partial(_receive_rest, address, part))
 
 
 def receive_bytes(address: str, max_bytes: int) -> bytes:
-    """Return the content of a small file, which is kept nowhere.
+    """Return the content of a small file without storing it.
 
     Raises:
-        UserError: the server does not send it, or it has more bytes.
+        UserError: the server does not send the file, or it is too large.
     """
     try:
         return _retry(address, partial(_receive_all, address, max_bytes))
@@ -74,7 +74,7 @@ def receive_bytes(address: str, max_bytes: int) -> bytes:
 
 
 def _retry(address: str, connect: Callable[[], Received]) -> Received:
-    """Return what a few connections, one after the other, bring."""
+    """Return the result of a function, retried with a few connections."""
     wait = 0
     for pause in PAUSES:
         if wait:
@@ -94,7 +94,7 @@ def _retry(address: str, connect: Callable[[], Received]) -> Received:
 
 
 def _receive_rest(address: str, part: Path) -> None:
-    """Add to ``part`` what one connection brings; return when it is whole."""
+    """Append the data of one connection to ``part``; return when it is complete."""
     version_file = part.with_name(f'{part.name}.version')
     version = version_file.read_text(encoding='utf-8') if version_file.exists() and part.exists() else ''
     size = part.stat().st_size if version else 0
@@ -135,7 +135,7 @@ def _receive_rest(address: str, part: Path) -> None:
 
 
 def _receive_all(address: str, max_bytes: int) -> bytes:
-    """Return what one connection brings."""
+    """Return the data of one connection."""
     content = bytearray()
     with Watch() as watch, closing(_answer(address, watch)) as response:
         total = response.length
@@ -181,7 +181,7 @@ def _check_room(address: str, part: Path, total: int, received: int) -> None:
 def _answer(
     address: str, watch: Watch, headers: dict[str, str] | None = None, part: Path | None = None
 ) -> HTTPResponse:
-    """Return an answer with the file, or with what ``part`` lacks."""
+    """Return a response with the file, or with the rest of ``part``."""
     try:
         response = open_url(request_for(address, AS_IT_IS | (headers or {})), watch, TIMEOUT)
     except HTTPError as error:
@@ -211,7 +211,7 @@ def _answer(
 
 
 def retry_after(headers: HTTPMessage) -> float:
-    """Return the seconds that a server asks to wait, as a number or as a date; 0 where it does not ask."""
+    """Return the seconds that a server asks to wait, given as a number or a date, or 0."""
     asked = headers.get('Retry-After', '').strip()
     with suppress(ValueError, TypeError, OverflowError):
         if re.fullmatch(r'[0-9]{1,9}', asked):
@@ -223,6 +223,6 @@ def retry_after(headers: HTTPMessage) -> float:
 
 
 def _version(headers: HTTPMessage) -> str:
-    """What If-Range accepts: an ETag unless weak, else the time of the last change (RFC 9110, 13.1.5)."""
+    """Return the value for If-Range: a strong ETag, or else the modification time (RFC 9110, 13.1.5)."""
     etag = headers.get('ETag', '')
     return etag if etag.startswith('"') else headers.get('Last-Modified', '')

@@ -1,4 +1,4 @@
-"""Rename and reshape weights by a table that is read in both directions."""
+"""Rename and reshape weights with tables that work in both directions."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Layout(NamedTuple):
-    """How a tensor lies in a foreign file, as the two functions that lead there and back."""
+    """The layout of a tensor in another format, as two functions for both directions."""
 
     to_ours: Callable[[Tensor], Tensor]
     to_theirs: Callable[[Tensor], Tensor]
@@ -22,11 +22,11 @@ SAME = Layout(unchanged, unchanged)
 
 
 class Rule(NamedTuple):
-    """One line of a table: our name, theirs, and how their tensor lies.
+    """A line of a table: our name, their name, and the layout of their tensor.
 
-    A name is a template. ``{i}`` and ``{j}`` stand for numbers (stage and block), also as ``{2i+1}``;
-    ``{last}`` for the number of the last stage; ``{p}`` for one part of a name (weight, bias);
-    ``{rest}`` for any rest. ``ours=None`` names what has no place in our network: it is left out.
+    Names are templates. ``{i}`` and ``{j}`` stand for numbers (stage and block), also as ``{2i+1}``;
+    ``{last}`` for the number of the last stage; ``{p}`` for one part of a name (weight, bias); ``{rest}`` for
+    any rest. With ``ours=None``, tensors have no counterpart in our network and are omitted.
     """
 
     ours: str | None
@@ -45,10 +45,10 @@ GRN = Layout(lambda x: x.flatten(), lambda x: x.view(1, 1, 1, -1))
 class Renamed(NamedTuple):
     """
     Attributes:
-        weights: new name to tensor.
-        unknown: old names that the table does not have.
-        left_out: old names that have no place under the new ones.
-        names: new name to old name.
+        weights: new name -> tensor.
+        unknown: old names that are not in the table.
+        left_out: old names without a new name.
+        names: new name -> old name.
     """
 
     weights: dict[str, Tensor]
@@ -62,12 +62,12 @@ NUMBERS = ('i', 'j', 'last')
 
 
 def to_ours(weights: dict[str, Tensor], rules: Iterable[Rule]) -> Renamed:
-    """Return the weights of another format under our names."""
+    """Rename weights of another format to our names."""
     return _rename(weights, [(rule.theirs, rule.ours, rule.layout.to_ours) for rule in rules])
 
 
 def to_theirs(weights: dict[str, Tensor], rules: Iterable[Rule]) -> Renamed:
-    """Our weights under their names."""
+    """Rename our weights to their names."""
     return _rename(
         weights, [(rule.ours, rule.theirs, rule.layout.to_theirs) for rule in rules if rule.ours is not None]
     )
@@ -102,13 +102,13 @@ def _rename(weights: dict[str, Tensor], lines: list[tuple[str, str | None, Calla
 
 
 def last_stage(names: Iterable[str], patterns: list) -> int:
-    """The largest number that stands for ``{i}``: not every format numbers its last norm."""
+    """Return the largest ``{i}``, because some formats do not number their last norm."""
     matches = (first_match(name, patterns, None) for name in names)
     return max((match[0].get('i', 0) for match in matches if match), default=0)
 
 
 def first_match(name: str, patterns: list, last: int | None) -> tuple[dict, str | None, Callable] | None:
-    """What the fields stand for, the new template and the layout, from the first line that fits."""
+    """Return fields, new template and layout of the first line that matches."""
     for pattern, source, target, lay in patterns:
         match = pattern.fullmatch(name)
         fields = match and read_fields(source, match)
@@ -118,7 +118,7 @@ def first_match(name: str, patterns: list, last: int | None) -> tuple[dict, str 
 
 
 def pattern_of(template: str) -> str:
-    """A regular expression with one group a field."""
+    """Return a regular expression with one group per field."""
     pattern, end = '', 0
     for place in FIELD.finditer(template):
         pattern += re.escape(template[end : place.start()])
@@ -128,7 +128,7 @@ def pattern_of(template: str) -> str:
 
 
 def read_fields(template: str, match: re.Match) -> dict | None:
-    """What the fields of a template stand for; None if a number does not fit, as 3 in ``{2i}``."""
+    """Return the values of a template's fields, or None if a number does not fit, such as 3 in ``{2i}``."""
     fields = {}
     for (factor, name, offset), text in zip(FIELD.findall(template), match.groups(), strict=True):
         if name in NUMBERS:

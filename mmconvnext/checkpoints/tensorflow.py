@@ -1,8 +1,8 @@
-"""TensorFlow's weights: the .h5 files of transformers and of keras.applications, by h5py alone.
+"""Weights of TensorFlow: .h5 files of transformers and keras.applications, read with h5py only.
 
-Three layouts are read. transformers and Keras 2 have a group a layer, and in it a dataset a weight that
-repeats the layer's name; Keras 3 (.weights.h5) numbers layers and weights, and keeps the names of layers
-as attributes. Flat names leave out what depends on the model's own name:
+Three layouts are supported. transformers and Keras 2 have one group per layer and one dataset per weight,
+which repeats the name of the layer; Keras 3 (.weights.h5) numbers layers and weights, and stores the names of
+layers as attributes. Flat names omit what depends on the name of the model:
 
     convnext/tf_conv_next_model/convnext/layernorm/gamma:0          -> convnext/layernorm/gamma
     convnext_tiny_stem/convnext_tiny_stem_conv/kernel:0             -> stem_conv/kernel
@@ -28,7 +28,7 @@ NORM = 'backbone.norm{last}'
 
 
 def permuted(*order: int) -> Callable[[Tensor], Tensor]:
-    """Another order of dimensions; an odd tensor is left as it is, for ``check_fit`` to name."""
+    """Return a layout with permuted dimensions; ``check_fit`` reports tensors of other ranks."""
     return lambda x: x.permute(order).contiguous() if x.ndim == len(order) else x
 
 
@@ -117,11 +117,11 @@ KERAS_VARIABLES = {
 
 
 def read_h5(path: str | Path) -> dict[str, Tensor]:
-    """Flat name to tensor, in the layout of the file. Links out of the file are not followed.
+    """Return flat name -> tensor in the layout of the file. Links to other files are not followed.
 
     Raises:
-        UserError: the file is no HDF5 file, truncated, holds no weights or no nameable ones, or refers
-            to other files.
+        UserError: the file is not HDF5, is truncated, has no weights with known names, or refers to other
+            files.
     """
     path = Path(path)
     size = path.stat().st_size
@@ -150,7 +150,7 @@ def read_h5(path: str | Path) -> dict[str, Tensor]:
 
 
 def datasets_of(file, found: str) -> dict:
-    """Path to dataset, of the weights of the model but not of its optimizer."""
+    """Return path -> dataset for the weights of the model, without those of its optimizer."""
     links = {}
 
     def note(name: str, link: object) -> bool | None:
@@ -193,7 +193,7 @@ def flat_names(datasets: dict, found: str) -> list[str]:
 
 
 def named(path: str, dataset, found: str) -> str:
-    """The path, or what Keras 2 would have instead of Keras 3's numbers."""
+    """Return the path, with the names of Keras 2 instead of the numbers of Keras 3."""
     numbered = re.fullmatch(r'.*?(\w+?)(?:_\d+)?/vars/(\d+)', path)
     if numbered is None:
         return path

@@ -1,1 +1,1 @@
-"""A page in the browser: classify images and see why."""
+"""A demo page in the browser that classifies images and explains the predictions."""

@@ -24,7 +24,7 @@ from ..errors import UserError
 from ..inference.classifier import check_device
 
 try:
-    # gradio reads these when it is imported: nothing is reported to its makers.
+    # gradio reads these when it is imported; they disable its telemetry.
     os.environ.update(GRADIO_ANALYTICS_ENABLED='0', HF_HUB_DISABLE_TELEMETRY='1')
     import gradio as gr
     import uvicorn
@@ -42,9 +42,9 @@ MODEL = 'convnext_atto.d2_in1k'  # small: downloaded in seconds
 # Of the temporary folder, and of the lock in it that its page holds.
 PREFIX, OWNED = 'mmconvnext-page-', 'owned'
 MIN_AGE = 5  # seconds; a younger folder may belong to a page that has not locked it yet
-MAX_ENDING_SECONDS = 1  # from the signal on, for what is being answered then
-AT_ONCE = 4  # requests of a kind; of one network, one computes while others are prepared
-WAITING = 256  # further ones are turned away
+MAX_ENDING_SECONDS = 1  # after a signal, for requests in progress
+AT_ONCE = 4  # requests per function; per network, one computes while others are prepared
+WAITING = 256  # further requests are refused
 
 
 def serve(
@@ -56,20 +56,21 @@ def serve(
     device: str | None = None,
     origin: str | None = None,
 ) -> None:
-    """Show the page until interrupted.
+    """Serve the page until interrupted.
 
     Args:
-        model: published checkpoints, configs or weights to choose from, see ``find``; the first is chosen.
-        checkpoint: other weights for the first of them; without one, the network is read off them.
-        host: address to answer at. If it is this machine's own and ``origin`` is None, users may upload
-            checkpoints and choose from the whole zoo; else they have what is named here alone.
-        port: 0: any free one.
-        max_megabytes: of an image.
+        model: published checkpoints, configs or weights to choose from, see ``find``; the first is the
+            default.
+        checkpoint: other weights for the first model; without a model, the network is inferred from them.
+        host: address to listen on. If only this machine can reach it and ``origin`` is None, users may upload
+            checkpoints and choose from the whole zoo; otherwise they can only choose the models given here.
+        port: port, or 0 for any free one.
+        max_megabytes: maximum size of an image.
         device: default a GPU if there is one.
-        origin: ``https://name`` under which a proxy on this machine offers the page to others.
+        origin: ``https://NAME`` under which a proxy on this machine serves the page to others.
 
     Raises:
-        UserError: what was found, what was expected and what to do.
+        UserError: an argument has a mistake, a library is missing, or the port is in use.
     """
     if not 0 < max_megabytes < math.inf:
         raise UserError(f'--max-megabytes is {max_megabytes:g}; it should be a number above 0')
@@ -80,7 +81,7 @@ def serve(
     with ExitStack() as stack:
         listener = stack.enter_context(listening(host, port))
         for source in given:
-            models.get(source)  # what is wrong with it is told now
+            models.get(source)  # mistakes are reported now
         given = given or [Source(MODEL, MODEL)]
         own = is_own(listener)
         if origin is not None and not own:
@@ -88,7 +89,7 @@ def serve(
                 f'others reach {host} without the proxy of --origin, and its login; leave --host at 127.0.0.1'
             )
         private = own and origin is None
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder goes then, too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # also deletes the folder
         app = stack.enter_context(application(models, given, max_megabytes, private, origin))
         host, port = listener.getsockname()[:2]
         print(f'Open http://{f"[{host}]" if ":" in host else host}:{port}; end with Ctrl+C', flush=True)
@@ -97,10 +98,10 @@ def serve(
 
 
 def sources(models: Sequence[str], checkpoint: str | None) -> list[Source]:
-    """Return what the command line names, in the order of the list."""
+    """Return the models on the command line, in order."""
     if checkpoint is None:
         return [source_of(name) for name in models]
-    choose_model(models[0] if models else None, checkpoint)  # an error in the command is reported first
+    choose_model(models[0] if models else None, checkpoint)  # mistakes in the command are reported first
     network, weights = (models[0], checkpoint) if models else (checkpoint, True)
     return [Source(Path(checkpoint).name, network, weights), *map(source_of, models[1:])]
 
@@ -114,12 +115,12 @@ def source_of(name: str) -> Source:
 def application(
     models: Models, given: Sequence[Source], max_megabytes: float, private: bool, origin: str | None = None
 ) -> Iterator[Border]:
-    """The page as an ASGI application, with a folder for uploads that goes with it."""
+    """Return the page as an ASGI application, with a folder for uploads that is deleted with it."""
     remove_left_folders()
     with TemporaryDirectory(prefix=PREFIX) as owned, FileLock(Path(owned, OWNED)):
         folder = Path(owned, 'files')
         folder.mkdir()
-        os.environ['GRADIO_TEMP_DIR'] = str(folder)  # for what gradio writes: pictures and tables
+        os.environ['GRADIO_TEMP_DIR'] = str(folder)  # for files of gradio: pictures and tables
         uploads = Uploads(folder, max_megabytes, checkpoints=private)
         events = Events(models, uploads, given, published=private)
         blocks = build(events)
@@ -145,7 +146,7 @@ def application(
 
 
 def remove_left_folders() -> None:
-    """Delete the folders of pages that were killed: nobody holds their locks any more."""
+    """Delete the folders of killed pages, whose locks are released."""
     for folder in Path(tempfile.gettempdir()).glob(f'{PREFIX}*'):
         with suppress(OSError, Timeout):
             stat = folder.lstat()
@@ -169,7 +170,7 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def is_own(listener: socket.socket) -> bool:
-    """Whether only this machine reaches it."""
+    """Return whether only this machine can reach a host."""
     return ip_address(listener.getsockname()[0]).is_loopback
 
 
@@ -185,7 +186,7 @@ def check_origin(origin: str) -> None:
 
 
 class Server(uvicorn.Server):
-    """Ends within seconds of a signal, even while it computes or receives an upload."""
+    """A server that stops within seconds after a signal, even during a computation or an upload."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
@@ -194,7 +195,7 @@ class Server(uvicorn.Server):
         timer.start()
 
     def end_now(self) -> None:
-        """End the process while its threads compute; its folder and the reader of checkpoints go first."""
+        """End the process while threads compute, after deleting its folder and ending the reader."""
         border = self.config.app
         border.vetting.close()
         shutil.rmtree(border.uploads.folder.parent, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What may pass between browsers and gradio: the page's own requests, and uploads under our names."""
+"""Filter requests to gradio: only those of the page itself pass, and uploads get our names."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from .vetting import Vetting
 
 API = '/gradio_api'
 FILE = f'{API}/file='
-# All that the page asks gradio for; it can do much else.
+# The only paths of gradio that the page uses.
 READ = ('/assets/', '/static/', '/theme.css', '/config', '/favicon.ico', '/manifest.json')
 READ_API = ('/queue/data', '/heartbeat/', '/startup-events', '/theme.css')
 WRITE_API = ('/queue/join', '/cancel', '/reset')
@@ -31,7 +31,7 @@ WRITE_API = ('/queue/join', '/cancel', '/reset')
 # turn from others; all together have room for so many of the largest.
 MAX_HELD = 2
 UPLOAD_SECONDS = 600
-STALL_SECONDS = 30  # without a byte
+STALL_SECONDS = 30  # seconds without a byte
 MAX_UPLOAD = 16  # size of all its images, in units of the largest that is allowed
 MAX_FIELDS = 8  # in memory, beside its files
 MAX_FORM_BYTES = 1_000_000  # bytes of a request that holds no file
@@ -40,20 +40,21 @@ logger = logging.getLogger('uvicorn.error')
 
 
 class Border:
-    """Stands before gradio's application.
+    """ASGI middleware in front of gradio.
 
-    gradio stores uploads under their users' names, fetches files from addresses in requests, and answers
-    many requests that this page never makes. Here uploads are stored under names of our own, requests may
-    only name files that were, and everything that the page does not ask for is not found.
+    gradio stores uploads under the names given by users, fetches URLs in requests, and answers many requests
+    that this page never sends. Here, uploads are stored under random names, requests may only refer to such
+    files, and all other paths are not found.
 
     Args:
-        app: gradio's.
-        uploads: where files go.
-        vetting: reads checkpoints first.
-        inputs: how many values each of the page's functions takes, by gradio's number of the function.
-        private: answer only pages of this machine: another site's, open in the same browser, may not
-            use this one.
-        origin: ``https://name`` under which a proxy on this machine offers the page; answer its pages, too.
+        app: application of gradio.
+        uploads: storage of uploads.
+        vetting: checks checkpoints first.
+        inputs: number of values per function of the page, by gradio's number of the function.
+        private: whether to answer only pages of this machine, so that other sites in the same browser cannot
+            use this page.
+        origin: ``https://NAME`` under which a proxy on this machine serves the page; its pages are answered,
+            too.
     """
 
     def __init__(
@@ -70,11 +71,11 @@ class Border:
         self.vetting, self.inputs, self.held = vetting, inputs, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope['type'] != 'http':  # gradio's start and end; the page has no websockets
+        if scope['type'] != 'http':  # start and end of gradio; the page has no websockets
             if scope['type'] == 'lifespan':
                 await self.app(scope, receive, send)
             return
-        with suppress(ClientDisconnect):  # nobody waits for an answer any more
+        with suppress(ClientDisconnect):  # the client has disconnected
             await self.answer(scope, receive, send)
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,7 +93,7 @@ class Border:
         await (answer or self.passed_on)(scope, receive, send)
 
     async def passed_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let gradio answer; where it fails, at a request that the page does not make, this is one line."""
+        """Let gradio answer; if it fails at a request that the page does not send, log a single line."""
         started = failed = False
 
         async def send_unless_failed(message: Message) -> None:
@@ -106,13 +107,13 @@ class Border:
             await self.app(scope, receive, send_unless_failed)
         except ClientDisconnect:
             raise
-        except Exception as error:  # gradio leaves to the server whatever it has not foreseen
+        except Exception as error:  # gradio does not handle unexpected errors
             logger.warning(shortened(f'{scope["method"]} {scope["path"]!r} failed: {error!r}', MAX_LINE))
         if failed or not started:
             await PlainTextResponse('This request cannot be answered', 400)(scope, receive, send)
 
     def refused(self, request: Request) -> Response | None:
-        """An answer unless the browser was sent here by a name of ours, from a page of ours or by hand."""
+        """Return an error response unless host and origin of a request are ours."""
         host, origin = request.headers.get('host', ''), request.headers.get('origin')
         try:
             name = urlsplit(f'//{host}').hostname
@@ -120,7 +121,7 @@ class Border:
             return PlainTextResponse('This request names no host', 400)
         if not self.private and self.origin is None:
             return None if name else PlainTextResponse('This request names no host', 400)
-        if is_loopback(name):  # also what a proxy may write in place of the browser's
+        if is_loopback(name):  # also the host that a proxy may set
             good = origin in (None, f'http://{host}', self.origin)
         else:
             good = self.origin is not None and name == urlsplit(self.origin).hostname
@@ -133,16 +134,16 @@ class Border:
         if request.method not in ('GET', 'HEAD'):
             return False
         if path.startswith(FILE):
-            # gradio would also fetch addresses, and knows other folders.
+            # gradio would also fetch URLs and files in other folders.
             try:
                 file = Path(path.removeprefix(FILE)).resolve()
-            except (OSError, ValueError):  # a name that no file can have
+            except (OSError, ValueError):  # not a valid file name
                 return False
             return file.is_relative_to(self.uploads.folder.resolve())
         return path == '/' or path.startswith((*READ, *(API + path for path in READ_API)))
 
     async def upload(self, request: Request) -> Response:
-        """Store the files of a form; the answer has their paths, as gradio's."""
+        """Store the files of a form, and respond with their paths like gradio."""
         stream = unstalled(request.stream())
         parser = FormParser(request.headers, stream, self)
         try:
@@ -172,7 +173,7 @@ class Border:
         return JSONResponse([str(upload.path) for upload in stored])
 
     async def checked(self, request: Request) -> tuple[Response | None, Receive]:
-        """An answer if the request is not of the page, or names other files; and the request once more."""
+        """Return an error response unless a request is valid for the page, and its body."""
         body = b''
         async for part in request.stream():
             body += part
@@ -199,7 +200,7 @@ class Border:
         return None, again
 
     def is_call(self, content: object) -> bool:
-        """Return whether a request calls a function of the page with as many values as it takes."""
+        """Return whether a request calls a function of the page with the right number of values."""
         if not isinstance(content, dict):
             return False
         function, values = content.get('fn_index'), content.get('data')
@@ -207,7 +208,7 @@ class Border:
 
 
 def is_loopback(name: str | None) -> bool:
-    """Whether a host's name means this machine, wherever it is asked."""
+    """Return whether a host name always refers to this machine."""
     try:
         return name == 'localhost' or ip_address(name or '').is_loopback
     except ValueError:
@@ -215,10 +216,10 @@ def is_loopback(name: str | None) -> bool:
 
 
 class FormParser(MultiPartParser):
-    """Reads a form's files, and stops where they become too many or too large.
+    """Read the files of a form, and stop if they are too many or too large.
 
     Raises:
-        UserError: a file, or all together, are too large.
+        UserError: a file, or all of them together, are too large.
     """
 
     def __init__(self, headers: Headers, stream: AsyncIterator[bytes], border: Border):
@@ -245,7 +246,7 @@ class FormParser(MultiPartParser):
 
 
 async def unstalled(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Raise asyncio.TimeoutError where nothing comes any more."""
+    """Raise asyncio.TimeoutError if no data arrives."""
     while True:
         try:
             yield await asyncio.wait_for(anext(stream), STALL_SECONDS)
@@ -254,13 +255,13 @@ async def unstalled(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def drain(stream: AsyncIterator[bytes]) -> None:
-    """Read the rest and throw it away: a browser that is still sending does not see the answer."""
+    """Read and discard the rest, because a browser ignores the response while it is sending."""
     async for _ in stream:
         pass
 
 
 def paths_in(content: object) -> list[object]:
-    """Return the paths of all files that a request to gradio names."""
+    """Return the paths of all files in a request to gradio."""
     if isinstance(content, list):
         return [path for value in content for path in paths_in(value)]
     if isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""What happens when someone uses the page."""
+"""Event handlers of the page."""
 
 import secrets
 from collections.abc import Sequence
@@ -22,25 +22,25 @@ COLUMNS = ('Image', 'Class', 'Score', 'Then', 'Problem')
 class Events:
     """The functions that gradio calls, with the raw values of its components.
 
-    gradio's own reading of them would open images without our limits; of an uploaded file they have the
-    path, which means nothing but which upload it is.
+    gradio's own preprocessing would open images without our limits. For an uploaded file, the value is its
+    path, which only identifies the upload.
 
     Args:
-        models: shared by all users.
-        uploads: of all users.
-        given: what the command line names, shown above the zoo.
-        published: offer the zoo, too: any of its networks may then be downloaded.
+        models: loaded models, shared by all users.
+        uploads: uploads of all users.
+        given: models on the command line, listed before the zoo.
+        published: whether to offer the zoo, whose models may then be downloaded.
     """
 
     def __init__(self, models: Models, uploads: Uploads, given: Sequence[Source], *, published: bool):
         self.models, self.uploads, self.vetting = models, uploads, Vetting()
         names = ImageClassificationInferencer.list_models() if published else ()
         first = {source.name: source for source in given}
-        # A file may be called as a network of the zoo: it keeps its place and its name.
+        # A file may have the name of a published model: it keeps its position and its name.
         self.sources = first | {name: Source(name, name) for name in names} | first
 
     def classify(self, name: str, checkpoint: dict | None, image: dict | None) -> tuple:
-        """-> scores, heat, what there is to say."""
+        """Return scores, heat map and a message for an image."""
         try:
             if image is None:
                 return None, no_heat(), self.about(name, checkpoint)
@@ -57,7 +57,7 @@ class Events:
         return scores, shown_heat(heat, best), latency + table(model.name, model.facts)
 
     def take(self, name: str, checkpoint: dict | None) -> str:
-        """-> what is wrong with the file in the checkpoint's box, before there is an image to classify."""
+        """Check an uploaded checkpoint before there is an image, and return its error."""
         try:
             if checkpoint is not None:
                 self.model(name, checkpoint)
@@ -66,7 +66,7 @@ class Events:
         return ''
 
     def explain(self, name: str, checkpoint: dict | None, image: dict | None, event: gr.SelectData) -> dict:
-        """-> heat for the class that was clicked on."""
+        """Return the heat map of the selected class."""
         try:
             model = self.model(name, checkpoint)
             if image is None or event.value not in model.names:
@@ -78,7 +78,7 @@ class Events:
         return shown_heat(heat, event.value)
 
     def classify_all(self, name: str, checkpoint: dict | None, images: list[dict] | None) -> tuple:
-        """-> table, CSV, what there is to say."""
+        """Return table, CSV file and a message for several images."""
         try:
             uploads = [self.upload(image) for image in images or ()]
             if not 0 < len(uploads) <= MAX_FILES:
@@ -98,12 +98,12 @@ class Events:
         )
 
     def about(self, name: str, checkpoint: dict | None) -> str:
-        """What is known of a model before it is loaded."""
+        """Return the facts about a model before it is loaded."""
         entry = find(self.sources[name].network).entry if name in self.sources else None
         return table(name, facts_of_entry(entry)) if entry and checkpoint is None else ''
 
     def model(self, name: str, checkpoint: dict | None) -> Model:
-        """Return the model of an uploaded checkpoint if there is one, else the one chosen from the list."""
+        """Return the model of the uploaded checkpoint if there is one, else the selected model."""
         if checkpoint is not None and self.uploads.checkpoints:
             upload = self.upload(checkpoint)
             check_checkpoint(upload)
@@ -120,7 +120,7 @@ class Events:
 
 
 def row(result: dict) -> list[str]:
-    """Return the cells of a result in the table on the page."""
+    """Return the table row of a result."""
     if 'error' in result:
         return [result['path'], '', '', '', result['error']]
     best, *others = [(one['class'], f'{one["score"]:.1%}') for one in result['topk']]

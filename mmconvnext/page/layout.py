@@ -1,4 +1,4 @@
-"""What the page shows."""
+"""The layout of the page."""
 
 import gradio as gr
 
@@ -8,7 +8,7 @@ from .prediction import TOPK
 from .uploads import MAX_CHECKPOINT_MEGABYTES, MAX_FILES
 
 TITLE = 'ConvNeXt: what is in your image?'
-# Of the fonts that gradio carries; its half-bold one lacks letters.
+# A font of gradio; its semi-bold variant lacks characters.
 FONTS = (gr.themes.utils.fonts.LocalFont('Source Sans Pro', weights=(400, 700)), 'system-ui', 'sans-serif')
 THEME = dict(primary_hue='blue', secondary_hue='blue', neutral_hue='slate', font=FONTS, font_mono=FONTS)
 CSS = """
@@ -27,7 +27,7 @@ CSS = """
 
 
 def build(events: Events) -> gr.Blocks:
-    """The page, whose events call these functions."""
+    """Build the page, whose events call the given functions."""
     uploads = events.uploads
     names = list(events.sources)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:

@@ -1,4 +1,4 @@
-"""The networks of the page: loaded when they are first asked for, the last few kept."""
+"""Models of the page: loaded on first use, with the last few kept in memory."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,12 +18,12 @@ MAX_MODELS = 3  # Huge takes 2.6 GB
 
 
 class Source(NamedTuple):
-    """Where a network comes from.
+    """The source of a model.
 
     Attributes:
-        name: to show.
+        name: displayed name.
         network: see ``find``.
-        weights: other weights for it; True: its own.
+        weights: other weights for the network; True for its own.
     """
 
     name: str
@@ -32,15 +32,15 @@ class Source(NamedTuple):
 
 
 class Model:
-    """A network that is ready, with what the page says about it.
+    """A loaded model and facts about it.
 
     Attributes:
-        name: to show.
-        inferencer: has the network, its preprocessing and the names of the classes.
-        names: one for each output, no two alike.
-        lock: held by who computes.
-        warm: whether it has seen an image.
-        facts: name to value, of the weights.
+        name: displayed name.
+        inferencer: network, preprocessing and class names.
+        names: distinct names of the outputs.
+        lock: held during computations.
+        warm: whether it has processed an image.
+        facts: facts about the weights, by name.
     """
 
     def __init__(self, source: Source, device: str | None):
@@ -55,7 +55,7 @@ class Model:
 
 
 class Models:
-    """The last few networks, shared by all users.
+    """The last few models, shared by all users.
 
     Args:
         device: None: a GPU if there is one.
@@ -66,21 +66,21 @@ class Models:
         self._models, self._lock, self._loading = OrderedDict(), Lock(), Lock()
 
     def get(self, source: Source, check: Callable[[Path], None] | None = None) -> Model:
-        """A network, from memory if it is there; files are read as data.
+        """Return a model, from memory if possible; files are read as data.
 
         Args:
-            source: of the network.
-            check: raises UserError unless the file of somebody else can be loaded.
+            source: source of the model.
+            check: function that raises UserError unless an untrusted file can be loaded.
 
         Raises:
-            UserError: it cannot be loaded, or does not classify.
+            UserError: the model cannot be loaded, or is not a classifier.
         """
         if (model := self._recall(source)) is not None:
             return model
         if check is not None:
             check(Path(source.network))
-        # One after the other, since mmengine's registries have one scope for all threads; and who asks for
-        # what is being loaded waits for it.
+        # One by one, because the registries of mmengine have one scope for all threads; a request for a model
+        # that is being loaded waits for it.
         with self._loading:
             if (model := self._recall(source)) is None:
                 model = Model(source, self.device)
@@ -98,7 +98,7 @@ class Models:
 
 
 def facts_of_entry(entry: Entry) -> dict[str, str]:
-    """What the zoo knows of some weights."""
+    """Return the facts about published weights."""
     found = {'Parameters': f'{entry.parameters:,}', 'Classes': f'{entry.num_classes:,}'}
     found['Input'] = f'{entry.resolution} × {entry.resolution} pixels'
     if entry.top1 is not None:
@@ -107,7 +107,7 @@ def facts_of_entry(entry: Entry) -> dict[str, str]:
 
 
 def facts_of_network(network: BaseModel) -> dict[str, str]:
-    """What a file of weights tells."""
+    """Return the facts about a file of weights."""
     parameters = sum(p.numel() for p in network.parameters())
     found = {'Parameters': f'{parameters:,}', 'Classes': f'{network.head.num_classes:,}'}
     if not network.preprocessing_told:

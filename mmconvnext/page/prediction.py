@@ -1,4 +1,4 @@
-"""What the page computes for an image, and for many."""
+"""Predictions and explanations for one image, and predictions for several."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,19 +24,19 @@ from .models import Model
 from .uploads import Upload, check_image
 
 COLORS = matplotlib.colormaps['inferno']
-STRONGEST = 0.8  # share of the colour where the heat is 1; where it is 0, the image is seen alone
+STRONGEST = 0.8  # opacity of the color where the heat is 1; where it is 0, only the image is visible
 SHOWN_SIDE = 448  # pixels, at least
 NO_MEMORY = 'there is too little memory for this network and its images; choose a smaller network'
-TOPK = 5  # classes of an image
+TOPK = 5  # classes per image
 BATCH = 8  # images that go through the network at once
 
 
 class Prepared(NamedTuple):
-    """An image as the network gets it.
+    """A preprocessed image.
 
     Attributes:
         pixels: (H, W, 3) in RGB, uint8.
-        inputs: (1, 3, H, W), normalised.
+        inputs: (1, 3, H, W), normalized.
     """
 
     pixels: np.ndarray
@@ -46,8 +46,8 @@ class Prepared(NamedTuple):
 class Prediction(NamedTuple):
     """
     Attributes:
-        scores: class to probability, the best first.
-        milliseconds: that the network took.
+        scores: class -> probability, best first.
+        milliseconds: time of the network.
     """
 
     scores: dict[str, float]
@@ -70,9 +70,9 @@ def prepare(model: Model, upload: Upload) -> Prepared:
 
 
 def predict(model: Model, image: Prepared) -> Prediction:
-    """The best classes."""
+    """Predict the most likely classes of an image."""
     with model.lock, torch.inference_mode(), enough_memory(NO_MEMORY):
-        if not model.warm:  # the first image takes longer: memory is asked for, kernels are chosen
+        if not model.warm:  # the first image takes longer, because memory is allocated and kernels are chosen
             outputs_of(model.inferencer.model, image.inputs)
             model.warm = True
         wait_for(model.device)
@@ -93,7 +93,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def explain(model: Model, image: Prepared, name: str) -> Image.Image:
-    """The image as the network gets it, under the heat of its Grad-CAM for a class."""
+    """Return the preprocessed image with the heat map of Grad-CAM for a class."""
     network = model.inferencer.model
     label = torch.tensor([model.names.index(name)])
     with model.lock, enough_memory(NO_MEMORY):
@@ -102,7 +102,7 @@ def explain(model: Model, image: Prepared, name: str) -> Image.Image:
 
 
 def overlaid(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
-    """The image (H, W, 3), large enough to look at, in grey under the colours of the heat (H, W)."""
+    """Overlay a heat map (H, W) on the gray image (H, W, 3), enlarged for display."""
     height, width = heat.shape
     times = -(-SHOWN_SIDE // max(height, width))
     size = (times * width, times * height)
@@ -114,12 +114,12 @@ def overlaid(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
 
 
 def classify_all(model: Model, uploads: Sequence[Upload]) -> Iterator[dict]:
-    """Results of ``ImageClassificationInferencer``, whose ``path`` is the user's name of the file."""
+    """Return results of ``ImageClassificationInferencer`` with the user's file names as ``path``."""
     for begin in range(0, len(uploads), BATCH):
         batch = uploads[begin : begin + BATCH]
         refused = {upload: error for upload in batch if (error := fault(upload)) is not None}
         images = [Given(str(upload.path), upload.name, '') for upload in batch if upload not in refused]
-        with model.lock:  # others take their turn between two batches
+        with model.lock:  # other requests get their turn between two batches
             results = iter(list(model.inferencer.stream(images, batch_size=BATCH, topk=TOPK)))
         for upload in batch:
             if upload in refused:
@@ -134,7 +134,7 @@ def classify_all(model: Model, uploads: Sequence[Upload]) -> Iterator[dict]:
 
 
 def fault(upload: Upload) -> str | None:
-    """What is wrong with an image, as far as its header tells."""
+    """Return the error in the header of an image, if any."""
     try:
         check_image(upload)
     except UserError as error:
@@ -143,7 +143,7 @@ def fault(upload: Upload) -> str | None:
 
 
 def write_csv(results: Iterable[dict], file: Path) -> None:
-    """Write a line for each image."""
+    """Write one line per image."""
     with results_file(file, class_layout(TOPK)) as write:
         for result in results:
             write(result)

@@ -1,4 +1,4 @@
-"""What users upload: limited, checked, and stored under names of our own."""
+"""Uploads of users: limited, checked, and stored under random names."""
 
 import os
 import secrets
@@ -16,14 +16,14 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import UserError
 from ..images.reader import MAX_PIXELS
 
-# Formats of images -> how their files are called here.
+# Image formats -> file suffixes.
 IMAGES = {'JPEG': '.jpg', 'PNG': '.png', 'WEBP': '.webp', 'GIF': '.gif', 'BMP': '.bmp', 'TIFF': '.tif'}
 MAX_CHECKPOINT_MEGABYTES = 4096  # Huge in fp32 has 2,640, and optimizers write more
 KEPT_SECONDS = 3600
-TIDIED_SECONDS = 60  # how often is looked for what is older
-# Of all uploads together, in units of the largest that is allowed; the oldest go first.
+TIDIED_SECONDS = 60  # interval of the search for older files
+# Size of all uploads together, in units of the maximum upload; the oldest are deleted first.
 MAX_STORED = 200
-MAX_FILES = 64  # of one upload, and images of one batch
+MAX_FILES = 64  # files per upload, and images per batch
 MAX_NAME_LENGTH = 80
 GONE = 'is not kept any more; upload it again'
 
@@ -33,9 +33,9 @@ class Upload:
     """A file of a user.
 
     Attributes:
-        path: where it lies, under a random name.
-        name: what its user calls it; only ever shown.
-        size: in bytes.
+        path: path with a random name.
+        name: name given by the user, which is only displayed.
+        size: size in bytes.
     """
 
     path: Path
@@ -43,17 +43,17 @@ class Upload:
     size: int
 
     def told(self, error: str) -> str:
-        """What an error says of the file, by the name that its user knows."""
+        """Return an error message with the user's name for the file."""
         return error.replace(str(self.path), self.name)
 
 
 class Uploads:
-    """The uploads of the last hour, in a folder where only gradio's pictures and tables lie beside them.
+    """The uploads of the last hour, in a folder that only also has pictures and tables of gradio.
 
     Args:
-        folder: exists, and only we may look into it.
-        most_megabytes: of a file that is no checkpoint.
-        checkpoints: whether checkpoints are taken, too.
+        folder: existing private folder.
+        most_megabytes: maximum size of files other than checkpoints.
+        checkpoints: whether checkpoints are accepted.
     """
 
     def __init__(self, folder: Path, most_megabytes: float, *, checkpoints: bool):
@@ -62,7 +62,7 @@ class Uploads:
 
     @property
     def most_bytes(self) -> int:
-        """The largest size of an upload of any kind, in bytes."""
+        """The maximum size of any upload in bytes."""
         most = max(self.most_megabytes, MAX_CHECKPOINT_MEGABYTES if self.checkpoints else 0)
         return int(most * 1e6)
 
@@ -70,7 +70,7 @@ class Uploads:
         """Keep a file for an hour.
 
         Raises:
-            UserError: it is too large, or a checkpoint where none is taken.
+            UserError: the file is too large, or a checkpoint although none are accepted.
         """
         name = shown(name)
         size, suffix = file.seek(0, os.SEEK_END), sniff(file)
@@ -92,10 +92,10 @@ class Uploads:
         return upload
 
     def find(self, path: str) -> Upload:
-        """The upload that lies there.
+        """Return the upload with a path.
 
         Raises:
-            UserError: there is none.
+            UserError: there is no such upload.
         """
         with self._lock:
             upload = self._stored.get(path)
@@ -109,7 +109,7 @@ class Uploads:
 
     @contextmanager
     def tidying(self) -> Iterator[None]:
-        """Tidy up every minute, whether or not somebody uses the page."""
+        """Delete old files every minute, even if nobody uses the page."""
         ended = Event()
 
         def run() -> None:
@@ -125,11 +125,11 @@ class Uploads:
             thread.join()
 
     def tidy(self) -> None:
-        """Delete what has lain in the folder for an hour: uploads, and what gradio wrote for the page."""
+        """Delete files older than an hour: uploads, and files of gradio for the page."""
         latest = time.time() - KEPT_SECONDS
-        for path in sorted(self.folder.rglob('*'), reverse=True):  # what a folder has comes before it
-            with suppress(OSError):  # gone meanwhile; or a folder that has files
-                if path.lstat().st_ctime < latest:  # a copy may keep an older time of change
+        for path in sorted(self.folder.rglob('*'), reverse=True):  # files come before their folder
+            with suppress(OSError):  # already deleted, or a folder with files
+                if path.lstat().st_ctime < latest:  # copies may keep an older modification time
                     path.rmdir() if path.is_dir() else path.unlink()
         with self._lock:
             self._stored = {path: upload for path, upload in self._stored.items() if upload.path.exists()}
@@ -146,18 +146,20 @@ class Uploads:
 
 
 def sniff(file: BinaryIO) -> str:
-    """How files with such a content are called; never what the user calls it."""
+    """Return the suffix for a file from its content, independent of the user's name."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(16)
-    if head.startswith((b'PK\x03\x04', b'\x80')):  # torch.save's archive, or the pickle that it was
+    if head.startswith((b'PK\x03\x04', b'\x80')):  # archive of torch.save, or its older pickle
         return '.pth'
-    if head[8:9] == b'{' and int.from_bytes(head[:8], 'little') < size:  # behind the length of the header
+    if head[8:9] == b'{' and int.from_bytes(head[:8], 'little') < size:  # after the length of the header
         return '.safetensors'
     try:
         file.seek(0)
         with Image.open(file, formats=list(IMAGES)) as image:
-            return IMAGES['JPEG' if image.format == 'MPO' else image.format]  # a phone's, with more pictures
+            return IMAGES[
+                'JPEG' if image.format == 'MPO' else image.format
+            ]  # from a phone, with several pictures
     except Exception:  # decoders raise what they like; why is told when it is used
         return '.bin'
 
@@ -173,10 +175,10 @@ def check_size(name: str, size: int, most_megabytes: float) -> None:
 
 
 def check_image(upload: Upload) -> None:
-    """Raise unless a file begins as an image of a known format that fits into memory.
+    """Raise UserError unless a file starts as an image of a known format and allowed size.
 
     Raises:
-        UserError: what is wrong, as the end of a sentence about it.
+        UserError: the error, as the end of a sentence about the file.
     """
     try:
         with Image.open(upload.path, formats=list(IMAGES)) as image:
@@ -194,7 +196,7 @@ def check_image(upload: Upload) -> None:
 
 
 def shown(name: str) -> str:
-    """A name of a user's as the page shows it: its last part, in letters that can be seen."""
+    """Return a user's file name for display: its last part, in visible characters."""
     name = name.replace('\\', '/').rpartition('/')[2]
     name = ''.join(c for c in name if c.isprintable()) or 'unnamed'
     return name if len(name) <= MAX_NAME_LENGTH else f'{name[: MAX_NAME_LENGTH - 1]}…'
