@@ -54,11 +54,11 @@ PETS_128PX_BEST = 'work_dirs/128px/best_accuracy_top1_epoch'
 FEW_IMAGES = 'train_dataloader.dataset.indices=96 val_dataloader.dataset.indices=48'
 SMALL_NET = 'model.backbone.arch=zepto model.head.in_channels=256'
 FEW = f'{FEW_IMAGES} {SMALL_NET}'
-FEW_PETS = (
+SMALL_BATCHES = (
     f'load_from=None {SMALL_NET} train_dataloader.batch_size=8 val_dataloader.batch_size=8 '
-    'train_dataloader.dataset.indices=8 val_dataloader.dataset.indices=8 '
     'train_dataloader.num_workers=0 val_dataloader.num_workers=0'
 )
+FEW_PETS = f'{SMALL_BATCHES} train_dataloader.dataset.indices=8 val_dataloader.dataset.indices=8'
 BASE = 'configs/convnext/convnext-base_32xb128_in1k.py'
 FEW_IMAGENET = (
     f'{SMALL_NET} train_dataloader.batch_size=2 train_dataloader.num_workers=0 val_dataloader.num_workers=0 '
@@ -214,6 +214,7 @@ RUNS = {
     f'tools/train.py {PETS_CONFIG} --data-root data/pets --resume': (
         f'{{}} --cfg-options {FEW_PETS} train_cfg.max_epochs=2'
     ),
+    'tools/train.py several_labels.py': f'{{}} --cfg-options {SMALL_BATCHES} train_cfg.max_epochs=1',
     f'tools/publish_model.py {PETS_BEST}_30.pth work_dirs/pets.pth': (
         f'cp work_dirs/convnext-tiny_ft_folder/epoch_2.pth {PETS_BEST}_30.pth\n{{}}'
     ),

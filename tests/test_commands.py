@@ -55,6 +55,12 @@ def checkout(tmp_path_factory):
     (root / 'photos').mkdir()
     for file in ('cat.jpg', 'photos/dog.jpg'):
         Image.new('RGB', (70, 60), (90, 20, 200)).save(root / file)
+    (annotations,) = blocks(REPO / 'docs/finetune.md', 'json')
+    (root / 'data/photos/images').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (root / f'data/photos/{split}.json').write_text(annotations)
+    for sample in json.loads(annotations)['data_list']:
+        Image.new('RGB', (70, 60), (90, 20, 200)).save(root / 'data/photos' / sample['img_path'])
     (root / 'labels.csv').write_text('file,label\ndog.jpg,dog\n')
     return root
 

@@ -67,6 +67,14 @@ def test_config_for_several_labels_has_the_pipelines_of_the_one_it_builds_on(tmp
     assert build_classifier(mine.model).head.fc.out_features == 3
 
 
+def test_option_that_stops_mirroring_is_one_of_the_transform_that_mirrors():
+    key = re.search(r'`--cfg-options ([\w.]+)\.prob=0`', (DOCS / 'finetune.md').read_text())[1]
+    _, number = key.split('.dataset.pipeline.')
+    for name in ('convnext-tiny_ft_folder', 'convnext-v2-tiny_ft_folder'):
+        pipeline = load_config(name, {f'{key}.prob': 0}).train_dataloader.dataset.pipeline
+        assert pipeline[int(number)] == dict(type='mmconvnext.RandomFlip', prob=0)
+
+
 def test_the_page_and_the_fragments_know_the_same_engines():
     files = (REPO / 'configs/_base_/distributed').glob('*.py')
     assert {file.stem for file in files} == set(ENGINES)
