@@ -1,14 +1,11 @@
 """ConvNeXt for people who train and ship vision models: an OpenMMLab model-zoo plugin."""
 
-import warnings
 from importlib import import_module
 
 from ._stack import check_stack
 from .version import __version__
 
 check_stack()
-# mmcv without compiled ops warns at import; classification uses none of them.
-warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 
 # Imported on access, because mmengine imports this package whenever a config has our prefix.
 LAZY = {
@@ -18,7 +15,7 @@ LAZY = {
     'get_model': '.zoo',
     'list_models': '.zoo',
     'outputs_of': '.models',
-    'use_safe_loading': '.zoo',
+    'safe_loading': '.zoo',
 }
 
 __all__ = ['__version__', *LAZY]

@@ -4,8 +4,26 @@ mmengine imports this module when a config contains ``type='mmconvnext.Name'``, 
 raised here; therefore it imports nothing but mmengine.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
 from mmengine import registry as root
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
+
+
+@contextmanager
+def default_scope(name: str) -> Iterator[None]:
+    """Let mmengine look types without a prefix up in this library, inside only.
+
+    mmengine's own ``overwrite_default_scope`` puts back all scopes of before, those of other threads too.
+    """
+    key = f'mmconvnext-{uuid4().hex}'
+    DefaultScope.get_instance(key, scope_name=name)
+    try:
+        yield
+    finally:
+        DefaultScope._instance_dict.pop(key, None)
 
 
 def child(name: str, parent: Registry, package: str) -> Registry:

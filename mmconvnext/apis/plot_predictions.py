@@ -44,8 +44,9 @@ def plot_predictions(
     with TemporaryDirectory() as logs:  # the Runner always writes a log, which has no use here
         cfg.update(log_level='WARNING', work_dir=logs, load_from=str(checkpoint), resume=False)
         runner = build_runner(cfg, ('test_dataloader',), trust_checkpoint=trust_checkpoint)
-        runner.load_or_resume()
-    dataset = runner.test_dataloader.dataset
+        with runner.isolated():
+            runner.load_or_resume()
+            dataset = runner.test_dataloader.dataset
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
     samples = [dataset[i] for i in chosen]
     runner.model.eval()

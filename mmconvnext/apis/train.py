@@ -133,11 +133,12 @@ def train(
         runner = build_runner(cfg, loaders, rehearsal=rehearsal, trust_checkpoint=trust_checkpoint)
         if compile:  # once it is built: names and checkpoints stay those of the plain network
             compile_backbone(runner)
-        with explained(cfg) if smoke else nullcontext(), naming_broken_images():
-            compare_lengths(cfg)
-            match_batch_size(cfg, runner)
-            check_first_epoch(cfg, runner)
-            runner.train()
-        ending = 'Smoke test passed; accuracies on noise mean nothing.' if smoke else next_steps(runner)
-        print_log(ending, logger='current')
+        with runner.isolated():  # its log takes these messages, too
+            with explained(cfg) if smoke else nullcontext(), naming_broken_images():
+                compare_lengths(cfg)
+                match_batch_size(cfg, runner)
+                check_first_epoch(cfg, runner)
+                runner.train()
+            ending = 'Smoke test passed; accuracies on noise mean nothing.' if smoke else next_steps(runner)
+            print_log(ending, logger='current')
         return runner

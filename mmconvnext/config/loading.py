@@ -7,12 +7,13 @@ from difflib import get_close_matches
 import mmengine.registry
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from mmengine.registry import Registry, init_default_scope
+from mmengine.registry import Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
 from mmpretrain.models import ClsDataPreprocessor
 from torch.utils.data import DataLoader
 
 from ..errors import UserError, did_you_mean
+from ..registry import default_scope
 from .distributed import use_engine
 from .libraries import check_installed
 from .values import check_names, check_values
@@ -56,21 +57,23 @@ def check_config(
     check_installed(cfg.get('default_scope'), name)
     if distributed is not None:
         use_engine(cfg, distributed)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    for option in cfg_options or {}:
-        check_option(cfg, option)
-    try:
-        cfg.merge_from_dict(deepcopy(cfg_options or {}))  # mmengine removes _delete_ from the caller's dict
-    except TypeError as error:  # a dict instead of a value, or the reverse
-        raise UserError(f'--cfg-options: {error}') from error
-    for section in ('default_hooks', 'custom_hooks', 'env_cfg', 'randomness'):
-        if section in cfg and cfg[section] is None:  # mmengine uses its defaults for these
-            cfg.pop(section)
-    try:
-        check_names(cfg, arguments_of(Runner) | TOP_LEVEL, name)
-        check_values(cfg, name)
-    except ImportError as error:  # for types that a config imports, which mmengine does when reading it
-        raise UserError(f'{name}: {error}; install what is missing, or correct the import') from error
+    with default_scope(cfg.get('default_scope', 'mmengine')):
+        for option in cfg_options or {}:
+            check_option(cfg, option)
+        try:
+            cfg.merge_from_dict(
+                deepcopy(cfg_options or {})
+            )  # mmengine removes _delete_ from the caller's dict
+        except TypeError as error:  # a dict instead of a value, or the reverse
+            raise UserError(f'--cfg-options: {error}') from error
+        for section in ('default_hooks', 'custom_hooks', 'env_cfg', 'randomness'):
+            if section in cfg and cfg[section] is None:  # mmengine uses its defaults for these
+                cfg.pop(section)
+        try:
+            check_names(cfg, arguments_of(Runner) | TOP_LEVEL, name)
+            check_values(cfg, name)
+        except ImportError as error:  # for types that a config imports, which mmengine does when reading it
+            raise UserError(f'{name}: {error}; install what is missing, or correct the import') from error
     return cfg
 
 

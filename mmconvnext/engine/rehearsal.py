@@ -12,7 +12,6 @@ import torch
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.runner import ValLoop
-from mmengine.utils import ManagerMixin
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..errors import UserError, did_you_mean
@@ -150,27 +149,17 @@ def can_rehearse(runner: type, train_loop: type | None, val_loop: type | None) -
 
 @contextmanager
 def nothing_kept() -> Iterator[None]:
-    """Restore what a run changes in this process: random states, mmengine's global objects, memory."""
+    """Restore what a Runner leaves changed in this process: random states and memory."""
     states = random_state()
-    known = {cls: dict(cls._instance_dict) for cls in subclasses(ManagerMixin)}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # the run itself repeats them
             yield
     finally:
-        for cls in subclasses(ManagerMixin):
-            cls._instance_dict.clear()
-            cls._instance_dict.update(known.get(cls, {}))
         set_random_state(states)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-
-
-def subclasses(cls: type) -> Iterator[type]:
-    for each in cls.__subclasses__():
-        yield each
-        yield from subclasses(each)
 
 
 def with_own_pipeline(dataset):

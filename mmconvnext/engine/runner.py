@@ -8,6 +8,7 @@ from pathlib import Path
 import mmengine.runner
 from mmengine.dist import barrier, is_main_process
 from mmengine.optim import OptimWrapper
+from mmengine.runner import BaseLoop
 from mmengine.visualization import Visualizer
 
 from ..config.data_root import with_absolute_paths
@@ -16,6 +17,7 @@ from ..errors import UserError
 from ..files import put_in_place
 from ..hooks.checkpoint import is_checkpoint, is_own, run_id
 from ..registry import RUNNERS
+from .isolation import IsolatedRun
 from .loops import Replayable
 from .resuming import CheckedResume
 from .screen import ReadableScreen
@@ -96,6 +98,7 @@ class ConfigForAnyFolder:
 
 @RUNNERS.register_module()
 class Runner(
+    IsolatedRun,
     ConfigForAnyFolder,
     WholeCheckpoints,
     CheckedResume,
@@ -104,6 +107,19 @@ class Runner(
     mmengine.runner.Runner,
 ):
     """mmengine's Runner with exact resuming, atomic checkpoints and a readable screen."""
+
+    # Each is called when its dataloader or evaluator is first asked for, perhaps from outside of the run.
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        with self.isolated():
+            return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        with self.isolated():
+            return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        with self.isolated():
+            return super().build_test_loop(loop)
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Also scale the rate that is logged as ``base_lr``, which belongs to no parameter."""
@@ -118,5 +134,7 @@ class Runner(
 
 
 @RUNNERS.register_module()
-class FlexibleRunner(ConfigForAnyFolder, WholeCheckpoints, CheckedResume, mmengine.runner.FlexibleRunner):
+class FlexibleRunner(
+    IsolatedRun, ConfigForAnyFolder, WholeCheckpoints, CheckedResume, mmengine.runner.FlexibleRunner
+):
     """mmengine's FlexibleRunner, which ``configs/_base_/distributed`` uses for DeepSpeed."""

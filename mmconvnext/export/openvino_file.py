@@ -7,10 +7,13 @@ Example:
 """
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 
 import numpy as np
 
@@ -18,17 +21,26 @@ from . import onnx_file
 from .graph import Program
 from .metadata import KEY
 
-# Telemetry of OpenVINO and nncf, which both work without it.
-sys.modules.setdefault('openvino_telemetry', None)
-
 # Option with which the runtime computes in the precision of the weights.
 EXACT = 'EXECUTION_MODE_HINT=ACCURACY'
+# OpenVINO and nncf report each use to their maker with this package, unless they find none at their import.
+TELEMETRY = 'openvino_telemetry'
+
+
+def imported(name: str) -> ModuleType:
+    """Import OpenVINO or nncf without telemetry."""
+    if TELEMETRY in sys.modules:
+        return import_module(name)
+    sys.modules[TELEMETRY] = None
+    try:
+        return import_module(name)
+    finally:
+        del sys.modules[TELEMETRY]
 
 
 def write(program: Program, file: Path) -> None:
     """Write a program through ONNX, whose graph is shorter than that of OpenVINO's conversion from torch."""
-    import openvino
-
+    openvino = imported('openvino')
     with TemporaryDirectory() as folder:
         onnx_file.write(program, Path(folder, 'network.onnx'))
         network = openvino.Core().read_model(Path(folder, 'network.onnx'))
@@ -39,8 +51,7 @@ def write(program: Program, file: Path) -> None:
 
 def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Load a file as a function in the precision of its weights."""
-    import openvino
-
+    openvino = imported('openvino')
     network = openvino.compile_model(file, 'CPU', dict([EXACT.split('=')]))
     return lambda images: network(images)[0]
 
@@ -50,8 +61,7 @@ def load_by_default(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str
 
     The precision is bf16 on processors with such instructions, and a file cannot change this.
     """
-    import openvino
-
+    openvino = imported('openvino')
     network = openvino.compile_model(file, 'CPU')
     precision = network.get_property('INFERENCE_PRECISION_HINT').get_type_name()
     return lambda images: network(images)[0], precision
@@ -59,22 +69,22 @@ def load_by_default(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str
 
 def quantize(source: Path, images: Iterable[np.ndarray], target: Path, *, keep_depthwise: bool) -> None:
     """Convolutions and matrix products in int8, see ``int8``; calibrated on images one at a time."""
-    import logging
-
-    import nncf
-    import openvino
-
-    nncf.set_log_level(logging.ERROR)
-    images = list(images)
-    small = nncf.quantize(
-        openvino.Core().read_model(source),
-        nncf.Dataset(images),
-        subset_size=len(images),
-        ignored_scope=nncf.IgnoredScope(types=['GroupConvolution'] if keep_depthwise else []),
-        # Its kind of network: what stands between the matrix products, above all the sums of the blocks,
-        # keeps its precision, and wide channels move from the activations into the weights.
-        model_type=nncf.ModelType.TRANSFORMER,
-        # Products of 8 and 8 bits overflow in the sums of processors without VNNI.
-        advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
-    )
+    openvino, nncf = imported('openvino'), imported('nncf')
+    images, log = list(images), logging.getLogger('nncf')
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        small = nncf.quantize(
+            openvino.Core().read_model(source),
+            nncf.Dataset(images),
+            subset_size=len(images),
+            ignored_scope=nncf.IgnoredScope(types=['GroupConvolution'] if keep_depthwise else []),
+            # Its kind of network: what stands between the matrix products, above all the sums of the blocks,
+            # keeps its precision, and wide channels move from the activations into the weights.
+            model_type=nncf.ModelType.TRANSFORMER,
+            # Products of 8 and 8 bits overflow in the sums of processors without VNNI.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
+        )
+    finally:
+        log.setLevel(level)
     openvino.save_model(small, target, compress_to_fp16=False)

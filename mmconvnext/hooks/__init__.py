@@ -1,3 +1,4 @@
+from .. import _quiet_models  # noqa: F401, before all that imports mmpretrain.models
 from .checkpoint import CheckpointHook
 from .class_report import ClassReportHook
 from .ema import EMAHook

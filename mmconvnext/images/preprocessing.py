@@ -6,11 +6,12 @@ from itertools import cycle, islice
 import numpy as np
 import torch
 from mmengine.dataset import Compose
-from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.registry import TRANSFORMS
 from PIL import Image
 from torch import Tensor
 
 from ..errors import UserError
+from ..registry import default_scope
 from .reader import ImageReader
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -115,7 +116,7 @@ class Preprocessing:
         reader = ImageReader(COLOR_TYPES[self.color], self.full_scale)
         pixels = reader.from_pil(image) if isinstance(image, Image.Image) else reader.from_array(image)
         pixels = pixels.astype(np.float32) if self.to_float32 else pixels
-        with DefaultScope.overwrite_default_scope('mmpretrain'):
+        with default_scope('mmpretrain'):
             transforms = Compose([TRANSFORMS.build(step) for step in self.pipeline()])
         resized = transforms(dict(img=pixels, img_shape=pixels.shape[:2]))['img']
         if resized.ndim == 2:

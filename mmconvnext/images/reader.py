@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import UserError
 from ..memory import MAX_PIXELS, budget
 from .array_file import MAGIC, ArrayError, array_of, resizable
+from .pillow_limit import pillow_limit
 
 # By content, never by name. Others run programs (EPS), read other files or are unmaintained.
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF')
@@ -31,8 +32,6 @@ WEBP_ANIMATION = 2  # bit of the flags
 COLORS = ('color', 'grayscale', 'unchanged')
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION  # versions of OpenCV differ in which files they turn
-# ImageReader has a limit of its own, and raises.
-warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 # Pillow reads the pixels of a file on first use, possibly in two threads.
 loading = Lock()
 
@@ -66,8 +65,6 @@ class ImageReader:
         if self.channels not in COLORS:
             choices = ', '.join(COLORS)
             raise UserError(f'images cannot be read as {self.color!r}; choose from {choices}')
-        if self.max_pixels > MAX_PIXELS:  # Pillow has one limit for all files
-            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, self.max_pixels)
 
     @property
     def channels(self) -> str:
@@ -101,7 +98,10 @@ class ImageReader:
         if content.startswith(MAGIC):
             return self.from_array_file(content)
         try:
-            with Image.open(BytesIO(content), formats=FORMATS) as image:
+            with (
+                pillow_limit.at_least(self.max_pixels),
+                Image.open(BytesIO(content), formats=FORMATS) as image,
+            ):
                 self.check_size(*image.size, image.format)
                 if image.format in ('JPEG', 'MPO'):
                     check_scans(content)
@@ -139,7 +139,7 @@ class ImageReader:
             ImageError, UserError: see ``from_bytes``.
         """
         try:
-            with loading:
+            with loading, pillow_limit.at_least(self.max_pixels):
                 self.check_size(*image.size, image.format)
                 check_file(image)
                 with budget.taken(math.prod(image.size)):

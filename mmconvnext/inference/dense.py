@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
-from mmengine.registry import VISUALIZERS, DefaultScope
+from mmengine.registry import VISUALIZERS
 from mmengine.structures import BaseDataElement
 from PIL import Image
 
@@ -19,6 +19,7 @@ from ..config.libraries import class_count
 from ..config.loading import find_type
 from ..errors import UserError
 from ..memory import is_out_of_memory
+from ..registry import default_scope
 from ..reports.annotated import PictureFolder
 from ..reports.pictures import displayed
 from ..text import counted
@@ -74,7 +75,7 @@ class DenseInferencer:
         self.pipeline = TestPipeline(cfg)
         meta = describe(cfg, self.model)
         self.classes = meta.get('classes')
-        with DefaultScope.overwrite_default_scope(self.scope):
+        with default_scope(self.scope):
             # mmengine keeps one visualizer per name, with its classes.
             drawing = cfg.get('visualizer') or dict(type=VISUALIZER[self.scope])
             self.visualizer = VISUALIZERS.build(
@@ -151,7 +152,7 @@ class DenseInferencer:
 
     @torch.inference_mode()
     def _predict(self, sample: dict) -> BaseDataElement:
-        with DefaultScope.overwrite_default_scope(self.scope):
+        with default_scope(self.scope):
             (found,) = self.model.test_step(pseudo_collate([sample]))
         return found.cpu()
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import TRANSFORMS, DefaultScope
+from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from ..checkpoints.receiving import receive_bytes
@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..files import open_regular
 from ..images.reader import ImageReader
 from ..memory import budget
+from ..registry import default_scope
 from ..text import shortened
 
 MAX_BYTES = 1 << 30  # of a file
@@ -172,7 +173,7 @@ class TestPipeline:
             ) from error
         loading = [step for step in steps if kind(step) in LOADERS]
         others = [step for step in steps if kind(step) not in (*LOADERS, 'LoadAnnotations')]
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmpretrain')):
+        with default_scope(cfg.get('default_scope', 'mmpretrain')):
             self.steps = Compose([TRANSFORMS.build(step) for step in others])
         loader = loading[0] if loading else {}
         settings = {name: loader[name] for name in ('full_scale', 'max_pixels') if name in loader}

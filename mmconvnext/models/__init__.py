@@ -1,3 +1,4 @@
+from .. import _quiet_models  # noqa: F401, before all that imports mmpretrain.models
 from .convnext import ConvNeXt
 from .data_preprocessor import AugmentingDataPreprocessor
 from .linear_head import LinearClsHead

@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 import torch
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from torch import nn
 
 from ..errors import UserError
+from ..registry import default_scope
 
 LAYER_NORM = dict(type='LN2d', eps=1e-6)
 
@@ -95,9 +96,8 @@ class Network(NamedTuple):
         Raises:
             UserError: the network cannot be built.
         """
-        init_default_scope('mmpretrain')
         try:
-            with torch.device('meta'):
+            with torch.device('meta'), default_scope('mmpretrain'):
                 return MODELS.build(self.config())
         except ValueError as error:
             raise UserError(f'the network cannot be built: {error}') from error

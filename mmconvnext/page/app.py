@@ -22,13 +22,13 @@ from filelock import FileLock, Timeout
 from ..apis.infer import choose_model
 from ..errors import UserError
 from ..inference.classifier import check_device
+from .environment import SILENT, environment
 
 try:
-    # gradio reads these when it is imported; they disable its telemetry.
-    os.environ.update(GRADIO_ANALYTICS_ENABLED='0', HF_HUB_DISABLE_TELEMETRY='1')
-    import gradio as gr
-    import uvicorn
-    from fastapi import FastAPI
+    with environment(**SILENT):
+        import gradio as gr
+        import uvicorn
+        from fastapi import FastAPI
 except ModuleNotFoundError as error:
     raise UserError(f'{error.name} is missing; pip install "mmconvnext[app]"') from error
 
@@ -89,12 +89,19 @@ def serve(
                 f'others reach {host} without the proxy of --origin, and its login; leave --host at 127.0.0.1'
             )
         private = own and origin is None
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # also deletes the folder
+        stack.enter_context(ended_by_sigterm())
         app = stack.enter_context(application(models, given, max_megabytes, private, origin))
         host, port = listener.getsockname()[:2]
         print(f'Open http://{f"[{host}]" if ":" in host else host}:{port}; end with Ctrl+C', flush=True)
-        with suppress(KeyboardInterrupt):
-            server(app).run(sockets=[listener])
+        serving = server(app)
+        try:
+            with suppress(KeyboardInterrupt):
+                serving.run(sockets=[listener])
+        finally:
+            for thread in threading.enumerate():
+                if thread.name.startswith('AnyIO worker'):  # one that still computes is ended by the timer
+                    thread.join()
+            serving.timer.cancel()
 
 
 def sources(models: Sequence[str], checkpoint: str | None) -> list[Source]:
@@ -117,10 +124,13 @@ def application(
 ) -> Iterator[Border]:
     """Return the page as an ASGI application, with a folder for uploads that is deleted with it."""
     remove_left_folders()
-    with TemporaryDirectory(prefix=PREFIX) as owned, FileLock(Path(owned, OWNED)):
+    with ExitStack() as stack:
+        owned = stack.enter_context(TemporaryDirectory(prefix=PREFIX))
+        stack.enter_context(FileLock(Path(owned, OWNED)))
         folder = Path(owned, 'files')
         folder.mkdir()
-        os.environ['GRADIO_TEMP_DIR'] = str(folder)  # for files of gradio: pictures and tables
+        # In the folder gradio writes pictures and tables.
+        stack.enter_context(environment(**SILENT, GRADIO_TEMP_DIR=str(folder)))
         uploads = Uploads(folder, max_megabytes, checkpoints=private)
         events = Events(models, uploads, given, published=private)
         blocks = build(events)
@@ -143,6 +153,16 @@ def application(
         with uploads.tidying(), closing(events.vetting):
             inputs = {number: len(function.inputs) for number, function in blocks.fns.items()}
             yield Border(app, uploads, events.vetting, inputs, private=private, origin=origin)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Take SIGTERM for an interruption inside, so that the folder of the page goes then, too."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def remove_left_folders() -> None:
@@ -188,11 +208,15 @@ def check_origin(origin: str) -> None:
 class Server(uvicorn.Server):
     """A server that stops within seconds after a signal, even during a computation or an upload."""
 
+    def __init__(self, config: uvicorn.Config):
+        super().__init__(config)
+        self.timer = threading.Timer(MAX_ENDING_SECONDS, self.end_now)
+        self.timer.daemon = True
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
-        timer = threading.Timer(MAX_ENDING_SECONDS, self.end_now)
-        timer.daemon = True
-        timer.start()
+        if not self.timer.is_alive():
+            self.timer.start()
 
     def end_now(self) -> None:
         """End the process while threads compute, after deleting its folder and ending the reader."""

@@ -57,4 +57,4 @@ def compile_backbone(runner: Runner) -> None:
     """Compile the backbone in place."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     model.backbone.compile()
-    print_log('The backbone is compiled: the first iterations take minutes.', 'current')
+    runner.logger.info('The backbone is compiled: the first iterations take minutes.')

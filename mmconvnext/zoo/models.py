@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import MMLogger, print_log
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from torch import nn
 
 from ..checkpoints.input_channels import with_in_channels
@@ -17,7 +17,9 @@ from ..errors import UserError, did_you_mean
 from ..images.preprocessing import Preprocessing
 from ..models.fitting import check_fit, head_arguments, network_of
 from ..models.network import Network
+from ..registry import default_scope
 from .entries import zoo
+from .mmengine_loader import safe_loading
 from .names import Named, config_of_network, find, load_config, load_weights
 
 # Prefixes of weights in detectors and segmenters.
@@ -74,24 +76,23 @@ def get_model(
     cfg, preprocessing = configure(named, described)
     override(cfg, overrides)
     scope = cfg.get('default_scope', 'mmpretrain')
-    init_default_scope(scope)
     set_class_count(cfg, loaded)
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(cfg.model)
     new_head, difference = loaded is None, None
-    if loaded is None:
-        initialise(model)
-    else:
-        # Another number of classes is intended if it is requested; otherwise it is a mistake.
-        asked = (overrides.get('head') or {}).get('num_classes')
-        new_head = asked is not None and asked != (head_arguments(loaded.tensors) or {}).get('num_classes')
-        headless = scope not in LIBRARIES and getattr(model, 'head', None) is None
-        fill(model, loaded, new_head=new_head or headless)
-        if described is None and not new_head and (difference := other_preparation(cfg, loaded)):
-            warnings.warn(
-                f'{difference}. Leave the config out to prepare images as the file says', stacklevel=2
-            )
+    with default_scope(scope), safe_loading(trust=trust_checkpoint):  # also of what init_cfg names
+        model = MODELS.build(cfg.model)
+        if loaded is None:
+            initialise(model)
+        else:
+            # Another number of classes is intended if it is requested; otherwise it is a mistake.
+            asked = (overrides.get('head') or {}).get('num_classes')
+            in_file = (head_arguments(loaded.tensors) or {}).get('num_classes')
+            new_head = asked is not None and asked != in_file
+            headless = scope not in LIBRARIES and getattr(model, 'head', None) is None
+            fill(model, loaded, new_head=new_head or headless)
+    if described is None and not new_head and (difference := other_preparation(cfg, loaded)):
+        warnings.warn(f'{difference}. Leave the config out to prepare images as the file says', stacklevel=2)
     # mmpretrain's inferencers read these attributes.
     model._config = cfg
     model._dataset_meta = {} if new_head or not loaded.classes else {'classes': loaded.classes}

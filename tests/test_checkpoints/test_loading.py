@@ -15,7 +15,7 @@ from mmengine.runner import CheckpointLoader
 
 from mmconvnext.checkpoints import load_checkpoint
 from mmconvnext.errors import UserError
-from mmconvnext.zoo.mmengine_loader import use_safe_loading
+from mmconvnext.zoo.mmengine_loader import safe_loading
 
 
 class RunsCode:
@@ -50,8 +50,8 @@ def test_checkpoint_of_mmengine_loads_with_its_history(checkpoint, mmap):
 
 
 def test_mmengine_itself_loads_safely_and_sees_no_config_text_to_execute(checkpoint):
-    use_safe_loading()
-    content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
+    with safe_loading():
+        content = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu')
     assert 'config' not in content['meta']
     assert content['meta']['epoch'] == 2
 
@@ -64,9 +64,9 @@ def test_code_in_a_checkpoint_is_named_and_not_run(tmp_path, legacy):
         file,
         _use_new_zipfile_serialization=not legacy,
     )
-    use_safe_loading()
+    named = 'wants to call (io|_io).open, which can run foreign code'
     for load in (load_checkpoint, CheckpointLoader.load_checkpoint):
-        with pytest.raises(UserError, match='wants to call (io|_io).open, which can run foreign code'):
+        with safe_loading(), pytest.raises(UserError, match=named):
             load(str(file))
     assert not marker.exists()
 
@@ -109,8 +109,7 @@ def test_file_that_holds_no_dict_says_what_it_holds(tmp_path):
 
 @pytest.mark.parametrize('scheme', ['torchvision://', 'open-mmlab://', 's3://bucket/', 'mmcls://'])
 def test_schemes_that_unpickle_blindly_are_refused(scheme):
-    use_safe_loading()
-    with pytest.raises(UserError, match='only files, http'):
+    with safe_loading(), pytest.raises(UserError, match='only files, http'):
         CheckpointLoader.load_checkpoint(f'{scheme}resnet50', map_location='cpu')
 
 

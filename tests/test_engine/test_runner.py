@@ -55,11 +55,11 @@ def test_files_of_others_are_kept_under_names_that_are_free(runner_of, tmp_path)
 
 
 def test_each_run_has_a_visualizer_of_its_own(runner_of, tmp_path):
-    first, second = (
-        runner_of(**{'visualizer.name': 'visualizer', 'experiment_name': name}).visualizer for name in 'ab'
-    )
-    assert first is not second
-    assert Visualizer.get_current_instance() is second
+    first, second = (runner_of(**{'visualizer.name': 'visualizer', 'experiment_name': name}) for name in 'ab')
+    assert first.visualizer is not second.visualizer
+    for runner in (first, second, first):
+        with runner.isolated():
+            assert Visualizer.get_current_instance() is runner.visualizer
 
 
 def test_the_logged_rate_is_scaled_with_the_batch(runner_of):

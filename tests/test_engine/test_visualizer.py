@@ -18,6 +18,8 @@ def test_a_name_that_an_earlier_run_used_gives_a_new_current_visualizer(tiny_con
     cfg.work_dir = str(tmp_path / 'second')
     runner = Runner.from_cfg(cfg)
     assert runner.visualizer is not earlier
-    assert Visualizer.get_current_instance() is runner.visualizer
+    with runner.isolated():
+        assert Visualizer.get_current_instance() is runner.visualizer
+    assert OtherVisualizer.get_instance('visualizer') is earlier
     (backend,) = runner.visualizer._vis_backends.values()
     assert str(backend._save_dir).startswith(cfg.work_dir)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import Runner
 from safetensors.torch import save_file
 
 import mmconvnext
@@ -16,16 +16,16 @@ from mmconvnext.zoo.names import load_weights
 
 
 @pytest.fixture
-def own_loading(monkeypatch):
-    """Restore the loaders of mmengine after the test."""
-    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
-    mmconvnext.use_safe_loading()
+def own_loading():
+    with mmconvnext.safe_loading():
+        yield
 
 
 @pytest.fixture
 def cfg(tiny_config, tmp_path):
     cfg = load_config(tiny_config)
     cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
+    cfg.experiment_name = tmp_path.name  # mmengine's own Runners share what has one name
     return Config(cfg.to_dict())
 
 
