@@ -61,7 +61,8 @@ def checkout(tmp_path_factory):
         (root / f'data/photos/{split}.json').write_text(annotations)
     for sample in json.loads(annotations)['data_list']:
         Image.new('RGB', (70, 60), (90, 20, 200)).save(root / 'data/photos' / sample['img_path'])
-    (root / 'labels.csv').write_text('file,label\ndog.jpg,dog\n')
+    for name in ('labels', 'train', 'val'):
+        (root / f'{name}.csv').write_text('file,label\ndog.jpg,dog\n')
     return root
 
 
