@@ -25,6 +25,7 @@ def own_loading():
 def cfg(tiny_config, tmp_path):
     cfg = load_config(tiny_config)
     cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
+    cfg.experiment_name = tmp_path.name  # mmengine's visualizers of one second would share their folder
     cfg.experiment_name = tmp_path.name  # mmengine's own Runners share what has one name
     return Config(cfg.to_dict())
 
