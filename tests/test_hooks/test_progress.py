@@ -79,7 +79,7 @@ def test_pipe_gets_plain_lines_once(tiny_config, tmp_path):
     assert trained == [('1', '2'), ('1', '4'), ('2', '2'), ('2', '4')]
     # Only the summary and the results, without environment, config, hooks and parameters.
     assert re.search(r'model +ImageClassifier, ConvNeXt, 0.\d\d M parameters', done.stdout)
-    assert re.search(r'training +64 images .Digits., 2 epochs of 4 iterations', done.stdout)
+    assert re.search(r'training +64 images \(Digits\), 32 x 32 pixels, 2 epochs of 4 iterations', done.stdout)
     assert re.search(r'batch +16 images\n', done.stdout)
     assert re.search(r'optimizer +AdamW, lr 0.002\n', done.stdout)
     for noise in ('System environment', 'paramwise', 'before_train', 'FileClient', 'OneDL', 'Exp name'):
