@@ -154,7 +154,7 @@ def test_two_processes_that_cannot_start_say_why(tmp_path):
     result = call('tools/dist_train.sh', DIGITS, 2, '--work-dir', tmp_path, '--resume', 'latest', **port)
     assert result.returncode != 0
     assert result.stderr.count('Error: --resume') == 1
-    assert 'holds no checkpoint to go on from' in result.stderr
+    assert 'holds no checkpoint to continue from' in result.stderr
 
 
 def test_cost_of_protection_is_measured(tiny_config):

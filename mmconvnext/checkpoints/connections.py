@@ -149,9 +149,9 @@ def request_for(address: str, headers: dict[str, str] | None = None, method: str
         host = host.encode('idna').decode()
         host += '' if parts.port is None else f':{parts.port}'
     except ValueError as error:  # of a port, brackets or letters that cannot be
-        raise UserError(f'{shown(address)} is no address of a file; check the URL') from error
+        raise UserError(f'{shown(address)} is not the URL of a file; check the URL') from error
     if parts.scheme not in ('http', 'https') or not parts.hostname:
-        raise UserError(f'{shown(address)} is no address of a file; expected https://HOST/FILE')
+        raise UserError(f'{shown(address)} is not the URL of a file; expected https://HOST/FILE')
     path, query = (quote(text, safe="/%:@!$&'()*+,;=~?[]") for text in (parts.path, parts.query))
     request = Request(
         SplitResult(parts.scheme, host, path, query, '').geturl(),

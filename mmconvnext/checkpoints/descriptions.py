@@ -252,7 +252,7 @@ def distinct(pairs: list[tuple[str, object]]) -> dict:
 
 
 def refuse(constant: str) -> None:
-    raise ValueError(f'{constant} is no number of JSON')
+    raise ValueError(f'{constant} is not a JSON number')
 
 
 def finite(digits: str) -> float:

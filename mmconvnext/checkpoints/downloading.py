@@ -81,7 +81,7 @@ def _place(url: str) -> Path:
     try:
         name = PurePosixPath(urlsplit(url).path).name
     except ValueError as error:
-        raise UserError(f'{shown(url)} is no address of a file; check the URL') from error
+        raise UserError(f'{shown(url)} is not the URL of a file; check the URL') from error
     name = re.sub(r'[^\w.+=@-]', '_', name)[-MAX_FILE_NAME:]
     if promised_hash(name) is None:  # two URLs may end in the same name
         name = f'{sha256(url.encode(errors="surrogatepass")).hexdigest()[:8]}-{name}'
@@ -167,7 +167,7 @@ def _from_web(url: str, place: Path) -> None:
             path = shown(url).partition('://')[2]
             raise UserError(
                 f'cannot download {shown(url)}{f" from {shown(address)}" if mirror else ""}: {error}. Check '
-                'the network and run again, which goes on where this ended; or put the file at '
+                'the network and run again, which continues where this ended; or put the file at '
                 f'{place} yourself; or let MMCONVNEXT_MIRROR name a server that has {path}, or '
                 f'MMCONVNEXT_HOME a cache folder that has it. {WITHOUT}.'
             ) from error

@@ -164,7 +164,7 @@ def _check_head(address: str, part: Path, head: bytes) -> None:
 
 def _check_room(address: str, part: Path, total: int, received: int) -> None:
     if total > MAX_BYTES:
-        raise UserError(f'{shown(address)} has more than {MAX_BYTES / 1e9:g} GB; that is no checkpoint')
+        raise UserError(f'{shown(address)} has more than {MAX_BYTES / 1e9:g} GB; that is not a checkpoint')
     if part.stem.endswith('.json') and total > MAX_JSON_BYTES:
         part.unlink(missing_ok=True)
         raise UserError(f'{shown(address)} has more than {MAX_JSON_BYTES:,} bytes; no description is as long')

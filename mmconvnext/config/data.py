@@ -84,7 +84,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def refuse_constant(name: str) -> None:
-    raise ValueError(f'{name} is no number of JSON')
+    raise ValueError(f'{name} is not a JSON number')
 
 
 def count_values(content: Any) -> int:

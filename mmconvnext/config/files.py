@@ -83,7 +83,7 @@ class Found:
             bases = self.data_of(path).get('_base_') or []
         else:
             raise UserError(
-                f'{path} is no config: it ends in {path.suffix!r}; expected .py, .json, .yml or .yaml'
+                f'{path} is not a config: it ends in {path.suffix!r}; expected .py, .json, .yml or .yaml'
             )
         self.configs.add(place)
         for base in bases if isinstance(bases, (list, tuple)) else [bases]:

@@ -44,7 +44,7 @@ def check_installed(scope: str | None, config: str) -> None:
     if find_spec('mmcv._ext') is None:
         raise UserError(
             f'{config} is built on {library.name}, which needs the compiled operators of mmcv, and this mmcv '
-            'has none. README.md, "Detection and segmentation", tells how to build it.'
+            'has none. README.md, "Detection and segmentation", explains how to build it.'
         )
 
 

@@ -126,7 +126,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise UserError(f'the annotation file {path} cannot be read: {error.strerror}') from error
     except UnicodeDecodeError as error:
-        raise UserError(f'the annotation file {path} is no UTF-8 text: {error}') from error
+        raise UserError(f'the annotation file {path} is not UTF-8 text: {error}') from error
 
 
 def is_openmmlab(dataset: object) -> bool:

@@ -163,8 +163,8 @@ def find_split(layout: Layout, split: str) -> tuple[Path, bool]:
     if 'train' not in splits:
         raise UserError(
             f'{place} has {", ".join(sorted(folder.name for folder in splits.values()))}, but no folder for '
-            f'{split}; expected train/ and val/, each with one folder a class, or the folders of the classes '
-            'directly'
+            f'{split}; expected train/ and val/, each with one folder per class, or the folders of the '
+            'classes directly'
         )
     return splits['train'], validation is None
 
@@ -173,7 +173,7 @@ def training_classes(layout: Layout) -> tuple[str, ...]:
     training = layout.classes
     if training is None:
         raise UserError(
-            f'{layout.place} has no folder train/, whose folders would tell the classes; put the training '
+            f'{layout.place} has no folder train/, whose folders define the classes; put the training '
             'images there, or test a checkpoint that names its classes'
         )
     classes = tuple(class_folders(training))
@@ -181,7 +181,7 @@ def training_classes(layout: Layout) -> tuple[str, ...]:
         return classes
     if has_images(training):
         raise UserError(
-            f'{training} has images but not two folders of classes; sort them into one folder a class: '
+            f'{training} has images but not two folders of classes; sort them into one folder per class: '
             f'{training}/cat/1.jpg, {training}/dog/2.jpg'
         )
     held = f'. {layout.place} holds:\n{tree(layout.place)}' if classes else ''

@@ -94,7 +94,7 @@ def read_index(root: str) -> ShardIndex:
     except OSError as error:
         if not is_url(root) and Path(root, UNFINISHED).expanduser().is_file():
             raise UserError(
-                f'{root} holds shards that are not complete; start tools/make_shards.py again, it goes on'
+                f'{root} holds shards that are not complete; start tools/make_shards.py again to continue'
             ) from error
         raise UserError(
             f'{place} cannot be read: {error}. Make shards with tools/make_shards.py, or correct data_root'
@@ -105,7 +105,7 @@ def read_index(root: str) -> ShardIndex:
         index = parse_index(json.loads(text))
     except (ValueError, RecursionError) as error:  # of json, too
         raise UserError(
-            f'{place} is no index of shards: {error}; make it with tools/make_shards.py'
+            f'{place} is not an index of shards: {error}; make it with tools/make_shards.py'
         ) from error
     if not is_url(root):
         check_files(Path(root).expanduser(), index)
@@ -116,7 +116,7 @@ def check_root(root: str) -> None:
     """Raise UserError unless the root is a folder or a plain URL."""
     if SCHEME.match(root) and not is_url(root):
         raise UserError(
-            f'data_root {root!r:.200} is no folder and no plain URL; expected https://HOST/PATH, '
+            f'data_root {root!r:.200} is neither a folder nor a plain URL; expected https://HOST/PATH, '
             'gs://BUCKET/PATH or hf://datasets/OWNER/NAME/PATH. A command is not run: mount other storage as '
             'a folder, or serve it over HTTPS'
         )
@@ -184,5 +184,5 @@ def check_files(folder: Path, index: ShardIndex) -> None:
             found = 'is missing' if size is None else f'has {size:,} bytes'
             raise UserError(
                 f'{file} {found}, but {INDEX} lists it with {shard.size:,} bytes; copy it again, '
-                'or make the shards anew'
+                'or make the shards again'
             )

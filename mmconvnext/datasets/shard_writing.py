@@ -73,7 +73,7 @@ def make_shards(
     """
     image_folder, out = Path(image_folder), Path(out)
     if not image_folder.is_dir():
-        raise UserError(f'{image_folder} is not a folder; name one that holds one folder a class')
+        raise UserError(f'{image_folder} is not a folder; name one that holds one folder per class')
     if out.resolve().is_relative_to(image_folder.resolve()):
         raise UserError(
             f'{out} is inside {image_folder}, where it would be taken for a class; name another folder'
@@ -110,7 +110,7 @@ def make_shards(
 def bytes_of(size: str) -> int:
     found = re.fullmatch(r'(\d+(?:\.\d+)?)\s*([KMGT]?B)?', size.strip().upper())
     if not found or float(found[1]) == 0:
-        raise UserError(f'--max-size {size} is no size; write it as 1GB or 500MB')
+        raise UserError(f'--max-size {size} is not a size; write it as 1GB or 500MB')
     return int(float(found[1]) * UNITS[found[2] or ''])
 
 
@@ -133,7 +133,7 @@ def list_images(folder: Path) -> tuple[list[str], list[Image]]:
     ]
     if not images:
         raise UserError(
-            f'{folder} has no images in {counted(len(classes), "folder")}; it should hold one folder a '
+            f'{folder} has no images in {counted(len(classes), "folder")}; it should have one folder per '
             f'class, with files that end in {", ".join(sorted(IMAGE_SUFFIXES))}'
         )
     return list(classes), images
@@ -225,7 +225,7 @@ def write_missing(plan: Plan, image_folder: Path, out: Path, workers: int) -> No
                     print(f'{shard.name} written, {done:,} of {len(plan.index.shards):,} shards', flush=True)
         except OSError as error:
             raise UserError(
-                f'{error}. The shards in {out} that are complete are kept; start again to go on'
+                f'{error}. The shards in {out} that are complete are kept; start again to continue'
             ) from error
         finally:
             # After Ctrl-C or a full disk, all writers stop at their next image.

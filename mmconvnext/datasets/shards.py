@@ -188,7 +188,7 @@ class Shards(IterableDataset):
                 if not self.training:
                     raise UserError(
                         f'{raw.path} cannot be read as an image ({error}); '
-                        'replace it and make the shards anew'
+                        'replace it and make the shards again'
                     ) from error
                 sample = mark_replaced(self.stand_in(epoch, raws, ahead), raw.path, error)
             yield sample

@@ -140,7 +140,7 @@ def check_no_splits_below(root: Path, place: Path) -> None:
 
 def unclear(place: Path, what: str) -> UserError:
     return UserError(
-        f'{place} {what}; expected train/ and val/, each with one folder a class, or the folders of the '
+        f'{place} {what}; expected train/ and val/, each with one folder per class, or the folders of the '
         f'classes directly. Rename or move them. The folder holds:\n{tree(place)}'
     )
 

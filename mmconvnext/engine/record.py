@@ -95,7 +95,7 @@ def check_unchanged(saved: dict, now: dict, source: str) -> None:
     if changed:
         raise UserError(
             f'{source} cannot be resumed with other data or batches, since its place in them would be lost '
-            f'({"; ".join(changed)}). Set back what has changed, or begin a new run from its weights: '
+            f'({"; ".join(changed)}). Set back what has changed, or start a new run from its weights: '
             '--cfg-options load_from=FILE and another --work-dir'
         )
 

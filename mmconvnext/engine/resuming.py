@@ -42,7 +42,7 @@ class CheckedResume:
         except LOAD_ERRORS as error:
             raise UserError(
                 f'{filename} cannot be resumed ({type(error).__name__}: {error}); its state is not that of '
-                'this config. Resume with the config it was saved with, or begin a new run from its weights: '
+                'this config. Resume with the config it was saved with, or start a new run from its weights: '
                 '--cfg-options load_from=FILE and another --work-dir'
             ) from error
 
@@ -81,14 +81,14 @@ class CheckedResume:
 
     def check_optimizer(self, checkpoint: dict, source: str) -> None:
         if 'optimizer' not in checkpoint:
-            self.logger.warning(f'{source} holds no state of the optimizer: its moments begin at zero')
+            self.logger.warning(f'{source} holds no state of the optimizer: its moments start at zero')
             return
         network = self.model.module if is_model_wrapper(self.model) else self.model
         names = {parameter: name for name, parameter in network.named_parameters()}
         optimizer, complete = self.optim_wrapper.optimizer, is_dict(checkpoint['meta'].get('run'))
         without = check_optimizer_state(checkpoint['optimizer'], optimizer, names, source, complete=complete)
         if without:
-            self.logger.warning(f'{source} holds no moments of {listed(without)}: they begin at zero')
+            self.logger.warning(f'{source} holds no moments of {listed(without)}: they start at zero')
 
     def compare(self, saved: dict | None, source: str) -> None:
         """Raise UserError for other data or batches, and log each changed setting."""

@@ -155,9 +155,9 @@ def check_optimizer_state(
             for each parameter.
 
     Returns:
-        The names of the trainable parameters whose moments begin at zero.
+        The names of the trainable parameters whose moments start at zero.
     """
-    new_run = 'begin a new run from its weights: --cfg-options load_from=FILE and another --work-dir'
+    new_run = 'start a new run from its weights: --cfg-options load_from=FILE and another --work-dir'
     groups = saved.get('param_groups') if is_dict(saved) else None
     if not is_list(groups) or not is_dict(saved.get('state')):
         raise refusal(source, 'optimizer', type(saved).__name__, 'param_groups and state')
@@ -334,5 +334,5 @@ def refusal(source: str, field: str, found: Any, form: str) -> UserError:
     found = found if isinstance(found, str) else described(found)
     return UserError(
         f'{source} cannot be resumed: {field} should be {form}, and it has {found}. Name a checkpoint that a '
-        'training saved, or begin a new run from its weights: --cfg-options load_from=FILE'
+        'training saved, or start a new run from its weights: --cfg-options load_from=FILE'
     )

@@ -73,7 +73,7 @@ class ContinuedSettings:
             raise UserError(
                 'the param_scheduler of the config is not the one of the checkpoint, and ReduceOnPlateau '
                 'cannot start in the middle of a run: it depends on the results so far. Keep the schedule, '
-                'or begin a new run from these weights: --cfg-options load_from=FILE and another --work-dir'
+                'or start a new run from these weights: --cfg-options load_from=FILE and another --work-dir'
             )
         self.step(iterations, epochs, epoch_length)
         return True

@@ -123,7 +123,7 @@ def load_classifier(
     if not isinstance(model, ImageClassifier):
         raise UserError(f'{config} is a {type(model).__name__}; export is for classifiers')
     if model._config.get('test_dataloader') is None:
-        raise UserError(f'{config} has no test_dataloader, which would tell how to prepare images')
+        raise UserError(f'{config} has no test_dataloader, which defines the preprocessing')
     if not model.preprocessing_told:
         warnings.warn(
             f'{config} does not tell how its images were prepared, so the exported file will say: as those '

@@ -106,7 +106,7 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
         except OSError as error:
             raise UserError(
                 f'{self.last_ckpt} was not written: {error.strerror or error}. The checkpoints before it are '
-                'whole; make room, or whatever it lacks, and go on with --resume'
+                'whole; make room, or whatever it lacks, and continue with --resume'
             ) from error
         self.saved_iter = meta['iter']
         if is_main_process():

@@ -66,7 +66,7 @@ class DenseInferencer:
             raise UserError(f'min_score is {min_score}; it should be between 0 and 1')
         named = find(model)
         if not named.is_dense:
-            raise UserError(f'{model} is no detector or segmenter; see ImageClassificationInferencer')
+            raise UserError(f'{model} is not a detector or segmenter; see ImageClassificationInferencer')
         self.model = get_model(named, pretrained, trust_checkpoint=trust_checkpoint).eval()
         self.model.to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
         cfg = self.model._config

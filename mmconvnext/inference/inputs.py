@@ -91,7 +91,7 @@ def expand(one: ImageLike, number: int, channels: int | None) -> list[Given]:
         try:
             path = urlsplit(str(one)).path
         except ValueError as error:
-            raise UserError(f'{shortened(str(one), 100)} is no URL: {error}') from error
+            raise UserError(f'{shortened(str(one), 100)} is not a URL: {error}') from error
         name = PurePosixPath(unquote(path)).name[-60:]
         return [Given(one, one, re.sub(r'[^\w.-]', '_', name) or 'image')]
     path = Path(one).expanduser()
@@ -169,7 +169,7 @@ class TestPipeline:
             steps = pipeline_of(cfg.test_dataloader.dataset)
         except AttributeError as error:
             raise UserError(
-                'the config has no test_dataloader.dataset.pipeline, which would tell how to prepare images'
+                'the config has no test_dataloader.dataset.pipeline, which defines the preprocessing'
             ) from error
         loading = [step for step in steps if kind(step) in LOADERS]
         others = [step for step in steps if kind(step) not in (*LOADERS, 'LoadAnnotations')]

@@ -166,7 +166,7 @@ def sniff(file: BinaryIO) -> str:
 
 def check_checkpoint(upload: Upload) -> None:
     if upload.path.suffix not in ('.pth', '.safetensors'):
-        raise UserError(f'{upload.name} is no checkpoint; expected .safetensors, or .pth of torch.save')
+        raise UserError(f'{upload.name} is not a checkpoint; expected .safetensors, or .pth of torch.save')
 
 
 def check_size(name: str, size: int, most_megabytes: float) -> None:
@@ -184,7 +184,7 @@ def check_image(upload: Upload) -> None:
         with Image.open(upload.path, formats=list(IMAGES)) as image:
             width, height = image.size
     except UnidentifiedImageError as error:
-        raise UserError(f'is no image, or a broken one; expected {", ".join(IMAGES)}') from error
+        raise UserError(f'is not an image, or is broken; expected {", ".join(IMAGES)}') from error
     except Image.DecompressionBombError as error:
         raise UserError(f'has far more than {MAX_PIXELS / 1e6:g} million pixels') from error
     except FileNotFoundError as error:

@@ -53,8 +53,8 @@ def take_classes_from_data(cfg: Config, loaders: tuple[str, ...], weights: Weigh
         changed = sorted({*known} ^ {*classes})
         raise UserError(
             f'{cfg.load_from} was trained on {len(known)} classes, the data has {len(classes)} '
-            f'(they differ in {listed(changed)}); a run goes on with the classes it began with. Correct the '
-            'folders, or begin another run from these weights with --cfg-options load_from=FILE and another '
+            f'(they differ in {listed(changed)}); a resumed run keeps its classes. Correct the '
+            'folders, or start another run from these weights with --cfg-options load_from=FILE and another '
             '--work-dir'
         )
     head.num_classes = len(classes)

@@ -53,7 +53,7 @@ def naming(settings: ConfigDict, field: str, scope: str | None = None) -> Iterat
         raise
     except BUILD_ERRORS as error:
         library = LIBRARIES.get(scope)
-        cure = library.data if library else 'Put one folder a class with images there'
+        cure = library.data if library else 'Put one folder per class with images there'
         raise UserError(f'{title(settings, field)} cannot be read: {error}. {cure}') from error
 
 

@@ -40,7 +40,7 @@ def fix_seed(cfg: Config, *, trust: bool) -> None:
         if seed not in (None, saved):
             raise UserError(
                 f'{cfg.load_from} was saved with randomness.seed={saved}, the config sets {seed}: the order '
-                'of the data would change in the middle. Keep the seed, or begin a new run from its weights: '
+                'of the data would change in the middle. Keep the seed, or start a new run from its weights: '
                 '--cfg-options load_from=FILE and another --work-dir'
             )
         seed = saved

@@ -47,7 +47,7 @@ def find_start(cfg: Config, resume: str | None, *, trust: bool) -> str | None:
         found = newest_checkpoint(cfg, trust=trust)
         if found is None and resume == 'latest':
             raise UserError(
-                f'--resume: {cfg.work_dir} holds no checkpoint to go on from; start without --resume, '
+                f'--resume: {cfg.work_dir} holds no checkpoint to continue from; start without --resume, '
                 'or name the folder of the earlier run with --work-dir'
             )
         resume = found
@@ -56,7 +56,7 @@ def find_start(cfg: Config, resume: str | None, *, trust: bool) -> str | None:
         if saved and (resume is None or Path(resume).resolve().parent != saved[-1].resolve().parent):
             raise UserError(
                 f'{saved[-1].parent} holds {saved[-1].name} of an earlier run, which this one would write '
-                'over; go on with --resume, choose another folder with --work-dir, or delete this one'
+                'over; continue with --resume, choose another folder with --work-dir, or delete this one'
             )
         if saved and Path(resume).exists():
             check_newest(Path(resume), saved, trust=trust)
@@ -83,13 +83,13 @@ def check_resumable(file: str, *, trust: bool) -> None:
     if str(file).removeprefix('mmconvnext://') in zoo() or (path / 'config.json').exists():
         raise UserError(
             f'{file} holds weights, but not the state of a training, so that it cannot be resumed. Name a '
-            f'checkpoint that a training saved, or begin a new run from these weights: --cfg-options '
+            f'checkpoint that a training saved, or start a new run from these weights: --cfg-options '
             f'load_from={file}'
         )
     if path.is_dir():
         raise UserError(
             f'{file} is a folder; name a checkpoint that a training saved, as {path / "epoch_3.pth"}, or '
-            f'go on from the newest of a folder: --resume --work-dir {file}'
+            f'continue from the newest in a folder: --resume --work-dir {file}'
         )
     if path.exists():
         check_regular(path)
@@ -177,7 +177,7 @@ def place_of(file: Path, *, trust: bool) -> tuple[int, int]:
         UserError: the file cannot be read, or its position is not a number.
     """
     if file.is_dir():
-        raise UserError(f'{file} is a folder as DeepSpeed writes it, from which no run can go on')
+        raise UserError(f'{file} is a folder as DeepSpeed writes it, which cannot be resumed')
     meta = load_checkpoint(file, mmap=True, trust=trust).get('meta')
     place = tuple(meta.get(field, 0) if isinstance(meta, dict) else None for field in ('iter', 'epoch'))
     if not all(map(is_count, place)):

@@ -145,7 +145,7 @@ def check_network_shows(loaded: Weights) -> None:
     """Raise UserError unless the weights are those of a whole classifier and show its network."""
     if any(weight.startswith(DENSE_HEADS) for weight in loaded.tensors):
         raise UserError(
-            f'{loaded.source} holds a detector or segmenter, which is not read off its weights; name '
+            f'{loaded.source} holds a detector or segmenter, which cannot be inferred from its weights; name '
             'its config too'
         )
     if loaded.needs_config:
@@ -197,7 +197,8 @@ def fill(model: nn.Module, loaded: Weights, *, new_head: bool) -> None:
     missing = model.load_state_dict(kept, strict=False).missing_keys
     if missing:
         print_log(
-            f'{loaded.source} has no weights for {", ".join(missing)}; they start anew', logger='current'
+            f'{loaded.source} has no weights for {", ".join(missing)}; they are initialized randomly',
+            logger='current',
         )
 
 

@@ -436,7 +436,7 @@ def test_moved_work_dir_resumes_from_its_own_checkpoint(tiny_config, trained, tm
 
 
 def test_resume_in_the_config_is_the_same_as_on_the_command_line(tiny_config, tmp_path):
-    refuse('holds no checkpoint to go on from', tiny_config, tmp_path / 'w', cfg_options={'resume': True})
+    refuse('holds no checkpoint to continue from', tiny_config, tmp_path / 'w', cfg_options={'resume': True})
 
 
 def test_resume_from_elsewhere_does_not_write_over_a_run(tiny_config, trained, tmp_path):

@@ -335,4 +335,4 @@ def test_a_body_without_a_length_has_a_largest_size(server, home, monkeypatch):
     monkeypatch.setattr(receiving, 'MAX_BYTES', 10**6)
     part = b'%x\r\n' % len(BODY) + BODY + b'\r\n'
     server.scripts = [chunked(*[part] * 300)]
-    refuse(home, server.url, 'that is no checkpoint')
+    refuse(home, server.url, 'that is not a checkpoint')

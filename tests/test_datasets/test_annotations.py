@@ -56,7 +56,7 @@ def folders(root, **more):
         (b'x' * 5000 + b' 0\n', 'there is no file .*xxx'),
         (b'x' * 10**6 + b' 0\n', "line 1: 'xxx.* it has 1,000,002 characters"),
         (b'a\0.png 0\n', 'there is no file'),
-        (b'\xff\xfe\x00', 'is no UTF-8 text'),
+        (b'\xff\xfe\x00', 'is not UTF-8 text'),
     ],
 )
 def test_wrong_lines_are_named(tmp_path, content, message):

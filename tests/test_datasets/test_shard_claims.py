@@ -37,7 +37,7 @@ def test_an_index_does_not_claim_more_than_is_there(tmp_path, shards):
     (tmp_path / 'index.json').write_text(json.dumps(dict(images='x', classes=['a'], shards=shards)))
     with serve(tmp_path) as url:
         for place in (str(tmp_path), url):
-            with pytest.raises(UserError, match='index.json is no index of shards: '):
+            with pytest.raises(UserError, match='index.json is not an index of shards: '):
                 Shards(place, KEEP, batch_size=1)
 
 
@@ -54,7 +54,7 @@ def test_any_other_index_ends_in_a_message(tmp_path, content):
     (tmp_path / 'index.json').write_bytes(content)
     with serve(tmp_path) as url:
         for place in (str(tmp_path), url):
-            with pytest.raises(UserError, match='index.json is no index of shards: '):
+            with pytest.raises(UserError, match='index.json is not an index of shards: '):
                 Shards(place, KEEP, batch_size=1)
 
 

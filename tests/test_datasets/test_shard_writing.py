@@ -94,7 +94,7 @@ def test_full_disk_leaves_no_broken_shard(large_folder, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000_000, limits[1]))
     try:
         with pytest.raises(
-            UserError, match='File too large.*that are complete are kept; start again to go on'
+            UserError, match='File too large.*that are complete are kept; start again to continue'
         ):
             make_shards(large_folder, out, per_shard=3)
     finally:
@@ -138,9 +138,9 @@ def test_wrong_input_writes_nothing(folder, tmp_path, monkeypatch):
         assert not out.exists()
 
     out = tmp_path / 'out'
-    refuse('nothing is not a folder; name one that holds one folder a class', tmp_path / 'nothing', out)
+    refuse('nothing is not a folder; name one that holds one folder per class', tmp_path / 'nothing', out)
     refuse('where it would be taken for a class', folder, folder / 'out')
-    refuse('--max-size 1 pound is no size; write it as 1GB', folder, out, max_size='1 pound')
+    refuse('--max-size 1 pound is not a size; write it as 1GB', folder, out, max_size='1 pound')
     refuse('--per-shard is 0; it should be at least 1', folder, out, per_shard=0)
     refuse('exclude each other', folder, out, per_shard=3, max_size='1GB')
     (tmp_path / 'empty/cat').mkdir(parents=True)

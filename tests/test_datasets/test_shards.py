@@ -338,7 +338,7 @@ def shard_with(**changes):
 @pytest.mark.parametrize(
     'edit, message',
     [
-        (edited(classes=None), "index.json is no index of shards: 'classes' is missing; make it with"),
+        (edited(classes=None), "index.json is not an index of shards: 'classes' is missing; make it with"),
         (edited(classes='cat'), "'classes' is 'cat', and should be a list of names"),
         (edited(shards=[]), r"'shards' is \[\], and should be a list of at least one shard"),
         (shard_with(samples=-1), r"in shards\[1\], 'samples' is -1, and should be a whole number above 0"),
@@ -366,7 +366,7 @@ def test_roots_that_hold_no_index(tmp_path):
     ):
         shards_of(tmp_path)
     (tmp_path / 'index.json').write_text('{')
-    with pytest.raises(UserError, match='index.json is no index of shards: Expecting'):
+    with pytest.raises(UserError, match='index.json is not an index of shards: Expecting'):
         shards_of(tmp_path)
     with (
         serve(tmp_path) as url,
@@ -466,7 +466,7 @@ def test_error_of_a_loader_process_is_one_message(tiny_config, root, tmp_path):
     with pytest.raises(UserError) as caught:
         train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
     assert str(caught.value).startswith(f'{tmp_path}/val/000002.tar/000000020-')
-    assert str(caught.value).endswith('replace it and make the shards anew')
+    assert str(caught.value).endswith('replace it and make the shards again')
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_image_that_the_network_refuses_does_not_end_the_run(segmenter, tmp_path
 
 
 def test_classifiers_are_told_apart():
-    with pytest.raises(UserError, match='convnext-tiny_32xb128_in1k is no detector or segmenter'):
+    with pytest.raises(UserError, match='convnext-tiny_32xb128_in1k is not a detector or segmenter'):
         DenseInferencer('convnext-tiny_32xb128_in1k', 'x.pth')
 
 

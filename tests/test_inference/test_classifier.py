@@ -537,7 +537,7 @@ def test_images_and_networks_that_are_too_small_for_each_other_are_a_message(tmp
 
 
 def test_an_address_that_is_none_is_named():
-    with pytest.raises(UserError, match=r'http://\[ is no URL'):
+    with pytest.raises(UserError, match=r'http://\[ is not a URL'):
         find_images('http://[')
 
 

@@ -148,7 +148,7 @@ def test_what_is_no_checkpoint_is_told_of(page):
     drop(page, noise(5))
     page.locator('#said .problem').wait_for()
     assert page.locator('#refused').inner_text() == problem_of(page)
-    assert 'image.pth is no checkpoint; expected .safetensors' in problem_of(page)
+    assert 'image.pth is not a checkpoint; expected .safetensors' in problem_of(page)
     assert '/' not in problem_of(page).replace('image.pth', '')
 
 

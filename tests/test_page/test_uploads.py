@@ -115,9 +115,9 @@ def test_checkpoints_may_be_larger_than_images(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'nothing', 'is no image'),
-        (b'', 'is no image'),
-        (image_bytes('PPM'), 'is no image'),
+        (b'nothing', 'is not an image'),
+        (b'', 'is not an image'),
+        (image_bytes('PPM'), 'is not an image'),
         (noise(0)[:20], 'image'),
         (bomb(9000, 9000), r'has 9,000 x 9,000 pixels; at most 64 million'),
         (bomb(60000, 60000), 'has far more than 64 million pixels'),

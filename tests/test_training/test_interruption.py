@@ -193,7 +193,7 @@ def test_a_test_run_has_nothing_to_save_and_ends_when_it_is_told_to(tiny_config,
 
 def test_without_a_checkpoint_auto_begins_and_a_plain_resume_asks(tiny_config, tmp_path):
     options = {'train_cfg.max_epochs': 1}
-    with pytest.raises(UserError, match='no checkpoint to go on from'):
+    with pytest.raises(UserError, match='no checkpoint to continue from'):
         train(tiny_config, work_dir=str(tmp_path / 'w'), resume='latest', cfg_options=options)
     assert train(tiny_config, work_dir=str(tmp_path / 'w'), resume='auto', cfg_options=options).epoch == 1
 

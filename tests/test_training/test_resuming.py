@@ -222,7 +222,7 @@ def test_a_parameter_without_gradients_has_no_moments_to_miss(tiny_config, tmp_p
     options = {'model.backbone.frozen_stages': 0, 'model.head.type': 'mmconvnext.HeadWithMore'}
     train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=ONE_EPOCH | options, rehearsal=False)
     assert resumed((tiny_config,), tmp_path / 'w', **options).iter == 8
-    assert 'holds no moments of head.unused: they begin at zero' in logs_of(tmp_path / 'w')
+    assert 'holds no moments of head.unused: they start at zero' in logs_of(tmp_path / 'w')
 
 
 @MODELS.register_module()
@@ -245,7 +245,7 @@ def test_a_foreign_file_without_entries_goes_on(saved, work_dir):
 
     changed(work_dir, change)
     resumed(saved, work_dir)
-    assert 'holds no moments of head.fc.bias: they begin at zero' in logs_of(work_dir)
+    assert 'holds no moments of head.fc.bias: they start at zero' in logs_of(work_dir)
 
 
 FOREIGN_SCHEDULE = {
@@ -287,7 +287,7 @@ REFUSED = {
 @pytest.mark.parametrize('option', REFUSED)
 def test_other_data_or_batches_are_refused(saved, work_dir, option):
     before = (work_dir / 'epoch_1.pth').read_bytes()
-    with pytest.raises(UserError, match='begin a new run from its weights'):
+    with pytest.raises(UserError, match='start a new run from its weights'):
         resumed(saved, work_dir, **{option: REFUSED[option]})
     assert (work_dir / 'epoch_1.pth').read_bytes() == before
     assert not (work_dir / '.lock').exists()
@@ -506,7 +506,7 @@ def test_a_folder_of_deepspeed_is_never_gone_on_from(saved, work_dir, tmp_path):
     with pytest.raises(UserError, match=r'epoch_7\.pth is a folder'):
         train(saved[0], work_dir=str(work_dir), resume=str(folder))
     (work_dir / 'epoch_1.pth').unlink()
-    with pytest.raises(UserError, match='is a folder as DeepSpeed writes it, from which no run can go on'):
+    with pytest.raises(UserError, match='is a folder as DeepSpeed writes it, which cannot be resumed'):
         resumed(saved, work_dir)
     with pytest.raises(UserError, match=r'epoch_7\.pth of an earlier run'):
         train(saved[0], work_dir=str(work_dir))

@@ -25,7 +25,7 @@ def plot_bars(measured: list[tuple[Condition, list[dict]]], out: str | Path) -> 
         draw(chart, condition, rows)
     conditions = measured[0][1][0]['conditions']
     figure.supxlabel(
-        f'images a second; {conditions["device"]}, {conditions["instructions"] or ""}, '
+        f'images per second; {conditions["device"]}, {conditions["instructions"] or ""}, '
         f'{conditions["threads"]} threads, torch {conditions["torch"]}',
         fontsize=8,
     )

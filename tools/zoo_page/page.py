@@ -144,7 +144,7 @@ def how_measured(conditions: dict, measured: dict) -> list[str]:
         device += f' ({conditions["instructions"]})'
     threads = f'{conditions["threads"]} thread{"s" * (conditions["threads"] > 1)}'
     return [
-        f'Speed in images a second: measured on {device} with {threads}, '
+        f'Speed in images per second: measured on {device} with {threads}, '
         f'eager forward pass, {conditions["dtype"]}, {conditions["batch_size"]} images at a time, torch '
         f'{conditions["torch"]}, {conditions["date"]}.\nMedian of {conditions["rounds"]} rounds; the middle '
         f'half of them was {slow:.2f} to {fast:.2f} times as fast. '
