@@ -104,7 +104,7 @@ def check_reachable(address: str, timeout: float) -> None:
             pass
 
 
-def shown(url: str) -> str:
+def redacted(url: str) -> str:
     """Return a URL for messages, without user names, passwords and keys."""
     try:
         parts = urlsplit(url)
@@ -149,9 +149,9 @@ def request_for(address: str, headers: dict[str, str] | None = None, method: str
         host = host.encode('idna').decode()
         host += '' if parts.port is None else f':{parts.port}'
     except ValueError as error:  # of a port, brackets or letters that cannot be
-        raise UserError(f'{shown(address)} is not the URL of a file; check the URL') from error
+        raise UserError(f'{redacted(address)} is not the URL of a file; check the URL') from error
     if parts.scheme not in ('http', 'https') or not parts.hostname:
-        raise UserError(f'{shown(address)} is not the URL of a file; expected https://HOST/FILE')
+        raise UserError(f'{redacted(address)} is not the URL of a file; expected https://HOST/FILE')
     path, query = (quote(text, safe="/%:@!$&'()*+,;=~?[]") for text in (parts.path, parts.query))
     request = Request(
         SplitResult(parts.scheme, host, path, query, '').geturl(),
@@ -187,7 +187,7 @@ class Redirects(HTTPRedirectHandler):
         schemes = ('https',) if req.type == 'https' else ('http', 'https')
         if parts.scheme not in schemes or not parts.hostname or '@' in parts.netloc:
             raise UserError(
-                f'{shown(req.full_url)} leads to {shown(newurl)}, which is not followed; '
+                f'{redacted(req.full_url)} leads to {redacted(newurl)}, which is not followed; '
                 f'expected an address of {" or ".join(schemes)} without a login'
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)

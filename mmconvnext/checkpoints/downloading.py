@@ -20,7 +20,7 @@ from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
 from ..errors import UserError
 from ..files import written_whole
 from ..text import shortened
-from .connections import CHUNK, Interrupted, Unreachable, check_reachable, shown
+from .connections import CHUNK, Interrupted, Unreachable, check_reachable, redacted
 from .contents import check_contents
 from .receiving import MissingFileError, receive
 
@@ -81,7 +81,7 @@ def _place(url: str) -> Path:
     try:
         name = PurePosixPath(urlsplit(url).path).name
     except ValueError as error:
-        raise UserError(f'{shown(url)} is not the URL of a file; check the URL') from error
+        raise UserError(f'{redacted(url)} is not the URL of a file; check the URL') from error
     name = re.sub(r'[^\w.+=@-]', '_', name)[-MAX_FILE_NAME:]
     if promised_hash(name) is None:  # two URLs may end in the same name
         name = f'{sha256(url.encode(errors="surrogatepass")).hexdigest()[:8]}-{name}'
@@ -119,7 +119,7 @@ def _from_hub(url: str, place: Path, endpoint: str, repo_id: str, revision: str,
                         raise  # the hub was not reached
             else:
                 raise MissingFileError(
-                    f'{shown(url)}: {repo_id} at {revision} has no {" or ".join(names)}; check the URL'
+                    f'{redacted(url)}: {repo_id} at {revision} has no {" or ".join(names)}; check the URL'
                 )
     except MissingFileError:
         raise
@@ -128,7 +128,7 @@ def _from_hub(url: str, place: Path, endpoint: str, repo_id: str, revision: str,
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
         reason = shortened(' '.join(str(cause or error).split()), 1000)
         raise UserError(
-            f'cannot get {shown(url)} from {shown(endpoint)} into {where["cache_dir"]}: {reason}\n'
+            f'cannot get {redacted(url)} from {redacted(endpoint)} into {where["cache_dir"]}: {reason}\n'
             f'Check the URL and the network, or put the file at {place} yourself; HF_TOKEN opens private and '
             'gated repositories, HF_ENDPOINT names a mirror, and MMCONVNEXT_HOME another cache folder. '
             f'{WITHOUT}.'
@@ -138,7 +138,7 @@ def _from_hub(url: str, place: Path, endpoint: str, repo_id: str, revision: str,
     except UserError as error:
         file.resolve().unlink()
         file.unlink(missing_ok=True)
-        raise UserError(f'{shown(url)} is {error}; nothing of it was kept') from None
+        raise UserError(f'{redacted(url)} is {error}; nothing of it was kept') from None
     return file
 
 
@@ -150,7 +150,7 @@ def _check_hub_reachable(endpoint: str) -> None:
     try:
         check_reachable(endpoint, HUB_SECONDS)
     except Unreachable as error:
-        raise Unreachable(f'there is no connection to {shown(endpoint)}: {error}') from error
+        raise Unreachable(f'there is no connection to {redacted(endpoint)}: {error}') from error
 
 
 def _from_web(url: str, place: Path) -> None:
@@ -164,10 +164,10 @@ def _from_web(url: str, place: Path) -> None:
         try:
             receive(address, part)
         except Interrupted as error:
-            path = shown(url).partition('://')[2]
+            path = redacted(url).partition('://')[2]
             raise UserError(
-                f'cannot download {shown(url)}{f" from {shown(address)}" if mirror else ""}: {error}. Check '
-                'the network and run again, which continues where this ended; or put the file at '
+                f'cannot download {redacted(url)}{f" from {redacted(address)}" if mirror else ""}: {error}. '
+                'Check the network and run again, which continues where this ended; or put the file at '
                 f'{place} yourself; or let MMCONVNEXT_MIRROR name a server that has {path}, or '
                 f'MMCONVNEXT_HOME a cache folder that has it. {WITHOUT}.'
             ) from error
@@ -182,7 +182,7 @@ def _from_web(url: str, place: Path) -> None:
             Record(url, place).compare(found)
         except UserError as error:
             part.unlink()
-            raise UserError(f'what came from {shown(url)} was deleted: it is {error}') from None
+            raise UserError(f'what came from {redacted(url)} was deleted: it is {error}') from None
         part.replace(place)
 
 
@@ -215,7 +215,7 @@ class Record:
     """
 
     def __init__(self, url: str, place: Path):
-        self.url, self.path = shown(url), place.with_name(f'{place.name}.sha256')
+        self.url, self.path = redacted(url), place.with_name(f'{place.name}.sha256')
 
     def check(self, file: Path) -> None:
         """Raise UserError if a cached file has changed; it is read only if its size or time has changed."""

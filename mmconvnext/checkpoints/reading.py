@@ -119,7 +119,7 @@ def weights_of(checkpoint: dict, which: str | None = None) -> dict[str, Tensor]:
         UserError: there are no weights, not the requested ones, several sets of them, or two tensors with one
             name.
     """
-    place = (place_of(checkpoint, which),) if which is not None else usual_place(checkpoint)
+    place = (key_of_weights(checkpoint, which),) if which is not None else usual_place(checkpoint)
     weights = checkpoint
     for key in place:
         weights = weights[key]
@@ -172,7 +172,7 @@ def places_of_weights(node: dict, place: tuple[str, ...], seen: set[int]) -> Ite
                 yield from places_of_weights(value, (*place, name), seen)
 
 
-def place_of(checkpoint: dict, which: str) -> str:
+def key_of_weights(checkpoint: dict, which: str) -> str:
     """Return the key of the weights or their average in a checkpoint."""
     for key, places in AVERAGED.items():
         if key in checkpoint and all(isinstance(checkpoint.get(place), dict) for place in places.values()):

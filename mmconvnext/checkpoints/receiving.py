@@ -29,8 +29,8 @@ from .connections import (
     chunks,
     host_of,
     open_url,
+    redacted,
     request_for,
-    shown,
 )
 from .contents import HEAD, check_head
 from .descriptions import MAX_JSON_BYTES
@@ -70,7 +70,7 @@ def receive_bytes(address: str, max_bytes: int) -> bytes:
     try:
         return _retry(address, partial(_receive_all, address, max_bytes))
     except Interrupted as error:
-        raise UserError(f'cannot download {shown(address)}: {error}') from error
+        raise UserError(f'cannot download {redacted(address)}: {error}') from error
 
 
 def _retry(address: str, connect: Callable[[], Received]) -> Received:
@@ -88,7 +88,7 @@ def _retry(address: str, connect: Callable[[], Received]) -> Received:
                 break  # retries are for a line that was lost, not for one that never was
             if wait > MAX_WAIT:
                 raise UserError(
-                    f'{shown(address)}: {error}, and asks to wait {wait:,.0f} s; run again then'
+                    f'{redacted(address)}: {error}, and asks to wait {wait:,.0f} s; run again then'
                 ) from error
     raise last
 
@@ -142,7 +142,7 @@ def _receive_all(address: str, max_bytes: int) -> bytes:
         for chunk in chunks(response, watch):
             content += chunk
             if max(total or 0, len(content)) > max_bytes:
-                raise UserError(f'{shown(address)} has more than {max_bytes:,} bytes')
+                raise UserError(f'{redacted(address)} has more than {max_bytes:,} bytes')
     _check_whole(len(content), total)
     return bytes(content)
 
@@ -158,21 +158,23 @@ def _check_head(address: str, part: Path, head: bytes) -> None:
     except UserError as error:
         part.unlink(missing_ok=True)
         raise UserError(
-            f'{shown(address)} sends {error}; check the URL, and whether it asks for a login'
+            f'{redacted(address)} sends {error}; check the URL, and whether it asks for a login'
         ) from None
 
 
 def _check_room(address: str, part: Path, total: int, received: int) -> None:
     if total > MAX_BYTES:
-        raise UserError(f'{shown(address)} has more than {MAX_BYTES / 1e9:g} GB; that is not a checkpoint')
+        raise UserError(f'{redacted(address)} has more than {MAX_BYTES / 1e9:g} GB; that is not a checkpoint')
     if part.stem.endswith('.json') and total > MAX_JSON_BYTES:
         part.unlink(missing_ok=True)
-        raise UserError(f'{shown(address)} has more than {MAX_JSON_BYTES:,} bytes; no description is as long')
+        raise UserError(
+            f'{redacted(address)} has more than {MAX_JSON_BYTES:,} bytes; no description is as long'
+        )
     folder = part.parent
     free = shutil.disk_usage(folder).free
     if total - received > free - MIN_FREE:
         raise UserError(
-            f'{shown(address)} has {total / 1e6:,.0f} MB, but {folder} has room for '
+            f'{redacted(address)} has {total / 1e6:,.0f} MB, but {folder} has room for '
             f'{max(0, free - MIN_FREE) / 1e6:,.0f}; '
             'make room there, or set MMCONVNEXT_HOME to another folder'
         )
@@ -192,7 +194,7 @@ def _answer(
         if error.code in BUSY or error.code >= 500:
             raise Interrupted(status, retry_after(error.headers)) from error
         kind = MissingFileError if error.code in (404, 410) else UserError
-        raise kind(f'cannot download {shown(address)}: {status}; check the URL') from error
+        raise kind(f'cannot download {redacted(address)}: {status}; check the URL') from error
     encoding = response.headers.get('Content-Encoding', 'identity')
     if response.status not in (200, 206) or encoding.lower() not in ('', 'identity'):
         response.close()
@@ -202,11 +204,12 @@ def _answer(
             else f'Content-Encoding {encoding}'
         )
         raise UserError(
-            f'{shown(address)} answers with {shortened(sent, MAX_REASON)}; expected 200 and the file as it is'
+            f'{redacted(address)} answers with {shortened(sent, MAX_REASON)}; '
+            'expected 200 and the file as it is'
         )
     if response.status == 200 and response.length is None and 'Transfer-Encoding' not in response.headers:
         response.close()
-        raise UserError(f'{shown(address)} has no Content-Length, so a truncated file would look whole')
+        raise UserError(f'{redacted(address)} has no Content-Length, so a truncated file would look whole')
     return response
 
 

@@ -39,7 +39,7 @@ def read_config(file: Path) -> Config:
             check_installed(scope, file.stem)
         if isinstance(error, ImportError) or 'import_modules_from_strings' in str(error):
             raise UserError(explain_import(error, file, found.configs)) from error
-        raise UserError(f'{place_of(error, file, found.configs)}: {summary(error)}') from error
+        raise UserError(f'{line_before_error(error, file, found.configs)}: {summary(error)}') from error
 
 
 class Found:
@@ -153,7 +153,7 @@ def compose(file: Path, found: Found) -> Config:
     return Config(merged.to_dict(), filename=str(file))
 
 
-def place_of(error: BaseException, file: Path, configs: set[Path]) -> str:
+def line_before_error(error: BaseException, file: Path, configs: set[Path]) -> str:
     """Return the last line of a config before an error."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename.endswith('.py') and Path(frame.filename).resolve() in configs:
@@ -172,7 +172,11 @@ def explain_import(error: ImportError | TypeError, file: Path, configs: set[Path
     cause = error
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__
-    where = f'{file}, custom_imports' if 'custom modules' in str(error) else place_of(error, file, configs)
+    where = (
+        f'{file}, custom_imports'
+        if 'custom modules' in str(error)
+        else line_before_error(error, file, configs)
+    )
     module = getattr(cause, 'name', None)
     if not isinstance(cause, ModuleNotFoundError) or module is None:
         return f'{where}: {summary(cause)}'

@@ -92,12 +92,12 @@ def load_lines(dataset: CustomDataset, num_classes: int | None) -> list[dict]:
                 hint = '; replace names of classes by their numbers'
             elif name and num_classes:
                 hint = f'; the model has {num_classes} classes'
-            raise UserError(f'{place_of(path, number, line)} is not of the form {form}{hint}')
+            raise UserError(f'{quoted_line(path, number, line)} is not of the form {form}{hint}')
         name = name.strip()
         image = os.path.join(prefix, name) if in_folder else f'{prefix}/{name}'  # noqa: PTH118, 10x faster
         # os.path also accepts names that no system can have
         if len(samples) < MAX_PATHS_CHECKED and is_local(image) and not os.path.exists(image):  # noqa: PTH110
-            missing.append((place_of(path, number, line), image[:200]))
+            missing.append((quoted_line(path, number, line), image[:200]))
         samples.append(dict(img_path=image, gt_label=int(label)))
     if not samples:
         raise UserError(f'{path} names no image; expected lines of the form {form}')
@@ -111,7 +111,7 @@ def load_lines(dataset: CustomDataset, num_classes: int | None) -> list[dict]:
     return samples
 
 
-def place_of(path: Path, number: int, line: str) -> str:
+def quoted_line(path: Path, number: int, line: str) -> str:
     return f'{path}, line {number}: {line.strip()[:200]!r}'
 
 

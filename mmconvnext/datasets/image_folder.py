@@ -194,14 +194,14 @@ def training_classes(layout: Layout) -> tuple[str, ...]:
 
 def held_out_of(paths: Iterable[str], part: float) -> set[str]:
     """Return the held-out images of a class: at least one, leaving at least one for training."""
-    paths = sorted(paths, key=lambda path: (place_of(path), path))
+    paths = sorted(paths, key=lambda path: (split_position(path), path))
     if part == 1:
         return set(paths)
     most = len(paths) // 2 if part <= 0.5 else len(paths) - 1
     return set(paths[: max(0, min(most, max(1, round(len(paths) * part))))])
 
 
-def place_of(path: str) -> float:
+def split_position(path: str) -> float:
     """Return a number in [0, 1) that depends only on the path."""
     # macOS stores letters and accents separately.
     name = unicodedata.normalize('NFC', path).encode(errors='surrogateescape')

@@ -16,7 +16,7 @@ from .formats import Format, find_format, write
 from .graph import Graph
 from .images import real_images, why_unlabelled
 from .int8 import check_calibration, quantize
-from .metadata import describe
+from .metadata import metadata_of
 
 WEIGHTS_OR_CONFIGS = ('.py', '.pth', '.pt', '.bin', '.safetensors', '.h5')
 
@@ -65,7 +65,7 @@ def export(
     if int8:
         check_calibration(graph, calibrating)
     example = graph.input_of(checking.batch(0, 1)[0].repeat(2, 1, 1, 1))
-    metadata = describe(name, model, graph)
+    metadata = metadata_of(name, model, graph)
 
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=f'.{target.name}.') as folder:

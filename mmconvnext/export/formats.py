@@ -93,7 +93,7 @@ def write(graph: Graph, example: torch.Tensor, form: Format, metadata: dict, fil
         graph: graph to export.
         example: example input, to whose size some formats are tuned.
         form: format in ``FORMATS``.
-        metadata: result of ``describe``.
+        metadata: result of ``metadata_of``.
         file: file to write; large weights go to a second file beside it.
     """
     # torch.export specializes maps of one pixel, so the example has none: their code is the same, as

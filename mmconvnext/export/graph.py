@@ -100,7 +100,7 @@ class Program:
         exported: exported program with one input.
         shapes: its ``dynamic_shapes``.
         output: name of the output.
-        metadata: result of ``describe``.
+        metadata: result of ``metadata_of``.
     """
 
     exported: ExportedProgram

@@ -17,7 +17,7 @@ KEY = 'mmconvnext'
 PACKING = ('LoadImageFromFile', 'LoadAnnotations', 'PackInputs')
 
 
-def describe(name: str, model: nn.Module, graph: Graph) -> dict:
+def metadata_of(name: str, model: nn.Module, graph: Graph) -> dict:
     """Return all information that is needed to use an exported file.
 
     Args:

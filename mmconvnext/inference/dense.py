@@ -73,7 +73,7 @@ class DenseInferencer:
         self.scope, self.min_score = cfg.default_scope, min_score
         self.finds = 'areas' if self.scope == 'mmseg' else 'objects'
         self.pipeline = TestPipeline(cfg)
-        meta = describe(cfg, self.model)
+        meta = classes_and_palette(cfg, self.model)
         self.classes = meta.get('classes')
         with default_scope(self.scope):
             # mmengine keeps one visualizer per name, with its classes.
@@ -197,7 +197,7 @@ class DenseInferencer:
             raise UserError(f'the picture {file} cannot be written: {error}') from error
 
 
-def describe(cfg: Config, model: BaseModel) -> dict:
+def classes_and_palette(cfg: Config, model: BaseModel) -> dict:
     """Return class names (of the weights, or else of the test data) and colors.
 
     Raises:

@@ -72,7 +72,7 @@ class Uploads:
         Raises:
             UserError: the file is too large, or a checkpoint although none are accepted.
         """
-        name = shown(name)
+        name = display_name(name)
         size, suffix = file.seek(0, os.SEEK_END), sniff(file)
         checkpoint = suffix in ('.pth', '.safetensors')
         if checkpoint and not self.checkpoints:
@@ -195,7 +195,7 @@ def check_image(upload: Upload) -> None:
         raise UserError(f'has {width:,} x {height:,} pixels; at most {MAX_PIXELS / 1e6:g} million are taken')
 
 
-def shown(name: str) -> str:
+def display_name(name: str) -> str:
     """Return a user's file name for display: its last part, in visible characters."""
     name = name.replace('\\', '/').rpartition('/')[2]
     name = ''.join(c for c in name if c.isprintable()) or 'unnamed'

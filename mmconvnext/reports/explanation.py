@@ -56,12 +56,12 @@ def save_explanation(explanation: Explanation, out: str | Path) -> None:
     height, width = explanation.image.shape[:2]
 
     draw_image(image, explanation.image)
-    describe(image, 'As the model sees it', f'{width} × {height} pixels')
+    set_titles(image, 'As the model sees it', f'{width} × {height} pixels')
     draw_scores(scores, explanation)
     draw_heat(
         cam, explanation.image, explanation.grad_cam, 'inferno', Normalize(0, 1), 'of the strongest evidence'
     )
-    describe(cam, 'Grad-CAM', f'features of stage {explanation.stage} that speak for the class')
+    set_titles(cam, 'Grad-CAM', f'features of stage {explanation.stage} that speak for the class')
     scale = max(float(np.abs(explanation.occlusion).max()), MIN_SCALE)
     draw_heat(
         hidden,
@@ -71,11 +71,13 @@ def save_explanation(explanation: Explanation, out: str | Path) -> None:
         Normalize(-scale, scale),
         'drop of the score',
     )
-    describe(hidden, 'Occlusion', f'score lost with {explanation.patch} × {explanation.patch} pixels hidden')
+    set_titles(
+        hidden, 'Occlusion', f'score lost with {explanation.patch} × {explanation.patch} pixels hidden'
+    )
     for number, stage in enumerate(explanation.stages):
         axes = figure.add_subplot(grid[1, number])
         draw_image(axes, stage)
-        describe(axes, f'Stage {number}', f'{stage.shape[1]} × {stage.shape[0]} features')
+        set_titles(axes, f'Stage {number}', f'{stage.shape[1]} × {stage.shape[0]} features')
     path = shortened(explanation.path, MAX_PATH_LENGTH)
     target = shortened(explanation.target['class'], MAX_NAME_LENGTH)
     figure.suptitle(
@@ -128,10 +130,10 @@ def draw_scores(axes: Axes, explanation: Explanation) -> None:
         axes.text(1, row - 0.24, f'{each["score"]:.1%}', ha='right', **text)
     axes.set(xlim=(0, 1), ylim=(MAX_BARS - 0.4, -0.75), xticks=[], yticks=[], box_aspect=1)
     axes.spines[:].set_visible(False)
-    describe(axes, 'Scores', 'explained class in red')
+    set_titles(axes, 'Scores', 'explained class in red')
 
 
-def describe(axes: Axes, title: str, detail: str) -> None:
+def set_titles(axes: Axes, title: str, detail: str) -> None:
     axes.set_title(title, loc='left', fontsize=12, fontweight='bold', color=INK, pad=20)
     axes.text(0, 1.03, detail, transform=axes.transAxes, fontsize=9, color=FAINT, va='bottom')
 

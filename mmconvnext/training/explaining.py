@@ -114,10 +114,10 @@ def option_of(frame: FrameType, cfg: Config, loader: str) -> str | None:
     part = frame.f_locals.get('self')
     kind = type(part).__name__
     if isinstance(part, Hook):
-        return f'{place_of(part, places_of_hooks(cfg), HOOKS, "custom_hooks")} ({kind})'
+        return f'{option_of_part(part, places_of_hooks(cfg), HOOKS, "custom_hooks")} ({kind})'
     if isinstance(part, BaseMetric):
         metrics = places_of_metrics(cfg, 'val_evaluator')
-        return f'{place_of(part, metrics, METRICS, "val_evaluator")} ({kind})'
+        return f'{option_of_part(part, metrics, METRICS, "val_evaluator")} ({kind})'
     if isinstance(part, Evaluator):
         return 'val_evaluator'
     if isinstance(part, Dataset | BaseTransform):
@@ -134,7 +134,7 @@ def option_of(frame: FrameType, cfg: Config, loader: str) -> str | None:
     return OPTIONS.get(frame.f_code.co_name) if isinstance(part, Runner) else None
 
 
-def place_of(part, places: list[tuple[str, dict]], registry: Registry, otherwise: str) -> str:
+def option_of_part(part, places: list[tuple[str, dict]], registry: Registry, otherwise: str) -> str:
     found = (place for place, each in places if registered(registry, each['type']) is type(part))
     return next(found, otherwise)
 

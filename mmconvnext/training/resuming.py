@@ -111,10 +111,10 @@ def compare_with(file: str, now: dict, *, trust: bool) -> None:
 
 def check_newest(chosen: Path, saved: list[Path], *, trust: bool) -> None:
     """Raise UserError if newer checkpoints of another past are in the folder of the checkpoint to resume."""
-    place = place_of(chosen, trust=trust)
+    place = progress_of(chosen, trust=trust)
     for file in saved:
         try:
-            is_newer = place_of(file, trust=trust) > place
+            is_newer = progress_of(file, trust=trust) > place
         except UserError:  # nothing resumes from a damaged checkpoint
             continue
         if is_newer:
@@ -154,7 +154,7 @@ def newest_checkpoint(cfg: Config, *, trust: bool = False) -> str | None:
     places, broken = {}, {}
     for file in saved_in(cfg):
         try:
-            places[file] = place_of(file, trust=trust)
+            places[file] = progress_of(file, trust=trust)
         except UserError as error:
             broken[file] = error
     for file in sorted(places, key=places.get, reverse=True):
@@ -170,7 +170,7 @@ def newest_checkpoint(cfg: Config, *, trust: bool = False) -> str | None:
     return None
 
 
-def place_of(file: Path, *, trust: bool) -> tuple[int, int]:
+def progress_of(file: Path, *, trust: bool) -> tuple[int, int]:
     """Return the iterations and epochs of a checkpoint, for comparisons.
 
     Raises:

@@ -15,7 +15,7 @@ from pycocotools.mask import decode
 from mmconvnext.apis import load_config
 from mmconvnext.apis.infer import infer
 from mmconvnext.errors import UserError
-from mmconvnext.inference.dense import DenseInferencer, describe
+from mmconvnext.inference.dense import DenseInferencer, classes_and_palette
 from mmconvnext.zoo import get_model
 from tests.test_downstream.shapes import CLASSES, SIZE, write_ade, write_coco
 from tests.test_downstream.small import detection, segmentation
@@ -120,7 +120,7 @@ def test_official_configs_know_names_and_colours(name, count, first):
     class Model(torch.nn.Module):
         _dataset_meta: ClassVar[dict] = {}
 
-    meta = describe(load_config(name), Model())
+    meta = classes_and_palette(load_config(name), Model())
     assert (len(meta['classes']), meta['classes'][0], len(meta['palette'])) == (count, first, count)
 
 

@@ -21,7 +21,7 @@ from mmconvnext.export import checking, export, formats, onnx_file, torch_packag
 from mmconvnext.export.exporting import check_target, load_classifier
 from mmconvnext.export.graph import Graph
 from mmconvnext.export.images import Images, carried_photographs, real_images, why_unlabelled
-from mmconvnext.export.metadata import describe, resizing
+from mmconvnext.export.metadata import metadata_of, resizing
 from mmconvnext.images.preprocessing import Preprocessing
 from mmconvnext.models.network import Network
 from mmconvnext.zoo.entries import zoo
@@ -171,7 +171,7 @@ def test_images_of_other_depths_and_channels_are_exported(channels, images, tmp_
 
 def test_metadata_of_a_published_name_has_its_license_and_preprocessing():
     model = get_model('convnext_atto.d2_in1k')
-    about = describe('mmconvnext://convnext_atto.d2_in1k', model, Graph(model, preprocess=True))
+    about = metadata_of('mmconvnext://convnext_atto.d2_in1k', model, Graph(model, preprocess=True))
     assert about['name'] == 'convnext_atto.d2_in1k'
     assert about['license'] == 'Apache-2.0'
     expected = model.preprocessing

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmconvnext.errors import UserError
 from mmconvnext.page import uploads as module
-from mmconvnext.page.uploads import Uploads, check_image, shown, sniff
+from mmconvnext.page.uploads import Uploads, check_image, display_name, sniff
 from tests.pages import noise
 
 
@@ -61,11 +61,11 @@ def test_names_of_users_never_reach_the_disk(name, tmp_path):
 
 
 def test_shown_names_are_short_and_can_be_seen():
-    assert shown('../../evil.png') == 'evil.png'
-    assert shown('C:\\cats\\cat.png') == 'cat.png'
-    assert shown('a\u202egnp.exe\n\x1b[31m') == 'agnp.exe[31m'
-    assert shown('') == shown('/') == 'unnamed'
-    assert len(shown('x' * 5000)) == 80
+    assert display_name('../../evil.png') == 'evil.png'
+    assert display_name('C:\\cats\\cat.png') == 'cat.png'
+    assert display_name('a\u202egnp.exe\n\x1b[31m') == 'agnp.exe[31m'
+    assert display_name('') == display_name('/') == 'unnamed'
+    assert len(display_name('x' * 5000)) == 80
 
 
 @pytest.mark.parametrize(
