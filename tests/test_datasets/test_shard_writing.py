@@ -144,7 +144,7 @@ def test_wrong_input_writes_nothing(folder, tmp_path, monkeypatch):
     refuse('--per-shard is 0; it should be at least 1', folder, out, per_shard=0)
     refuse('exclude each other', folder, out, per_shard=3, max_size='1GB')
     (tmp_path / 'empty/cat').mkdir(parents=True)
-    refuse('has no images in 1 folder; it should hold', tmp_path / 'empty', out)
+    refuse('has no images in 1 folder; it should have', tmp_path / 'empty', out)
     free = shutil.disk_usage(tmp_path).free
     large = tmp_path / 'huge/cat/0.jpg'
     large.parent.mkdir(parents=True)
