@@ -10,6 +10,7 @@ from pathlib import Path
 
 import compare as comparison
 import int8 as int8_benchmark
+from mmengine.registry import init_default_scope
 from page import accuracy, grid, short
 
 from mmconvnext.apis import load_config
@@ -33,6 +34,7 @@ def memory() -> str:
         '|---|---:|---:|---:|---:|---:|---:|',
     ]
     base = load_config('convnext-tiny_32xb128_in1k')
+    init_default_scope(base.default_scope)
     for arch, sizes in ARCHS.items():
         base.model.backbone.arch = arch
         base.model.head.in_channels = sizes['channels'][-1]
