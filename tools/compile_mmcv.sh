@@ -2,8 +2,7 @@
 # Give an environment the compiled operators of mmcv, which MMDetection and MMSegmentation need.
 # They are compiled once for a version of torch, with or without a GPU, and kept in the user's cache:
 #   tools/compile_mmcv.sh PYTHON
-# FORCE_CUDA=1 compiles those for GPUs on a machine that has none. PIP_OPTIONS go to every pip, CFLAGS to the
-# compiler; with -O0 it takes half the time, and the operators run slowly.
+# FORCE_CUDA=1 compiles those for GPUs on a machine that has none. PIP_OPTIONS go to every pip.
 set -euo pipefail
 usage='usage: compile_mmcv.sh PYTHON, the one of an environment with torch and onedl-mmcv'
 python=${1:?$usage}
@@ -15,7 +14,7 @@ import os, sys, torch
 device = "gpu" if torch.cuda.is_available() or os.getenv("FORCE_CUDA") == "1" else "cpu"
 print(f"torch-{torch.__version__}-{sys.implementation.cache_tag}-{device}")')
 case $built_for in *+cu*-cpu) echo "No GPU here: the operators will run on CPUs only (else FORCE_CUDA=1)" ;; esac
-wheels=${XDG_CACHE_HOME:-$HOME/.cache}/mmconvnext/mmcv-$version-$built_for$(tr -d ' /' <<< "${CFLAGS:-}")
+wheels=${XDG_CACHE_HOME:-$HOME/.cache}/mmconvnext/mmcv-$version-$built_for
 
 if [ ! -d "$wheels" ]; then
     "$python" -m pip install $options ninja setuptools wheel
@@ -30,9 +29,9 @@ import shlex, sysconfig
 from torch.utils.cpp_extension import include_paths
 print(sysconfig.get_config_var("CFLAGS"), "-fPIC", *(shlex.quote(f"-I{path}") for path in include_paths()))')
     compiler=${CXX:-c++}
-    last="-std=c++20 -g0 ${CFLAGS:-}"  # of options that contradict each other the last counts
-    eval "$compiler $flags $last -x c++-header '$work/torch.h' -o '$work/torch.h.gch'"
-    printf '#!/bin/sh\nexec %s "$@" %s -include "%s"\n' "$compiler" "$last" "$work/torch.h" > "$work/c++"
+    eval "$compiler $flags -std=c++20 -g0 -x c++-header '$work/torch.h' -o '$work/torch.h.gch'"
+    # The last option counts.
+    printf '#!/bin/sh\nexec %s "$@" -std=c++20 -g0 -include "%s"\n' "$compiler" "$work/torch.h" > "$work/c++"
     chmod +x "$work/c++"
     # ninja comes with the environment. Without a cache: pip may have kept a wheel without operators.
     PATH=$(dirname "$("$python" -c 'import sys; print(sys.executable)')"):$PATH \
