@@ -240,9 +240,9 @@ def test_digits_are_expressible_and_their_gray_numbers_the_same_in_either_order(
     assert preprocessing_of_test(config).size == 32
     images = [sample['inputs'] for sample in build_dataset(config.test_dataloader.dataset)][:20]
     prepared = [
-        MODELS.build(dict(type='ClsDataPreprocessor', **config.data_preprocessor | dict(to_rgb=to_rgb)))(
-            dict(inputs=images)
-        )['inputs']
+        MODELS.build(
+            dict(type='mmpretrain.ClsDataPreprocessor', **config.data_preprocessor | dict(to_rgb=to_rgb))
+        )(dict(inputs=images))['inputs']
         for to_rgb in (False, True)
     ]
     assert torch.equal(*prepared)

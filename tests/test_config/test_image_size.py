@@ -9,6 +9,7 @@ from mmengine.registry import DATASETS
 from mmconvnext.apis import evaluate, load_config, train
 from mmconvnext.config.image_size import final_size, pipelines_of, set_image_size, sizes_of, steps_of
 from mmconvnext.errors import UserError
+from mmconvnext.registry import default_scope
 from tests.conftest import REPO
 
 DIGITS = REPO / 'configs/digits/convnext-atto_1xb48_digits.py'
@@ -134,7 +135,8 @@ def test_training_and_testing_see_images_of_the_size(tiny_config, tmp_path):
     work_dir = tmp_path / 'work'
     train(tiny_config, work_dir=str(work_dir), image_size=64, cfg_options=options)
     saved = next(work_dir.glob('*.py'))
-    image = DATASETS.build(load_config(saved).train_dataloader.dataset)[0]['inputs']
+    with default_scope('mmpretrain'):
+        image = DATASETS.build(load_config(saved).train_dataloader.dataset)[0]['inputs']
     assert tuple(image.shape[1:]) == (64, 64)
     metrics = evaluate(
         tiny_config,

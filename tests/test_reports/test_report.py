@@ -15,6 +15,7 @@ from sklearn import metrics
 
 from mmconvnext.apis import evaluate, load_config
 from mmconvnext.errors import UserError
+from mmconvnext.registry import default_scope
 from mmconvnext.reports.pictures import rgb_of
 from mmconvnext.reports.predictions import Prediction, Predictions
 from mmconvnext.reports.report import save_report
@@ -169,7 +170,8 @@ def test_mirror_images_count_as_one_and_the_upright_one_is_shown(tiny_config, we
     assert f'{measured:.1f} %accuracy' in page.text
     assert len(list(tmp_path.glob('w/*/classes.csv'))) == 1  # the page is a part of the report on classes
     shown = [np.asarray(Image.open(BytesIO(base64.b64decode(data)))) for kind, data in page.pictures()[:3]]
-    dataset = DATASETS.build(load_config(tiny_config).test_dataloader.dataset)
+    with default_scope('mmpretrain'):
+        dataset = DATASETS.build(load_config(tiny_config).test_dataloader.dataset)
     upright = [rgb_of(dataset[i]['inputs']) for i in range(32)]
     assert all(any(np.array_equal(image, one) for one in upright) for image in shown)
 
