@@ -16,6 +16,14 @@ def _fixed_seed():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _no_scope():
+    """Forget the libraries whose types earlier tests found without a prefix, as in a new process."""
+    from mmengine.registry import DefaultScope
+
+    DefaultScope._instance_dict.clear()
+
+
 @pytest.fixture
 def tiny_config(tmp_path):
     return write_tiny_config(tmp_path)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..files import open_regular, written_whole
 from ..images.array_file import MAGIC
+from ..images.pillow_limit import pillow_limit
 from ..images.reader import JPEG_END, PNG_END, ImageReader, check_file
 from ..memory import budget
 from .annotations import is_local
@@ -92,8 +93,9 @@ def check_whole(path: str, size: int) -> None:
 
 
 def check_encoded(file: BinaryIO, size: int) -> None:
-    with Image.open(file) as image:
-        ImageReader().check_size(*image.size, image.format)
+    reader = ImageReader()
+    with pillow_limit.at_least(reader.max_pixels), Image.open(file) as image:
+        reader.check_size(*image.size, image.format)
         end = END_MARKS.get(image.format)
         if end is not None:
             if image.info.get('progressive'):

@@ -53,7 +53,7 @@ class CheckedResume:
         if fn_name == 'before_save_checkpoint':
             leave_out_functions(kwargs['checkpoint'])
             if isinstance(self.optim_wrapper, OptimWrapper) and 'optimizer' in kwargs['checkpoint']:
-                note_missing_moments(kwargs['checkpoint']['optimizer'])
+                note_missing_moments(kwargs['checkpoint'])
         if fn_name == 'before_train' and self.settings is not None:
             self.restore_settings()
 
@@ -85,8 +85,14 @@ class CheckedResume:
             return
         network = self.model.module if is_model_wrapper(self.model) else self.model
         names = {parameter: name for name, parameter in network.named_parameters()}
-        optimizer, complete = self.optim_wrapper.optimizer, is_dict(checkpoint['meta'].get('run'))
-        without = check_optimizer_state(checkpoint['optimizer'], optimizer, names, source, complete=complete)
+        optimizer = self.optim_wrapper.optimizer
+        without = check_optimizer_state(
+            checkpoint['optimizer'],
+            optimizer,
+            names,
+            source,
+            complete=checkpoint['meta'].get('all_moments') is True,
+        )
         if without:
             self.logger.warning(f'{source} holds no moments of {listed(without)}: they start at zero')
 

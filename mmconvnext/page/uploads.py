@@ -14,6 +14,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import UserError
+from ..images.pillow_limit import pillow_limit
 from ..images.reader import MAX_PIXELS
 
 # Image formats -> file suffixes.
@@ -156,7 +157,7 @@ def sniff(file: BinaryIO) -> str:
         return '.safetensors'
     try:
         file.seek(0)
-        with Image.open(file, formats=list(IMAGES)) as image:
+        with pillow_limit.at_least(), Image.open(file, formats=list(IMAGES)) as image:
             return IMAGES[
                 'JPEG' if image.format == 'MPO' else image.format
             ]  # from a phone, with several pictures
@@ -181,7 +182,7 @@ def check_image(upload: Upload) -> None:
         UserError: the error, as the end of a sentence about the file.
     """
     try:
-        with Image.open(upload.path, formats=list(IMAGES)) as image:
+        with pillow_limit.at_least(), Image.open(upload.path, formats=list(IMAGES)) as image:
             width, height = image.size
     except UnidentifiedImageError as error:
         raise UserError(f'is not an image, or is broken; expected {", ".join(IMAGES)}') from error

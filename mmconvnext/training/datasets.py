@@ -23,6 +23,7 @@ from ..datasets.annotations import (
     numbers_folders,
 )
 from ..errors import UserError
+from ..registry import default_scope
 from ..text import listed
 from .explaining import BUILD_ERRORS, registered
 from .recipe import accumulation_of
@@ -36,8 +37,8 @@ def open_dataset(cfg: Config, field: str, num_classes: int | None = None) -> mme
     Raises:
         UserError: it cannot be read or is empty.
     """
-    settings = cfg[field].dataset
-    with naming(settings, field, cfg.get('default_scope')):
+    settings, scope = cfg[field].dataset, cfg.get('default_scope', 'mmengine')
+    with naming(settings, field, scope), default_scope(scope):
         dataset = build(settings, num_classes)
     if len(dataset) == 0:
         raise UserError(f'{title(settings, field)} is empty; it needs at least one image')

@@ -12,6 +12,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.parameter import UninitializedTensorMixin
 
 from ..errors import UserError
+from ..registry import default_scope
 from .explaining import BUILD_ERRORS, reason
 
 
@@ -20,11 +21,12 @@ def build_on_meta(cfg: Config) -> nn.Module:
     # The wrapper for test-time augmentation has neither weights nor classes.
     settings = cfg.model.get('module', cfg.model)
     try:
-        try:
-            with parameters_on_meta():
-                model = MODELS.build(settings)
-        except (NotImplementedError, RuntimeError):  # a model that loads weights in its constructor
-            model = MODELS.build(settings).to('meta')
+        with default_scope(cfg.get('default_scope', 'mmengine')):
+            try:
+                with parameters_on_meta():
+                    model = MODELS.build(settings)
+            except (NotImplementedError, RuntimeError):  # a model that loads weights in its constructor
+                model = MODELS.build(settings).to('meta')
     except (*BUILD_ERRORS, ImportError) as error:
         raise UserError(f'the model of the config cannot be built: {reason(error)}') from error
     channels = getattr(getattr(model, 'backbone', None), 'channels', None)

@@ -38,6 +38,7 @@ class Rules(NamedTuple):
 rules: ContextVar[Rules | None] = ContextVar('rules', default=None)
 changing = Lock()
 users = 0  # threads that need our loaders now
+mmengines: dict = {}  # its table of loaders without ours
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def safe_loading(*, trust: bool = False, weights: str | None = None) -> Iterator
 
 @contextmanager
 def our_loaders() -> Iterator[None]:
-    """Have them in mmengine's table as long as a thread needs them; for others it loads as ever."""
+    """Keep them in mmengine's table while a thread needs them; other threads load as without them."""
     global mmengines, users
     with changing:
         if users == 0:
@@ -77,7 +78,11 @@ def our_loaders() -> Iterator[None]:
         with changing:
             users -= 1
             if users == 0:
+                added = CheckpointLoader._schemes.items() - mmengines.items()
                 CheckpointLoader._schemes = mmengines
+                for prefix, loader in added:
+                    if loader not in (load_from_mmconvnext, load_from_elsewhere):  # registered inside
+                        CheckpointLoader.register_scheme(prefix, loader, force=True)
 
 
 # mmengine names the functions, from the eleventh letter on, in its log.

@@ -250,6 +250,17 @@ def test_the_largest_webp_needs_less_than_a_gigabyte(mode, tmp_path):
     assert int(found.stdout) * MAX_PIXELS / 9e6 < 1e9
 
 
+@pytest.mark.filterwarnings('error')
+def test_only_our_own_limit_is_told_and_pillows_is_as_before():
+    """Pillow would warn of this size."""
+    limit = Image.MAX_IMAGE_PIXELS
+    image = encoded(Image.new('1', (10_000, 10_000)))
+    with pytest.raises(ImageError, match='10,000 x 10,000 pixels; at most 64,000,000 are read'):
+        ImageReader().from_bytes(image)
+    assert ImageReader(max_pixels=10**8).from_bytes(image).shape == (10_000, 10_000, 3)
+    assert Image.MAX_IMAGE_PIXELS is limit
+
+
 def test_jpeg_2000_has_half_the_limit():
     image = RGB.resize((80, 80))
     for kind in ('PNG', 'JPEG2000'):

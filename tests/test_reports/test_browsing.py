@@ -13,6 +13,7 @@ from mmconvnext.apis.browse import browse_dataset
 from mmconvnext.errors import UserError
 from mmconvnext.reports.pictures import rgb_of
 from mmconvnext.training.runner import build_runner
+from tests.conftest import REPO
 from tests.processes import call
 
 FOLDER = 'convnext-v2-atto_ft_folder'
@@ -41,6 +42,18 @@ def saved(monkeypatch):
 
     monkeypatch.setattr(module, 'save_browser', keep)
     return seen
+
+
+def test_datasets_of_mmpretrain_are_found_without_a_prefix(photos, tmp_path, saved):
+    config = tmp_path / 'own.py'
+    steps = "[dict(type='LoadImageFromFile'), dict(type='CenterCrop', crop_size=32), dict(type='PackInputs')]"
+    config.write_text(
+        f"_base_ = '{REPO}/configs/convnext/convnext-tiny_32xb128_in1k.py'\n"
+        f"dataset = dict(_delete_=True, type='CustomDataset', data_root='{photos}/train', pipeline={steps})\n"
+        'train_dataloader = dict(dataset=dataset)\n'
+    )
+    browse_dataset(config, tmp_path / 'page.html', number=2)
+    assert saved[0][2]['total'] == 12
 
 
 def test_draws_are_those_of_the_training(tiny_config, tmp_path, saved):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 from safetensors.torch import save_file
 
 import mmconvnext
@@ -25,9 +25,20 @@ def own_loading():
 def cfg(tiny_config, tmp_path):
     cfg = load_config(tiny_config)
     cfg.work_dir, cfg.launcher = str(tmp_path / 'work'), 'none'
-    cfg.experiment_name = tmp_path.name  # mmengine's visualizers of one second would share their folder
     cfg.experiment_name = tmp_path.name  # mmengine's own Runners share what has one name
     return Config(cfg.to_dict())
+
+
+def test_a_loader_that_is_registered_inside_stays(monkeypatch):
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    before = dict(CheckpointLoader._schemes)
+
+    def own_loader(filename, map_location=None):
+        raise NotImplementedError
+
+    with mmconvnext.safe_loading():
+        CheckpointLoader.register_scheme('own://', own_loader)
+    assert CheckpointLoader._schemes == before | {'own://': own_loader}
 
 
 def network(cfg, **backbone):

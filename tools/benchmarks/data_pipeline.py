@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate
-from mmengine.registry import DefaultScope
 from mmpretrain import __version__ as mmpretrain_version
 from mmpretrain.registry import TRANSFORMS
 from PIL import Image
@@ -26,7 +25,7 @@ from timing import append_rows, check_rounds, conditions_on, results_file, speed
 from mmconvnext.apis import load_config
 from mmconvnext.command_line import run_tool
 from mmconvnext.errors import UserError
-from mmconvnext.registry import MODELS
+from mmconvnext.registry import MODELS, default_scope
 from mmconvnext.training.augmenting import augment_batches
 
 RESULTS = Path(__file__).parent / 'results/data_pipeline.jsonl'
@@ -92,7 +91,7 @@ def recipe(*, on_device: bool = False) -> Config:
 
 
 def samples_of(steps: list[dict]) -> Callable[[str], dict]:
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
+    with default_scope('mmpretrain'):
         transforms = Compose([TRANSFORMS.build(step) for step in steps])
     return lambda path: transforms(dict(img_path=path, gt_label=0, sample_idx=0))
 
@@ -104,7 +103,8 @@ def images_of(steps: list[dict]) -> Callable[[str], torch.Tensor]:
 
 def preprocessing(cfg: Config, paths: list[str], device: torch.device) -> Callable[[], dict]:
     """Return a function that preprocesses one batch of a worker for the network."""
-    preprocessor = MODELS.build(dict(type='ClsDataPreprocessor') | cfg.data_preprocessor).to(device)
+    with default_scope('mmpretrain'):
+        preprocessor = MODELS.build(dict(type='ClsDataPreprocessor') | cfg.data_preprocessor).to(device)
     batch = default_collate(list(map(samples_of(cfg.train_dataloader.dataset.pipeline), paths * BATCH)))
     return lambda: preprocessor(batch, training=True)
 
