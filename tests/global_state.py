@@ -93,11 +93,22 @@ def wakeup_descriptor():
 
 def fakes():
     """Modules that are no modules, by name: None, or without the place that an import gives them."""
+    modules = dict(sys.modules)
     return {
         name: module
-        for name, module in list(sys.modules.items())
-        if module is None or (getattr(module, '__spec__', None) is None and name != '__main__')
+        for name, module in modules.items()
+        if module is None
+        or (getattr(module, '__spec__', None) is None and name != '__main__' and not in_extension(name))
     }
+
+
+def in_extension(name):
+    """Return whether a module is a part of one in C, which makes its parts without an import."""
+    parents = [name.rsplit('.', depth)[0] for depth in range(1, name.count('.') + 1)]
+    origins = [
+        getattr(getattr(sys.modules.get(parent), '__spec__', None), 'origin', '') for parent in parents
+    ]
+    return any(str(origin).endswith(('.so', '.pyd')) for origin in origins)
 
 
 def logging_state():

@@ -28,14 +28,16 @@ TELEMETRY = 'openvino_telemetry'
 
 
 def imported(name: str) -> ModuleType:
-    """Import OpenVINO or nncf without telemetry."""
-    if TELEMETRY in sys.modules:
-        return import_module(name)
-    sys.modules[TELEMETRY] = None
+    """Import OpenVINO or nncf without telemetry, and without the class of nncf for all later loggers."""
+    known, logger_class = TELEMETRY in sys.modules, logging.getLoggerClass()
+    if not known:
+        sys.modules[TELEMETRY] = None
     try:
         return import_module(name)
     finally:
-        del sys.modules[TELEMETRY]
+        logging.setLoggerClass(logger_class)
+        if not known:
+            del sys.modules[TELEMETRY]
 
 
 def write(program: Program, file: Path) -> None:
