@@ -47,11 +47,12 @@ class ClassReportHook(Hook):
     priority = 'LOW'
 
     page: Page | None = None  # of a test; not an argument, because configs must not name files to write
+    has_table = True  # False if the hook was added for the page only
 
     def before_run(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         several = isinstance(getattr(model, 'head', None), MultiLabelClsHead) and self.page is None
-        self.seen = None if several else Predictions(pictures=self.page is not None)
+        self.seen = None if several else Predictions(page=self.page is not None)
         if several:
             runner.logger.info('No report on classes: it needs a network that gives each image one label.')
 
@@ -63,6 +64,7 @@ class ClassReportHook(Hook):
 
     def listen(self, evaluator: Evaluator) -> None:
         if self.seen is not None and self.seen not in evaluator.metrics:
+            self.seen.dataset_meta = evaluator.dataset_meta
             evaluator.metrics.append(self.seen)
 
     @master_only
@@ -90,9 +92,9 @@ class ClassReportHook(Hook):
             return
         predictions, num_classes = self.seen.predictions, self.seen.num_classes
         names = names_of(runner.test_dataloader, num_classes)
-        source = Path(runner.cfg.get('load_from') or 'the test').name
-        matrix = confusion_matrix(predictions, num_classes)
-        report(runner, matrix, names, source, Path(runner.log_dir))
+        if self.has_table:
+            source = Path(runner.cfg.get('load_from') or 'the test').name
+            report(runner, confusion_matrix(predictions, num_classes), names, source, Path(runner.log_dir))
         if self.page is not None:
             file, title, checkpoint = self.page
             save_report(predictions, names, file, title=title, detail=checkpoint)
@@ -150,5 +152,6 @@ def add_page(runner: Runner, page: Page) -> None:
     hook = next((hook for hook in runner.hooks if isinstance(hook, ClassReportHook)), None)
     if hook is None:
         hook = ClassReportHook()
+        hook.has_table = False
         runner.register_hook(hook)
     hook.page = page

@@ -5,11 +5,14 @@ import json
 
 import pytest
 import torch
+from mmpretrain.evaluation import ConfusionMatrix
 from PIL import Image
 
 from mmconvnext.apis import evaluate, train
+from mmconvnext.errors import UserError
 from mmconvnext.reports.class_results import class_results, csv_of, table_of
 from mmconvnext.reports.confusion import save_confusion
+from mmconvnext.reports.predictions import Predictions, confusion_matrix
 
 REPORT = {'custom_hooks': [dict(type='mmconvnext.ClassReportHook')]}
 
@@ -122,3 +125,51 @@ def test_picture_of_any_number_of_classes(tmp_path, size):
     assert min(Image.open(tmp_path / 'matrix.png').size) > 400
     colours = Image.open(tmp_path / 'matrix.png').convert('RGB').getcolors(1 << 20)
     assert any(blue > red + 60 for _, (red, _, blue) in colours)  # the diagonal is drawn
+
+
+def collected(samples, **meta):
+    metric = Predictions()
+    metric.dataset_meta = meta
+    metric.process(dict(inputs=[None] * len(samples), data_samples=samples), samples)
+    metric.evaluate(len(samples))
+    return confusion_matrix(metric.predictions, metric.num_classes)
+
+
+def sample(truth, label=None, scores=None):
+    tensors = dict(gt_label=[truth], pred_label=label if label is None else [label], pred_score=scores)
+    return {name: torch.tensor(value) for name, value in tensors.items() if value is not None}
+
+
+PAIRS = [(0, 2), (1, 1), (0, 0), (1, 2), (0, 2)]
+
+
+def test_labels_without_scores_are_counted_as_by_mmpretrain():
+    samples = [sample(*pair) for pair in PAIRS]
+    theirs = ConfusionMatrix(num_classes=3)
+    theirs.process({}, samples)
+    expected = theirs.evaluate(len(samples))['confusion_matrix/result']
+    assert torch.equal(collected(samples), expected)
+    assert torch.equal(collected(samples, classes=('cat', 'dog', 'eel')), expected)
+    assert collected(samples, classes=('cat', 'dog', 'eel', 'fox')).shape == (4, 4)
+
+
+def test_one_output_is_counted():
+    """Of one class it is a certainty; of two, the label comes with it."""
+    assert collected([sample(0, scores=[0.7]), sample(0, 0, [1.0])]).tolist() == [[2]]
+    two = [sample(0, 0, [0.2]), sample(1, 1, [0.9]), sample(1, 0, [0.4])]
+    assert collected(two, classes=('good', 'broken')).tolist() == [[1, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (sample(2, scores=[0.1, 0.9]), 'an image has the true label 2; expected 0 to 1 for 2 classes'),
+        (sample(-1, scores=[0.1, 0.9]), 'true label -1; expected 0 to 1'),
+        (sample(1, 5), 'predicted label 5; expected 0 to 2 for 3 classes'),
+        (sample(0.5, scores=[0.3]), 'for classifiers with one label an image'),
+        (sample(1), 'for classifiers with one label an image'),
+    ],
+)
+def test_labels_out_of_range_and_values_are_messages(wrong, message):
+    with pytest.raises(UserError, match=message):
+        collected([wrong], classes=('cat', 'dog', 'eel'))

@@ -63,7 +63,7 @@ def random_predictions(names, count=200):
 
 
 def collected(truths, scores, **settings):
-    metric = Predictions(pictures=True)
+    metric = Predictions(page=True)
     for number, (truth, row) in enumerate(zip(truths, scores, strict=True)):
         image = torch.full((3, 8, 9), number % 256, dtype=torch.uint8)
         sample = dict(pred_score=torch.tensor(row), gt_label=torch.tensor([truth]), **settings)
@@ -140,6 +140,15 @@ def test_many_classes_and_no_mistakes(tmp_path):
     assert Image.open(BytesIO(base64.b64decode(data))).width > 400
 
 
+@pytest.mark.parametrize('scores', [{}, dict(pred_score=torch.rand(1))])
+def test_a_page_needs_scores(scores):
+    sample = dict(gt_label=torch.tensor([0]), pred_label=torch.tensor([0]), **scores)
+    batch = dict(inputs=[None], data_samples=[object()])
+    Predictions().process(batch, [sample])
+    with pytest.raises(UserError, match='leave out --report'):
+        Predictions(page=True).process(batch, [sample])
+
+
 @pytest.mark.parametrize('truth', [torch.tensor([1, 2]), None])
 def test_other_labels_than_one_are_refused(truth):
     sample = dict(pred_score=torch.rand(3), gt_label=truth)
@@ -168,7 +177,7 @@ def test_mirror_images_count_as_one_and_the_upright_one_is_shown(tiny_config, we
     measured = evaluate(tiny_config, weights, **options)['accuracy/top1']
     page = Page(tmp_path / 'page.html')
     assert f'{measured:.1f} %accuracy' in page.text
-    assert len(list(tmp_path.glob('w/*/classes.csv'))) == 1  # the page is a part of the report on classes
+    assert not list(tmp_path.glob('w/*/classes.csv'))  # for the ClassReportHook, which the config lacks
     shown = [np.asarray(Image.open(BytesIO(base64.b64decode(data)))) for kind, data in page.pictures()[:3]]
     with default_scope('mmpretrain'):
         dataset = DATASETS.build(load_config(tiny_config).test_dataloader.dataset)
