@@ -365,6 +365,6 @@ def config_of_preprocessing(preprocessing: Preprocessing) -> dict:
 
 
 def class_names(config: dict, place: str = 'config.json') -> tuple[str, ...] | None:
-    """In the order of the outputs; None where they are only numbered."""
+    """Return the class names in the order of the outputs; None if they are only numbered."""
     names = read_fields(config, {'id2label': CONFIG['id2label']}, place).get('id2label')
     return None if not names or names[0] == 'LABEL_0' else names

@@ -61,9 +61,8 @@ def check_config(
         for option in cfg_options or {}:
             check_option(cfg, option)
         try:
-            cfg.merge_from_dict(
-                deepcopy(cfg_options or {})
-            )  # mmengine removes _delete_ from the caller's dict
+            # A copy, because mmengine removes _delete_ from the dict that it merges.
+            cfg.merge_from_dict(deepcopy(cfg_options or {}))
         except TypeError as error:  # a dict instead of a value, or the reverse
             raise UserError(f'--cfg-options: {error}') from error
         for section in ('default_hooks', 'custom_hooks', 'env_cfg', 'randomness'):

@@ -42,11 +42,11 @@ class Settings(NamedTuple):
 
 
 class IsolatedRun:
-    """For a Runner: what mmengine has once in a process is the run's own while it works, and put back after.
+    """Give a Runner its own copy of mmengine's global state, and restore the former state afterwards.
 
-    These are its current scope, logger, message hub and visualizer, ``Settings``, and how checkpoints are
-    read: as at the place where the Runner is built, so inside ``safe_loading(trust=True)`` with trust, and
-    else as data only. Random numbers go on from where the run has left them.
+    The state is mmengine's current scope, logger, message hub and visualizer, ``Settings``, and the rules for
+    reading checkpoints, which are those where the Runner is built: trusted inside
+    ``safe_loading(trust=True)``, otherwise as data only. Random generators stay as the run left them.
     """
 
     at_work = False

@@ -22,7 +22,7 @@ MAX_BLOCKS = 1000  # in all stages
 
 
 def network_of(weights: dict[str, Tensor]) -> Network:
-    """The network that has these weights, under our names.
+    """Return the network that has these weights, under our names.
 
     Shapes do not show the activation, the eps of the norms and where the last norm sits; these are
     those of the named arch with these sizes, else the default. An RMSNorm is told by its missing bias.
@@ -80,7 +80,7 @@ def backbone_arguments(shapes: Shapes) -> dict:
 
 
 def stage_depths(shapes: Shapes) -> tuple[int, ...]:
-    """Blocks of each stage, all of which are there."""
+    """Return the number of blocks of each stage, all of which must be complete."""
     blocks = {tuple(map(int, name.split('.')[1:3])) for name in shapes if name.startswith('stages.')}
     stages = 1 + max((stage for stage, _ in blocks), default=0)
     if stages > MAX_STAGES or len(blocks) > MAX_BLOCKS:
@@ -95,7 +95,7 @@ def stage_depths(shapes: Shapes) -> tuple[int, ...]:
 
 
 def stem_type_of(shapes: Shapes) -> str:
-    """Whether a second convolution follows the first, directly or behind an activation."""
+    """Return whether a second convolution follows the first, directly or after an activation."""
     first = shapes['downsample_layers.0.0.weight']
     if len(shapes.get('downsample_layers.0.2.weight', ())) == 4:
         return 'overlap_act'
@@ -106,7 +106,7 @@ def stem_type_of(shapes: Shapes) -> str:
 
 
 def name_of(arch: dict) -> str | dict:
-    """The name of the arch with these sizes, which then says more about its norm than shapes can."""
+    """Return the name of the arch with these sizes, which also determines its norm."""
 
     def visible(entry: dict) -> dict:
         full = resolve_arch(entry)
@@ -125,7 +125,7 @@ def head_arguments(weights: dict[str, Tensor]) -> dict | None:
 
 
 def title(network: Network) -> str:
-    """What to call a network: its version and size."""
+    """Return the title of a network: its version and size."""
     arch, backbone = network.backbone['arch'], network.backbone
     version = 'V2' if backbone.get('use_grn') else 'V1'
     if isinstance(arch, str):
@@ -206,7 +206,7 @@ def check_fit(
 
 
 def titles(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[str, str]:
-    """What to call the networks of two sets of weights; twice nothing where one of them is not whole."""
+    """Return the titles of the networks of two sets of weights; both are empty if one is incomplete."""
     try:
         return title(network_of(weights)), title(network_of(wanted))
     except UserError:
@@ -214,12 +214,12 @@ def titles(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[str, 
 
 
 def head_changes(weights: dict[str, Tensor], model: nn.Module, source: str) -> str | None:
-    """What starts anew though training starts from these weights, as a line for the log.
+    """Return a line for the log on parameters that these weights do not initialize, or None.
 
     Args:
         weights: name to tensor, which fit the backbone, see ``check_fit``.
         model: may be on the meta device.
-        source: what to call the weights.
+        source: name of the weights in the line.
     """
     wanted = model.state_dict()
     left_out, new = [], [f'{n} {tuple(w.shape)}' for n, w in wanted.items() if n not in weights]
@@ -235,7 +235,7 @@ def head_changes(weights: dict[str, Tensor], model: nn.Module, source: str) -> s
 
 
 def same_shape(name: str, found: Tensor, wanted: Tensor) -> bool:
-    """Linear layers and 1x1 convolutions count as the same, as ``ConvNeXtBlock`` loads either."""
+    """Compare shapes; a linear layer equals a 1x1 convolution, because ``ConvNeXtBlock`` loads either."""
     if '.pointwise_conv' in name and min(found.ndim, wanted.ndim) >= 2:
         found, wanted = found.flatten(1), wanted.flatten(1)
     return found.shape == wanted.shape
@@ -244,7 +244,7 @@ def same_shape(name: str, found: Tensor, wanted: Tensor) -> bool:
 # mmengine names the function, from its eleventh letter on, in its log.
 @CheckpointLoader.register_scheme('mmconvnext://')
 def load_from_mmconvnext(filename: str, map_location=None, **_) -> dict:
-    """A checkpoint of the zoo: downloaded, verified and under our names."""
+    """Return the weights of a checkpoint of the zoo, downloaded, verified and under our names."""
     # The border at which mmengine asks for a name; the zoo stands on the models.
     from ..zoo.names import load_weights
 
@@ -252,7 +252,7 @@ def load_from_mmconvnext(filename: str, map_location=None, **_) -> dict:
 
 
 class FileMetadata(dict):
-    """The metadata of a state dict, which also tells every module from which file the weights are."""
+    """Return the metadata of a state dict with the file of the weights for every module."""
 
     def __init__(self, source: str):
         super().__init__()
@@ -270,7 +270,7 @@ def from_file(weights: dict[str, Tensor], source: str) -> OrderedDict[str, Tenso
 
 
 def check_loaded(backbone: nn.Module, weights: dict[str, Tensor], prefix: str, metadata: dict, *_) -> None:
-    """Before mmengine loads a file into a model: see that its weights belong to the backbone in it.
+    """Check, before mmengine loads a file into a model, that its weights belong to the backbone.
 
     A backbone on its own, without a prefix, is that of ``init_cfg``: see ``check_pretrained``. mmengine only
     logs what does not fit, and a training starts from random weights.
@@ -292,7 +292,7 @@ def check_loaded(backbone: nn.Module, weights: dict[str, Tensor], prefix: str, m
 
 
 def check_pretrained(backbone: nn.Module, weights: dict[str, Tensor], *_) -> None:
-    """Before pre-trained weights are loaded: see that they belong to this network.
+    """Check, before pre-trained weights are loaded, that they belong to this network.
 
     A classifier has one norm, which follows its pooling. Where several maps are normed it is left
     out: the official detectors and segmenters start with new norms behind every stage.

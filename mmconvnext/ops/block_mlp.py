@@ -56,21 +56,21 @@ class Constants(NamedTuple):
     scale: float = 1.0
 
     def factor(self, gamma: Tensor | None) -> Tensor | float:
-        """Both scales."""
+        """Return the product of both scales."""
         return self.scale if gamma is None else gamma * self.scale
 
 
 def reference(
     x: Tensor, residual: Tensor, kept: Tensor | None, constants: Constants, weights: Weights
 ) -> Tensor:
-    """residual + scale * gamma * linear2(grn(gelu(linear1(layer_norm(x))))).
+    """Compute residual + scale * gamma * linear2(grn(gelu(linear1(layer_norm(x))))).
 
     Args:
         x: (N, rows, C).
         residual: (N, rows, C).
-        kept: numbers of the images to which it is added, the others stay as they are; None: all.
-        constants: see there.
-        weights: see there.
+        kept: indices of the images whose residual is changed; None: all.
+        constants: scales and settings of the operations.
+        weights: parameters of the layers.
 
     Returns:
         (N, rows, C).
@@ -91,7 +91,7 @@ def reference(
 def block_mlp(
     x: Tensor, residual: Tensor, kept: Tensor | None, constants: Constants, weights: Weights
 ) -> Tensor:
-    """``reference`` of contiguous x and residual."""
+    """Compute ``reference`` for contiguous x and residual with less memory."""
     device = x.device.type
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
@@ -111,7 +111,7 @@ def forward(
     w: Weights,
     remembered: list[Tensor] | None,
 ) -> Tensor:
-    """``reference`` in parts; what the activation gets in each is appended to a list, if there is one."""
+    """Compute ``reference`` in parts; append the input of each activation to ``remembered``, if given."""
     parts = Parts(x, kept, w)
     base = parts.take(residual)
     out = torch.empty_like(base, dtype=torch.result_type(base, w.b2 if w.gamma is None else w.gamma))
@@ -124,7 +124,7 @@ def forward(
 
 
 class BlockMLP(torch.autograd.Function):
-    """``reference`` and its gradients, in parts."""
+    """Compute ``reference`` and its gradients in parts."""
 
     @staticmethod
     def forward(
@@ -161,34 +161,34 @@ class BlockMLP(torch.autograd.Function):
 
 
 class Parts:
-    """How (N, rows, C) is gone through.
+    """Split tensors of shape (N, rows, C) into parts.
 
     Args:
-        x: decides on size and device.
-        kept: as of ``reference``.
-        w: see there.
+        x: tensor whose shape and device determine the size of the parts.
+        kept: see ``reference``.
+        w: parameters of the layers.
     """
 
     def __init__(self, x: Tensor, kept: Tensor | None, w: Weights):
         self.kept = kept
-        # Without GRN rows know nothing of each other: each is an image of its own.
+        # Without GRN, rows are independent, so each can be treated as an image.
         self.by_row = w.grn_gamma is None
         rows = ROWS if x.is_cpu else x[..., 0].numel()
         self.size = max(1, rows // (1 if self.by_row else x.shape[1]))
 
     def take(self, rows: Tensor) -> Tensor:
-        """The images that are kept."""
+        """Return the images that are kept."""
         return rows if self.kept is None else rows[self.kept]
 
     def of(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Views (images, rows, C) of parts of all tensors."""
+        """Yield views (images, rows, C) of the parts of all tensors."""
         if self.by_row:
             tensors = [rows.flatten(0, 1).unsqueeze(1) for rows in tensors]
         return zip(*(rows.split(self.size) for rows in tensors), strict=True)
 
 
 def forward_part(x: Tensor, constants: Constants, w: Weights) -> tuple[Tensor, Tensor]:
-    """Without scale and residual (images, rows, C), and what the activation gets (rows, hidden)."""
+    """Return the unscaled output (images, rows, C), and the input of the activation (rows, hidden)."""
     norm = normalize(x, w.norm_weight, w.norm_bias, constants.norm_eps)[0]
     hidden = torch.addmm(w.b1, norm.flatten(0, 1).to(w.w1.dtype), w.w1.t())
     h = F.gelu(hidden, approximate=constants.gelu)
@@ -200,15 +200,15 @@ def forward_part(x: Tensor, constants: Constants, w: Weights) -> tuple[Tensor, T
 def backward_part(
     x: Tensor, grad: Tensor, hidden: Tensor, constants: Constants, w: Weights, totals: 'Totals'
 ) -> Tensor:
-    """Gradient of x; those of the weights are added to the totals.
+    """Return the gradient of x, and add those of the weights to the totals.
 
     Args:
         x: (images, rows, C).
-        grad: of the scaled output, (images, rows, C).
-        hidden: from ``forward_part``.
-        constants: see there.
-        w: see there.
-        totals: of the weights' gradients.
+        grad: gradient of the scaled output, (images, rows, C).
+        hidden: input of the activation, from ``forward_part``.
+        constants: scales and settings of the operations.
+        w: parameters of the layers.
+        totals: sums of the gradients of the weights.
     """
     of_h = (grad * constants.factor(w.gamma)).to(w.w2.dtype).flatten(0, 1) @ w.w2
     if w.grn_gamma is None:
@@ -236,13 +236,14 @@ def backward_part(
 
 
 class Totals:
-    """Sums of the weights' gradients over the parts, at least in float32.
+    """Sum the gradients of the weights over the parts, at least in float32.
 
-    Those of the second linear layer are taken without the scales; that of layer scale follows from them.
+    Gradients of the second linear layer are summed without the scales; the gradient of layer scale follows
+    from them.
 
     Args:
-        w: the weights.
-        wanted: of each of them, whether its gradient is.
+        w: parameters of the layers.
+        wanted: whether the gradient of each parameter is needed.
     """
 
     def __init__(self, w: Weights, wanted: Sequence[bool]):
@@ -257,14 +258,14 @@ class Totals:
             self.sums[name] = gradient.to(summing(gradient))
 
     def add_product(self, name: str, grad: Tensor, x: Tensor) -> None:
-        """grad (rows, out) and x (rows, in) of a linear layer."""
+        """Add the gradient of a linear layer's weight from grad (rows, out) and x (rows, in)."""
         if name in self.sums and grad.dtype == self.sums[name].dtype:
             self.sums[name].addmm_(grad.t(), x)
         elif name in self.needed:
             self.add(name, grad.t() @ x)
 
     def gradients(self, constants: Constants) -> list[Tensor | None]:
-        """In the order of the weights."""
+        """Return the gradients in the order of ``Weights``."""
         w, sums, factor = self.w, self.sums, constants.factor(self.w.gamma)
         if 'gamma' in self.wanted:
             sums['gamma'] = ((sums['w2'] * w.w2).sum(1) + sums['b2'] * w.b2) * constants.scale
@@ -286,7 +287,7 @@ def differentiable(
     w: Weights,
     wanted: tuple[bool, ...],
 ) -> list[Tensor | None]:
-    """Gradients of x and the weights, of which torch knows how they came about."""
+    """Return gradients of x and the weights that can be differentiated again."""
     out = reference(x, torch.zeros_like(x, dtype=grad.dtype), kept, constants, w)
     inputs = [tensor for tensor, is_wanted in zip((x, *w), wanted, strict=True) if is_wanted]
     found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))

@@ -27,12 +27,12 @@ def grn(x: Tensor, gamma: Tensor, beta: Tensor, *, eps: float = 1e-6) -> Tensor:
 
 
 def relative(response: Tensor, eps: float) -> Tensor:
-    """Response (..., C) over its mean."""
+    """Divide the response (..., C) by its mean over the channels."""
     return response / (response.mean(dim=-1, keepdim=True) + eps)
 
 
 def respond(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Without gradients: the same of x (N, rows, C), in its type, and the response (N, C)."""
+    """Return ``grn`` of x (N, rows, C), in its dtype and without gradients, and the response (N, C)."""
     if use_triton(x):
         from .triton import grn as kernels
 
@@ -45,7 +45,7 @@ def respond(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor,
 def respond_backward(
     dy: Tensor, x: Tensor, gamma: Tensor, response: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, gamma and beta."""
+    """Return the gradients of x, gamma and beta."""
     if use_triton(x):
         from .triton import grn as kernels
 
@@ -63,5 +63,5 @@ def respond_backward(
 
 
 def summing(x: Tensor) -> torch.dtype:
-    """The type for sums of many values of x."""
+    """Return the dtype for sums of many values of x."""
     return torch.promote_types(x.dtype, torch.float32)

@@ -8,7 +8,7 @@ from .backend import use_triton
 
 
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float) -> Tensor:
-    """(x - mean) / sqrt(variance + eps) * weight + bias, over the last axis.
+    """Compute (x - mean) / sqrt(variance + eps) * weight + bias over the last axis.
 
     Under autocast on CUDA plain torch returns float32, which the next linear layer rounds; the kernel
     computes in float32 and rounds at once.
@@ -30,7 +30,7 @@ def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: fl
 
 
 def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Without gradients: the same, and mean and reciprocal deviation of the rows."""
+    """Compute ``layer_norm`` without gradients; also return mean and 1 / deviation of the rows."""
     if use_triton(x):
         from .triton import layer_norm as kernels
 
@@ -41,7 +41,7 @@ def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tens
 def normalize_backward(
     dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight and bias."""
+    """Return the gradients of x, weight and bias."""
     if use_triton(x):
         from .triton import layer_norm as kernels
 

@@ -27,8 +27,8 @@ FILE = f'{API}/file='
 READ = ('/assets/', '/static/', '/theme.css', '/config', '/favicon.ico', '/manifest.json')
 READ_API = ('/queue/data', '/heartbeat/', '/startup-events', '/theme.css')
 WRITE_API = ('/queue/join', '/cancel', '/reset')
-# Uploads lie in a temporary folder while they are read, before anything is known of them. A slow one takes no
-# turn from others; all together have room for so many of the largest.
+# Uploads are held in a temporary folder until they are complete, so that slow ones do not block others. All
+# together may take the space of this many uploads of the largest size.
 MAX_HELD = 2
 UPLOAD_SECONDS = 600
 STALL_SECONDS = 30  # seconds without a byte

@@ -158,9 +158,8 @@ def sniff(file: BinaryIO) -> str:
     try:
         file.seek(0)
         with pillow_limit.at_least(), Image.open(file, formats=list(IMAGES)) as image:
-            return IMAGES[
-                'JPEG' if image.format == 'MPO' else image.format
-            ]  # from a phone, with several pictures
+            # MPO: a JPEG from a phone, with several pictures.
+            return IMAGES['JPEG' if image.format == 'MPO' else image.format]
     except Exception:  # decoders raise what they like; why is told when it is used
         return '.bin'
 
