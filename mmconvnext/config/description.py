@@ -72,9 +72,8 @@ def describe_backbone(backbone: Mapping) -> dict:
 def plain_norm(norm: Mapping) -> dict:
     if not {'type'} <= set(norm) <= {'type', 'eps', 'requires_grad'}:
         raise Inexpressible(f'the norm {norm}')
-    default = (
-        1e-5 if norm['type'] == 'LN2d' else None
-    )  # torch's defaults; that of RMSNorm depends on the dtype
+    # torch's defaults; that of RMSNorm depends on the dtype.
+    default = 1e-5 if norm['type'] == 'LN2d' else None
     if (eps := norm.get('eps', default)) is None:
         raise Inexpressible(f'the norm {norm}')
     return dict(type=norm['type'], eps=eps)

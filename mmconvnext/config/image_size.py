@@ -1,11 +1,13 @@
 """Read and change the image size in the pipelines of a config."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine.config import Config
 
 from ..errors import UserError
+from .description import kind
 from .loading import known_keys
 
 # Transform -> its argument that is a size in pixels.
@@ -20,6 +22,11 @@ SIZES = {
     'FloorCenterCrop': 'crop_size',
     'EfficientNetCenterCrop': 'crop_size',
 }
+# Their sizes are (height, width), as in mmpretrain; those of the others are (width, height), as in mmcv.
+HEIGHT_FIRST = ('RandomCrop', 'RandomResizedCrop')
+# Their transforms have names like ours, with arguments of another meaning.
+WRAPPERS = ('Albu', 'Albumentations')
+RESIZING = re.compile('Crop|[Ss]iz|RandomScale|Pad')
 # Transforms whose sizes are those of erased regions or kernels, or factors.
 UNRELATED = ('RandomErasing', 'GaussianBlur', 'ColorJitter', 'RandAugment', 'AutoAugment')
 
@@ -82,15 +89,18 @@ def sizes_of(settings: dict) -> list[str]:
 def final_size(pipeline: list) -> str | None:
     """Return the size after the last step that sets one, or None if unknown."""
     for step in reversed(list(steps_of(pipeline))):
-        name = bare_name(step)
+        name = kind(step)
         size = step.get(SIZES.get(name, ''))
         if size is not None:
-            width, height = size if isinstance(size, (list, tuple)) else (size, size)
+            sides = size if isinstance(size, (list, tuple)) else (size, size)
+            # MMDetection's crop_type: a size that is drawn, or a part of the image.
+            if not all(isinstance(side, int) for side in sides) or len(sides) != 2 or 'crop_type' in step:
+                return None
+            width, height = reversed(sides) if name in HEIGHT_FIRST else sides
             if name == 'ResizeEdge':
                 return f'{width} pixels along the {step.get("edge", "short")} edge'
             return f'{"at most " if step.get("keep_ratio") else ""}{width} x {height} pixels'
-        sizes = [key for key in step if key.endswith(('scale', 'scales', 'size', 'divisor'))]
-        if sizes and name not in UNRELATED:
+        if unknown_sizes(step, ('scale', 'scales', 'size', 'divisor')):
             return None
     return None
 
@@ -98,10 +108,8 @@ def final_size(pipeline: list) -> str | None:
 def resize_pipeline(pipeline: list, size: int, place: str) -> None:
     steps = []
     for step in steps_of(pipeline):
-        name = bare_name(step)
-        unknown = [
-            key for key in step if key.endswith(('scale', 'size')) and name not in (*SIZES, *UNRELATED)
-        ]
+        name = kind(step)
+        unknown = [] if name in SIZES else unknown_sizes(step, ('scale', 'size'))
         if unknown:
             raise UserError(
                 f'--image-size: {place} has the step {name}, and what its {unknown[0]} means is unknown; set '
@@ -117,27 +125,30 @@ def resize_pipeline(pipeline: list, size: int, place: str) -> None:
         old = square(step, place)
         # Rounded down as in the official code: int(256 / 224 * 384) == 438.
         new = old * size // former
-        key = SIZES[bare_name(step)]
+        key = SIZES[kind(step)]
         step[key] = (new, new) if isinstance(step[key], (list, tuple)) else new
 
 
+def unknown_sizes(step: dict, endings: tuple[str, ...]) -> list[str]:
+    """Return the arguments with these endings that may set a size, or the transforms in Albumentations."""
+    if kind(step) in WRAPPERS:
+        return [name for name in map(kind, steps_of(step.get('transforms') or [])) if RESIZING.search(name)]
+    return [key for key in step if key.endswith(endings) and kind(step) not in UNRELATED]
+
+
 def steps_of(pipeline: Any) -> Iterator[dict]:
-    """Yield the steps of a pipeline, including nested ones."""
+    """Yield the steps of a pipeline, including nested ones, but not those of other libraries."""
     for step in pipeline:
         if isinstance(step, dict):
             yield step
-            yield from steps_of(step.get('transforms') or [])
+            if kind(step) not in WRAPPERS:
+                yield from steps_of(step.get('transforms') or [])
         elif isinstance(step, (list, tuple)):
             yield from steps_of(step)
 
 
-def bare_name(step: dict) -> str:
-    kind = step['type']
-    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
-
-
 def square(step: dict, place: str) -> int:
-    name = bare_name(step)
+    name = kind(step)
     value = step[SIZES[name]]
     sides = {*value} if isinstance(value, (list, tuple)) else {value}
     if len(sides) > 1 or not isinstance(side := next(iter(sides)), int):

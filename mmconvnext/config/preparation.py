@@ -34,7 +34,7 @@ def other_preparation(cfg: Mapping, loaded: Weights) -> str | None:
         return None
     there = plain(loaded.preprocessing)
     changes = [[name for name in here if not alike(here[name], there[name])] for here in ours]
-    if not all(changes):
+    if not ours or not all(changes):
         return None
     here, changed = ours[0], changes[0]
     differences = ', '.join(f'{name} {here[name]} instead of {there[name]}' for name in changed)

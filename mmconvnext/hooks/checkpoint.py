@@ -7,6 +7,7 @@ from string import Formatter
 from uuid import uuid4
 
 import mmengine.hooks
+import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
@@ -160,10 +161,16 @@ class CheckpointHook(mmengine.hooks.CheckpointHook):
 
 def has_stepped(runner: Runner) -> bool:
     """Return whether any optimizer step so far had a learning rate above 0; True if no rates are logged."""
-    step = accumulation(runner)
     logged = [runner.message_hub.log_scalars.get(f'train/{name}') for name in ('lr', 'base_lr')]
-    rates = [history.data[0][step - 1 :: step] for history in logged if history is not None]
-    return not rates or any((values > 0).any() for values in rates)
+    rates = [history.data[0] for history in logged if history is not None]
+    return not rates or any((values[steps_among(runner, len(values))] > 0).any() for values in rates)
+
+
+def steps_among(runner: Runner, count: int) -> np.ndarray:
+    """Return which of the last iterations ended with an optimizer step, as (count,) of bool."""
+    done = np.arange(runner.iter - count, runner.iter) + 1  # a long history has lost its beginning
+    # The last iterations of a training are a step of their own, even if they are fewer.
+    return (done % accumulation(runner) == 0) | (done == runner.max_iters)
 
 
 def remove(checkpoint: Path) -> None:

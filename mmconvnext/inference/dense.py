@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -118,10 +119,11 @@ class DenseInferencer:
 
     def _stream(self, images: Iterable[Given], pictures: PictureFolder | None) -> Iterator[dict]:
         threads = min(MAX_THREADS, os.cpu_count() or 1)
+        prepare = partial(self._prepare, keep=pictures is not None)
         with ThreadPoolExecutor(threads) as pool:
             try:
                 # Image sizes differ, and one image fills a GPU.
-                for given, pixels, sample in read_ahead(pool, self._prepare, images, threads + 1):
+                for given, pixels, sample in read_ahead(pool, prepare, images, threads + 1):
                     if isinstance(sample, str):
                         yield dict(path=given.path, error=sample)
                         continue
@@ -142,10 +144,10 @@ class DenseInferencer:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, given: Given) -> tuple[Given, np.ndarray | None, dict | str]:
-        """Return the pixels and the network's input, or the reason why there is none."""
+    def _prepare(self, given: Given, keep: bool) -> tuple[Given, np.ndarray | None, dict | str]:
+        """Return a copy of the pixels if they are kept, and the network's input or why there is none."""
         try:
-            sample, pixels = self.pipeline.prepare(given.image, lambda pixels: pixels)
+            sample, pixels = self.pipeline.prepare(given.image, np.copy if keep else None)
             return given, pixels, sample
         except UserError as error:
             return given, None, str(error)

@@ -17,6 +17,7 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from ..checkpoints.receiving import receive_bytes
+from ..config.description import kind
 from ..config.inner_datasets import pipeline_of
 from ..datasets.walking import IMAGE_SUFFIXES, images_below, is_hidden
 from ..errors import UserError
@@ -54,7 +55,7 @@ class Given(NamedTuple):
 
 
 def find_images(inputs: ImageLike | Iterable[ImageLike], channels: int | None = None) -> list[Given]:
-    """Every image of paths, folders, patterns, URLs, PIL images and arrays, in their order.
+    """Return every image of paths, folders, patterns, URLs, PIL images and arrays, in their order.
 
     Args:
         inputs: one or several of these.
@@ -72,7 +73,7 @@ def find_images(inputs: ImageLike | Iterable[ImageLike], channels: int | None = 
 
 
 def expand(one: ImageLike, number: int, channels: int | None) -> list[Given]:
-    """What one input stands for."""
+    """Return the images that one input names."""
     if isinstance(one, np.ndarray):
         check_array(one, number, channels)
         return [Given(one, None, f'image-{number}')]
@@ -116,7 +117,7 @@ def file_below(root: Path, path: Path) -> Given:
 
 
 def find_in_folder(folder: Path) -> list[Given]:
-    """Images in a folder and below, also behind links; hidden ones are none."""
+    """Return the images in a folder and below, also behind links, except hidden ones."""
     found = [file_below(folder, path) for path in images_below(folder)]
     if not found:
         raise UserError(
@@ -140,7 +141,7 @@ def is_url(source: str | Path) -> bool:
 
 
 def read_bytes(source: str) -> bytes:
-    """The content of a file or of what a URL leads to."""
+    """Return the content of a file or URL."""
     if is_url(source):
         return receive_bytes(source, MAX_DOWNLOAD)
     try:
@@ -154,7 +155,7 @@ def read_bytes(source: str) -> bytes:
 
 
 class TestPipeline:
-    """The steps of the config's test, behind its loader, whose settings are kept.
+    """Run the steps of the config's test pipeline after its loader, with the settings of the loader.
 
     Annotations are not loaded: there are none.
 
@@ -174,6 +175,8 @@ class TestPipeline:
         loading = [step for step in steps if kind(step) in LOADERS]
         others = [step for step in steps if kind(step) not in (*LOADERS, 'LoadAnnotations')]
         with default_scope(cfg.get('default_scope', 'mmpretrain')):
+            for step in loading:  # to check its arguments; ``ImageReader`` takes its place
+                TRANSFORMS.build(step)
             self.steps = Compose([TRANSFORMS.build(step) for step in others])
         loader = loading[0] if loading else {}
         settings = {name: loader[name] for name in ('full_scale', 'max_pixels') if name in loader}
@@ -184,7 +187,7 @@ class TestPipeline:
         self.short_side = max((edge for edge in edges if isinstance(edge, int)), default=0)
 
     def prepare(self, image: ImageLike, look: Callable[[np.ndarray], Any] | None = None) -> tuple[dict, Any]:
-        """Return the network's input, and what ``look`` makes of the pixels while they are there.
+        """Return the network's input, and what ``look`` returns for the pixels that were read.
 
         Raises:
             UserError: what is wrong with the image, in one line.
@@ -192,7 +195,8 @@ class TestPipeline:
         try:
             with budget.kept():
                 pixels = self.read(image)
-                return self(pixels), look and look(pixels)
+                seen = look and look(pixels)  # before the transforms, which may write into the pixels
+                return self(pixels), seen
         except Exception as error:  # decoders, transforms and connections raise what they like
             raise UserError(one_line(error)) from error
 
@@ -216,7 +220,7 @@ class TestPipeline:
         return pixels.astype(np.float32) if self.to_float32 else pixels
 
     def __call__(self, pixels: np.ndarray) -> dict:
-        """The network's input."""
+        """Return the network's input."""
         channels = pixels.shape[2] if pixels.ndim == 3 else 1
         if self.channels is not None and channels != self.channels:
             raise UserError(
@@ -238,12 +242,6 @@ def channels_of(cfg: Config) -> int | None:
     return len(mean) if isinstance(mean, (list, tuple)) and len(mean) > 1 else None
 
 
-def kind(step: dict) -> str:
-    """The name of a step's class."""
-    name = step['type'] if isinstance(step['type'], str) else step['type'].__name__
-    return name.rpartition('.')[2]
-
-
 def read_ahead(pool: Executor, function: Callable, items: Iterable, ahead: int) -> Iterator:
     """``map`` in threads that are at most so many items ahead of who takes the results."""
     items = iter(items)
@@ -255,5 +253,5 @@ def read_ahead(pool: Executor, function: Callable, items: Iterable, ahead: int) 
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, for a table."""
+    """Return the message of an error on one line."""
     return ' '.join(str(error).split()) or type(error).__name__

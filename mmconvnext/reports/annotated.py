@@ -104,7 +104,6 @@ def annotate(
 
 def save_picture(picture: Image.Image, file: Path) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         picture.save(file, 'JPEG', quality=92)
     except OSError as error:
         raise UserError(f'the picture {file} cannot be written: {error}') from error
@@ -120,7 +119,7 @@ def elide(text: str, room: float, font: ImageFont.FreeTypeFont) -> str:
 
 
 class PictureFolder:
-    """A new folder for annotated images, each with a name of its own.
+    """A new folder for annotated images, each with a name of its own, also if several processes fill it.
 
     Args:
         folder: is not there yet, or empty.
@@ -133,13 +132,31 @@ class PictureFolder:
         self.taken, self.copies = set(), Counter()
 
     def place(self, name: str) -> Path:
-        """The file for the picture of an image, numbered if another image has the name already."""
+        """Create an empty file for the picture of an image; its name is numbered if another image has it.
+
+        Raises:
+            UserError: the file cannot be created.
+        """
         # A pattern may climb: a/../../b.jpg. Nothing is written outside of the folder.
         name = '/'.join(part for part in Path(name).parts if part not in ('..', '/')) or 'image'
         path = free = Path(name if name.lower().endswith(self.suffixes) else f'{name}{self.suffixes[0]}')
         # Some file systems take A.jpg for a.jpg.
-        while str(free).casefold() in self.taken:
+        while str(free).casefold() in self.taken or not is_created(self.folder / free):
             self.copies[path] += 1
             free = path.with_stem(f'{path.stem}-{self.copies[path] + 1}')
         self.taken.add(str(free).casefold())
         return self.folder / free
+
+
+def is_created(file: Path) -> bool:
+    """Create an empty file; return whether the name was free."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.open('x').close()
+    except FileExistsError:
+        if not file.parent.is_dir():
+            raise UserError(f'the picture {file} cannot be written: {file.parent} is a file') from None
+        return False
+    except OSError as error:
+        raise UserError(f'the picture {file} cannot be written: {error}') from error
+    return True

@@ -5,7 +5,8 @@ import copy
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 
-from ..config.image_size import bare_name, pipelines_of_dataset
+from ..config.description import kind
+from ..config.image_size import pipelines_of_dataset
 from ..errors import UserError
 
 
@@ -41,7 +42,7 @@ def make_smoke_test(cfg: Config) -> Config:
             type='mmconvnext.Synthetic',
             num_classes=cfg.model.head.num_classes,
             num_samples=2 * batches * get_world_size(),
-            pipeline=[step for step in pipeline if 'LoadImage' not in bare_name(step)],
+            pipeline=[step for step in pipeline if 'LoadImage' not in kind(step)],
         )
     if counts_iterations(cfg.train_cfg):  # an infinite sampler never ends an epoch
         cfg.train_cfg = dict(by_epoch=False, max_iters=2, val_interval=2)

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import mmpretrain
+import numpy as np
 import pytest
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, TRANSFORMS
 
 from mmconvnext.apis import evaluate, load_config, train
 from mmconvnext.config.image_size import final_size, pipelines_of, set_image_size, sizes_of, steps_of
@@ -73,6 +74,7 @@ def test_backbone_with_an_image_size_of_its_own_gets_it(tmp_path):
     [
         (dict(type='RandomResize', scale=(32, 64)), 'RandomResize, and what its scale means is unknown'),
         (dict(type='Mine', output_size=3), 'Mine, and what its output_size means'),
+        (dict(type='Albu', transforms=[dict(type='Resize', height=9, width=9)]), 'Albu, and what its Resize'),
         (dict(type='Resize', scale=(64, 32)), r'scale of Resize .* is \(64, 32\)'),
     ],
 )
@@ -89,6 +91,10 @@ def test_impossible_sizes_are_refused(size):
         set_image_size(load_config(DIGITS), size)
 
 
+def albu(**transform):
+    return dict(type='Albu', transforms=[transform])
+
+
 @pytest.mark.parametrize(
     ('steps', 'size'),
     [
@@ -100,6 +106,12 @@ def test_impossible_sizes_are_refused(size):
         ([dict(type='Resize', scale=32), dict(type='GaussianBlur', kernel_size=3)], '32 x 32 pixels'),
         ([dict(type='Resize', scale=32), dict(type='Pad', size_divisor=32)], None),
         ([dict(type='Resize', scale_factor=2.0)], None),
+        ([dict(type='Resize', scale=(32.5, 32))], None),
+        ([dict(type='RandomCrop', crop_type='relative_range', crop_size=(0.5, 0.5))], None),
+        ([dict(type='RandomCrop', crop_type='absolute_range', crop_size=(32, 64))], None),
+        ([dict(type='Resize', scale=48), albu(type='RandomResizedCrop', scale=(0.08, 1.0))], None),
+        ([albu(type='OneOf', transforms=[dict(type='LongestMaxSize', max_size=64)])], None),
+        ([dict(type='Resize', scale=48), albu(type='ShiftScaleRotate', scale_limit=0.1)], '48 x 48 pixels'),
         ([dict(type='PackInputs')], None),
         (
             [
@@ -114,6 +126,24 @@ def test_impossible_sizes_are_refused(size):
 )
 def test_the_size_that_images_end_with_is_known(steps, size):
     assert final_size([dict(type='LoadImageFromFile'), *steps]) == size
+
+
+@pytest.mark.parametrize(
+    'step',
+    [
+        dict(type='Resize', scale=(24, 16)),
+        dict(type='CenterCrop', crop_size=(24, 16)),
+        dict(type='mmconvnext.FloorCenterCrop', crop_size=(24, 16)),
+        dict(type='RandomCrop', crop_size=(16, 24)),
+        dict(type='RandomResizedCrop', scale=(16, 24)),
+    ],
+    ids=lambda step: step['type'],
+)
+def test_the_size_is_that_of_the_transform_width_first(step):
+    with default_scope('mmpretrain'):
+        image = TRANSFORMS.build(step)(dict(img=np.zeros((40, 50, 3), np.uint8)))['img']
+    assert image.shape == (16, 24, 3)
+    assert final_size([step]) == '24 x 16 pixels'
 
 
 def test_sizes_of_joined_datasets_are_all_named():

@@ -79,6 +79,7 @@ def with_augmentation(before, *transforms):
         (([], [edge(292), edge(320)], [crop(256)], PACK), 'size 256 instead of 224, resize 292 instead'),
         (([], [edge(256), edge(320)], [crop(224)], FLIPS, PACK), None),  # its own beside another
         (([], [dict(type='Mine')], PACK), None),  # unknown
+        (([edge(146), crop(128)], [], PACK), None),  # no branch at all
     ],
 )
 def test_sizes_inside_of_test_time_augmentation_are_compared(pipeline, message):

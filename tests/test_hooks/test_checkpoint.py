@@ -1,10 +1,14 @@
 """A run writes its checkpoints and leaves other files in the folder alone."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 
 from mmconvnext.apis import train
 from mmconvnext.errors import UserError
+from mmconvnext.hooks.checkpoint import has_stepped
 from tests.conftest import resumed, write_tiny_config
 
 ONE_EPOCH = {'train_cfg.max_epochs': 1}
@@ -119,3 +123,27 @@ def test_weights_of_the_start_are_not_the_best(tmp_path, accumulated):
     assert not list(work_dir.glob('best_*'))
     resumed((config,), work_dir, **options)
     assert [path.name for path in work_dir.glob('best_*')] == ['best_accuracy_top1_epoch_2.pth']
+
+
+@pytest.mark.parametrize(
+    ('rates', 'accumulated', 'max_iters', 'max_length', 'expected'),
+    [
+        ([0, 0, 0.1], 2, 3, 99, True),  # the last step is of one iteration
+        ([0, 0, 0.1], 2, 8, 99, False),  # it accumulates still
+        ([0, 0.1, 0, 0], 2, 8, 99, True),
+        ([0.1, 0, 0.1, 0, 0.1], 2, 8, 99, False),
+        ([0.1, 0, 0.1, 0, 0.1], 2, 8, 4, False),  # its first value is gone
+        ([0, 0, 0, 0.1, 0], 2, 8, 4, True),
+    ],
+)
+def test_steps_are_counted_from_the_start_of_the_run(rates, accumulated, max_iters, max_length, expected):
+    history = HistoryBuffer(max_length=max_length)
+    for rate in rates:
+        history.update(rate)
+    runner = SimpleNamespace(
+        iter=len(rates),
+        max_iters=max_iters,
+        optim_wrapper=SimpleNamespace(_accumulative_counts=accumulated),
+        message_hub=SimpleNamespace(log_scalars={'train/lr': history}),
+    )
+    assert has_stepped(runner) == expected

@@ -15,6 +15,7 @@ import mmengine
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from PIL import Image
 
@@ -566,6 +567,29 @@ def test_pictures_show_the_image_above_its_classes(inferencer, tmp_path):
     original = np.asarray(photo(size=(900, 500)).resize((640, 356)), dtype=int)
     assert np.abs(drawn[:350] - original[:350]).mean() < 4  # in RGB, not BGR
     assert (drawn[360:] < 128).any()  # letters
+
+
+class Blacken(BaseTransform):
+    """Writes into the pixels that it gets."""
+
+    def transform(self, results):
+        results['img'][:] = 0
+        return results
+
+
+def test_pictures_show_the_image_before_transforms_that_write_into_it(files, tmp_path):
+    cfg = Config.fromfile(files[0])
+    cfg.test_dataloader.dataset.pipeline.insert(1, dict(type=Blacken))
+    inputs, shown = TestPipeline(cfg).prepare(photo(size=(60, 44)), np.copy)
+    assert not inputs['inputs'].any()
+    assert np.array_equal(shown[..., ::-1], np.asarray(photo(size=(60, 44))))
+
+
+def test_arguments_of_the_loader_are_checked(files):
+    cfg = Config.fromfile(files[0])
+    cfg.test_dataloader.dataset.pipeline[0].update(colour_type='grayscale')
+    with pytest.raises((TypeError, UserError), match='colour_type'):
+        TestPipeline(cfg)
 
 
 def test_pictures_get_names_of_their_own(tmp_path):

@@ -10,8 +10,9 @@ from PIL import Image
 
 from mmconvnext.apis import train
 from mmconvnext.apis.plot_predictions import plot_predictions, save_grid
+from mmconvnext.errors import UserError
 from mmconvnext.hooks.pictures import PicturesHook
-from mmconvnext.reports.annotated import annotate_sample
+from mmconvnext.reports.annotated import PictureFolder, annotate_sample
 
 
 def pixels(file):
@@ -67,18 +68,38 @@ def test_grid_holds_every_picture(tmp_path):
     assert not is_red(drawn[:27])
 
 
+def runner_of(rank):
+    loader = SimpleNamespace(dataset=SimpleNamespace(metainfo={}))
+    return SimpleNamespace(model=SimpleNamespace(), world_size=2, rank=rank, test_dataloader=loader)
+
+
 def test_pictures_of_a_test_have_names_of_their_own(tmp_path):
     """Images of one name in different folders, and those that come out of no file, have a picture each."""
     hook = PicturesHook(tmp_path / 'shown')
-    runner = SimpleNamespace(
-        model=SimpleNamespace(),
-        world_size=2,
-        rank=1,
-        test_dataloader=SimpleNamespace(dataset=SimpleNamespace(metainfo={})),
-    )
+    runner = runner_of(rank=1)
     inputs, samples = zip(*(grey(0) for _ in range(4)), strict=True)
     for sample, path in zip(samples, ('/data/cat/1.jpg', '/data/dog/1.jpg'), strict=False):
         sample.set_metainfo(dict(img_path=path))
     hook.after_test_iter(runner, 0, dict(inputs=inputs, data_samples=samples), samples)
     names = sorted(str(path.relative_to(tmp_path / 'shown')) for path in (tmp_path / 'shown').rglob('*.jpg'))
     assert names == ['cat/1.jpg', 'dog/1.jpg', 'image-5.jpg', 'image-7.jpg']
+
+
+def test_pictures_of_several_processes_have_names_of_their_own(tmp_path):
+    """Two processes show images of one parent folder and name; each found the folder empty."""
+    hooks = [PicturesHook(tmp_path / 'shown') for _ in range(2)]
+    runner = runner_of(rank=0)
+    inputs, sample = grey(0)
+    for hook, path in zip(hooks, ('/one/cat/1.jpg', '/two/cat/1.jpg'), strict=True):
+        sample.set_metainfo(dict(img_path=path))
+        hook.after_test_iter(runner, 0, dict(inputs=[inputs], data_samples=[sample]), [sample])
+    pictures = sorted((tmp_path / 'shown/cat').iterdir())
+    assert [picture.name for picture in pictures] == ['1-2.jpg', '1.jpg']
+    assert all(pixels(picture).shape[1] == 320 for picture in pictures)
+
+
+def test_a_file_in_place_of_the_folder_of_a_picture_is_named(tmp_path):
+    folder = PictureFolder(tmp_path / 'shown')
+    folder.place('cat.jpg')
+    with pytest.raises(UserError, match='1.jpg cannot be written: .*cat.jpg is a file'):
+        folder.place('cat.jpg/1.jpg')
