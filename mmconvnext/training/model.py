@@ -1,7 +1,7 @@
 """Check that the model, its optimizer and its schedule can be built."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from mmengine.config import Config
@@ -19,9 +19,9 @@ from .explaining import BUILD_ERRORS, reason
 def build_on_meta(cfg: Config) -> nn.Module:
     """Build the model on the meta device, for its names, shapes and attributes."""
     # The wrapper for test-time augmentation has neither weights nor classes.
-    settings = cfg.model.get('module', cfg.model)
+    settings, scope = cfg.model.get('module', cfg.model), cfg.get('default_scope')
     try:
-        with default_scope(cfg.get('default_scope', 'mmengine')):
+        with default_scope(scope) if scope else nullcontext():
             try:
                 with parameters_on_meta():
                     model = MODELS.build(settings)

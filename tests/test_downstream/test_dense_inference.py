@@ -16,6 +16,7 @@ from mmconvnext.apis import load_config
 from mmconvnext.apis.infer import infer
 from mmconvnext.errors import UserError
 from mmconvnext.inference.dense import DenseInferencer, classes_and_palette
+from mmconvnext.registry import default_scope
 from mmconvnext.zoo import get_model
 from tests.test_downstream.shapes import CLASSES, SIZE, write_ade, write_coco
 from tests.test_downstream.small import detection, segmentation
@@ -46,7 +47,8 @@ def test_objects_are_those_that_mmdetection_finds(detector):
     inferencer = DenseInferencer(config, weights, min_score=0.2, device='cpu')
     inferencer.model.cfg = inferencer.model._config
     for found in inferencer(images):
-        theirs = inference_detector(inferencer.model, found['path']).pred_instances.numpy()
+        with default_scope('mmdet'):
+            theirs = inference_detector(inferencer.model, found['path']).pred_instances.numpy()
         kept = theirs.scores >= 0.2
         assert 0 < kept.sum() == len(found['objects'])
         for one, label, score, box, mask in zip(
@@ -65,7 +67,8 @@ def test_areas_are_those_that_mmsegmentation_finds(segmenter):
     inferencer = DenseInferencer(config, weights, device='cpu')
     inferencer.model.cfg = inferencer.model._config
     for found in inferencer(images):
-        theirs = inference_model(inferencer.model, found['path']).pred_sem_seg.data[0].numpy()
+        with default_scope('mmseg'):
+            theirs = inference_model(inferencer.model, found['path']).pred_sem_seg.data[0].numpy()
         np.testing.assert_array_equal(found['labels'], theirs)
         for area in found['areas']:
             assert area['class'] == ('ground', *CLASSES)[area['label']]
