@@ -228,7 +228,7 @@ def test_other_names_of_classes_than_outputs_are_refused(root, tmp_path):
         content['meta']['dataset_meta'] = dict(classes=classes)
         torch.save(content, tmp_path / 'wrong.pth')
         for arguments in ((tmp_path / 'wrong.pth',), (config, tmp_path / 'wrong.pth')):
-            with pytest.raises(UserError, match=f'names {len(classes)} classes for 2 outputs'):
+            with pytest.raises(UserError, match=f'names {len(classes)} class(es)? for 2 outputs'):
                 get_model(*arguments)
         with pytest.raises(UserError, match='for 2 outputs'):
             convert(tmp_path / 'wrong.pth', tmp_path / 'folder', target_format='transformers')

@@ -113,11 +113,13 @@ def test_sharded_parameters_are_parts_with_whole_shapes(tmp_path):
 
     from mmconvnext.engine.sharding import shard
     from mmconvnext.models.block import ConvNeXtBlock
+    from mmconvnext.registry import default_scope
 
     (tmp_path / 'c.py').write_text(CONFIG)
     torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
     try:
-        model = shard(MODELS.build(Config.fromfile(tmp_path / 'c.py').model))
+        with default_scope('mmpretrain'):
+            model = shard(MODELS.build(Config.fromfile(tmp_path / 'c.py').model))
         assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
         blocks = [module for module in model.modules() if isinstance(module, ConvNeXtBlock)]
         # Each block is gathered separately.

@@ -500,7 +500,8 @@ def test_missing_libraries_and_compilers_are_named(monkeypatch):
 def test_openvino_reports_to_nobody():
     pytest.importorskip('openvino')
     code = """
-import mmconvnext.export
+from mmconvnext.export.openvino_file import imported
+imported('openvino')
 from openvino.tools.ovc import telemetry_utils
 print(telemetry_utils.tm.__name__)"""
     assert call(sys.executable, '-c', code).stdout.split()[-1] == 'openvino.tools.ovc.telemetry_stub'

@@ -36,7 +36,7 @@ def test_the_commands_at_the_end_run_as_they_are_even_with_spaces_in_names(tiny_
     options = {
         f'{s}_dataloader.dataset': dict(**data, split=s, pipeline=pipeline) for s in ('train', 'val', 'test')
     }
-    options |= {'model.head.num_classes': 2, 'train_cfg.max_epochs': 1}
+    options |= {'model.head.num_classes': 2, 'train_cfg.max_epochs': 1, 'param_scheduler': None}
     config = tiny_config.rename(tmp_path / 'my config.py')
     work_dir = tmp_path / 'work $1'
     train(config, work_dir=str(work_dir), cfg_options=options)

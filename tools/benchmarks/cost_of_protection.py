@@ -20,6 +20,7 @@ import mmengine
 import torch
 
 from mmconvnext.apis import train
+from mmconvnext.engine.isolation import IsolatedRun
 from mmconvnext.training import runner as building
 
 ADDED = (
@@ -49,11 +50,14 @@ class Marks(mmengine.hooks.Hook):
         Marks.seconds = time.perf_counter() - self.start
 
 
+class PlainRunner(IsolatedRun, mmengine.runner.Runner):
+    """mmengine's Runner in the form in which ``train`` takes foreign ones."""
+
+
 def run(config: str, epochs: int, *, protected: bool) -> float:
     mmengine.registry.HOOKS.register_module('Marks', force=True, module=Marks)
     options = {'train_cfg.max_epochs': epochs, 'custom_hooks': [dict(type='Marks')]}
-    plain = mmengine.runner.Runner
-    bare = dict(protect=drop_own_hooks, replayed=lambda data, _: data, runner_class=lambda _: plain)
+    bare = dict(protect=drop_own_hooks, replayed=lambda data, _: data, runner_class=lambda _: PlainRunner)
     with tempfile.TemporaryDirectory() as work_dir, ExitStack() as stack:
         if not protected:
             options['default_hooks.checkpoint.type'] = 'CheckpointHook'
