@@ -53,7 +53,7 @@ class CheckedResume:
         if fn_name == 'before_save_checkpoint':
             leave_out_functions(kwargs['checkpoint'])
             if isinstance(self.optim_wrapper, OptimWrapper) and 'optimizer' in kwargs['checkpoint']:
-                note_missing_moments(kwargs['checkpoint'])
+                note_missing_moments(kwargs['checkpoint']['optimizer'])
         if fn_name == 'before_train' and self.settings is not None:
             self.restore_settings()
 

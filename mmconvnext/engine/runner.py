@@ -40,6 +40,7 @@ class WholeCheckpoints:
             meta = place | dict(replay=self.train_loop.progress() | {k: place[k] for k in ('epoch', 'iter')})
             if is_main_process():
                 meta['run'] = self.run_record()
+                meta['all_moments'] = True  # see ``note_missing_moments``
         if '://' in out_dir:  # such storage writes objects atomically
             super().save_checkpoint(out_dir, filename, *args, meta=meta, **kwargs)
             return

@@ -209,16 +209,15 @@ def check_optimizer_state(
     return without
 
 
-def note_missing_moments(checkpoint: dict) -> None:
-    """Add an empty entry to the optimizer's state for each parameter that has had no gradient yet.
+def note_missing_moments(optimizer: dict) -> None:
+    """Add an empty entry to an optimizer's state for each parameter that has had no gradient yet.
 
-    A file that says so and lacks an entry is then known to be damaged. Optimizers take an empty one for none.
+    A file that has ``all_moments`` in its meta and lacks an entry is known to be damaged. Optimizers take
+    an empty entry for none.
     """
-    optimizer = checkpoint['optimizer']
     for group in optimizer['param_groups']:
         for number in group['params']:
             optimizer['state'].setdefault(number, {})
-    checkpoint['meta']['all_moments'] = True
 
 
 def state_after_step(optimizer: Optimizer, group: dict, parameter: Tensor) -> dict[str, Any]:
