@@ -17,11 +17,19 @@ def _fixed_seed():
 
 
 @pytest.fixture(autouse=True)
-def _no_scope():
-    """Forget the libraries whose types earlier tests found without a prefix, as in a new process."""
+def _no_current_run():
+    """Forget the scope, the log and all else that mmengine's own Runners leave, as in a new process.
+
+    A log that was closed since, and whose folder is gone, would fail at the next message.
+    """
     from mmengine.registry import DefaultScope
 
+    from mmconvnext.engine.isolation import managed, set_managed
+
     DefaultScope._instance_dict.clear()
+    before = managed()
+    yield
+    set_managed(before)
 
 
 @pytest.fixture
