@@ -70,14 +70,14 @@ def check_place(target: Path) -> None:
 
 
 def check_new_file(out: str | Path, *suffixes: str) -> None:
-    """Raise before a long run whose file could not be written, or would replace another."""
+    """Raise UserError before a long run if its file could not be written or would replace another."""
     if Path(out).suffix not in suffixes:
-        raise UserError(f'{out}: what is written here is {" or ".join(suffixes)}; let its name end in it')
+        raise UserError(f'{out}: expected the name of a file that ends in {" or ".join(suffixes)}')
     check_place(Path(out))
 
 
 def check_new_folder(folder: str | Path) -> None:
-    """Raise unless annotated images have the folder for themselves, and can be written there."""
+    """Raise UserError unless a folder is new or empty and can be written to."""
     folder = Path(folder)
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(f'{folder} is there and not an empty folder; name a new one for the annotated images')

@@ -35,6 +35,11 @@ def shortened(text: str, longest: int) -> str:
     return text if len(text) <= longest else f'{text[: longest - 1]}…'
 
 
+def one_line(error: BaseException) -> str:
+    """Return the message of an error in one line, or its type if it has none."""
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
 def listed(names: Sequence[str]) -> str:
     """Join the first few names for a message."""
     return ', '.join(shortened(name, 150) for name in names[:3]) + (', ...' if len(names) > 3 else '')

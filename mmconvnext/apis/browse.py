@@ -17,9 +17,10 @@ from ..errors import UserError
 from ..files import check_new_file
 from ..images.reader import ImageReader
 from ..inference.classifier import check_counts
-from ..inference.inputs import one_line, read_bytes
+from ..inference.inputs import read_bytes
 from ..reports.browser import Mix, Sample, save_browser
 from ..reports.pictures import displayed, rgb_of
+from ..text import one_line
 from ..training.augmenting import keep_augmentation
 from ..training.data_checks import check_data_roots
 from ..training.datasets import SHARDS, open_dataset

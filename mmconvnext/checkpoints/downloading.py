@@ -19,7 +19,7 @@ from huggingface_hub.utils import EntryNotFoundError, LocalEntryNotFoundError
 
 from ..errors import UserError
 from ..files import written_whole
-from ..text import shortened
+from ..text import one_line, shortened
 from .connections import CHUNK, Interrupted, Unreachable, check_reachable, redacted
 from .contents import check_contents
 from .receiving import MissingFileError, receive
@@ -126,7 +126,7 @@ def _from_hub(url: str, place: Path, endpoint: str, repo_id: str, revision: str,
     except Exception as error:  # of requests, httpx or httpx2: each major version has its own
         # That a file is not in the cache, either, says little about why it was looked for there.
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
-        reason = shortened(' '.join(str(cause or error).split()), 1000)
+        reason = shortened(one_line(cause or error), 1000)
         raise UserError(
             f'cannot get {redacted(url)} from {redacted(endpoint)} into {where["cache_dir"]}: {reason}\n'
             f'Check the URL and the network, or put the file at {place} yourself; HF_TOKEN opens private and '

@@ -22,8 +22,10 @@ from torch import Tensor
 from ..errors import UserError
 from ..files import check_regular
 from ..models.network import ARCHS
+from ..text import one_line, shortened
 from .renaming import BLOCK, DOWNSAMPLE, GRN, Layout, Rule, Table, fill
 
+MAX_REASON = 200  # characters of what HDF5 says
 NORM = 'backbone.norm{last}'
 
 
@@ -144,8 +146,10 @@ def read_h5(path: str | Path) -> dict[str, Tensor]:
     except UserError:
         raise
     except Exception as error:  # h5py and HDF5 raise whatever they like, SystemError and MemoryError included
+        reason = shortened(one_line(error), MAX_REASON)
         raise UserError(
-            f'{found} is truncated or no HDF5 file; copy or download it again, or name another file'
+            f'{found} is truncated or no HDF5 file ({reason}); copy or download it again, or name another '
+            'file'
         ) from error
 
 

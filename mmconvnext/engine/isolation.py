@@ -21,6 +21,7 @@ class Settings(NamedTuple):
     cudnn_benchmark: bool
     cudnn_deterministic: bool
     deterministic: bool
+    only_warns: bool  # of operations that are not deterministic
 
     @classmethod
     def now(cls) -> 'Settings':
@@ -30,6 +31,7 @@ class Settings(NamedTuple):
             cudnn.benchmark,
             cudnn.deterministic,
             torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
         )
 
     def apply(self) -> None:
@@ -38,7 +40,7 @@ class Settings(NamedTuple):
         cv2.setNumThreads(self.opencv_threads)
         multiprocessing.set_start_method(self.start_method, force=True)
         cudnn.benchmark, cudnn.deterministic = self.cudnn_benchmark, self.cudnn_deterministic
-        torch.use_deterministic_algorithms(self.deterministic)
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=self.only_warns)
 
 
 class IsolatedRun:

@@ -2,6 +2,7 @@
 
 import copy
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..datasets.walking import class_folders
 from ..errors import UserError
 from ..inference.inputs import TestPipeline, find_images
 from ..text import counted, listed
-from ..training.data_checks import build_dataset
+from ..training.data_checks import build_dataset, check_data_roots
 from ..training.explaining import naming_broken_images
 
 
@@ -105,7 +106,8 @@ def real_images(model: nn.Module, folder: str | Path | None) -> tuple[Images, Im
     Args:
         model: model of ``get_model``.
         folder: folder of images, with labels unless ``why_unlabelled``. None: the data of the model's config
-            if it exists and fits the model, else three photographs from libraries.
+            if it exists and fits the model, else three photographs from libraries. A warning says why
+            existing data is not used.
     """
     cfg = model._config
     pipeline = pipeline_of(cfg.test_dataloader.dataset)
@@ -118,11 +120,16 @@ def real_images(model: nn.Module, folder: str | Path | None) -> tuple[Images, Im
         settings = dict(type='mmconvnext.ImageFolder', data_root=str(folder), pipeline=pipeline)
         settings['classes'] = model._dataset_meta.get('classes')
         return tuple(build(model, dict(settings, split=split)) for split in ('train', 'test'))
+    photographs = Images(Pictures(cfg))
+    try:
+        check_data_roots(cfg, ('test_dataloader',))
+    except UserError:  # the data of a recipe is not here, which is usual
+        return photographs, photographs
     try:
         checking = build(model, cfg.test_dataloader.dataset)
-    except UserError:
-        few = Images(Pictures(cfg))
-        return few, few
+    except UserError as error:
+        warnings.warn(f'{error}. Three photographs take the place of the data', stacklevel=2)
+        return photographs, photographs
     try:
         training = copy.deepcopy(cfg.train_dataloader.dataset)
         for settings in inner_settings(training):

@@ -23,11 +23,11 @@ from ..memory import is_out_of_memory
 from ..registry import default_scope
 from ..reports.annotated import PictureFolder
 from ..reports.pictures import displayed
-from ..text import counted
+from ..text import counted, one_line
 from ..zoo.models import get_model
 from ..zoo.names import Named, find
 from .classifier import check_device
-from .inputs import MAX_THREADS, Given, ImageLike, TestPipeline, find_images, one_line, read_ahead
+from .inputs import MAX_THREADS, Given, ImageLike, TestPipeline, find_images, read_ahead
 
 # Visualizers for configs without one, by default scope.
 VISUALIZER = {'mmdet': 'DetLocalVisualizer', 'mmseg': 'SegLocalVisualizer'}

@@ -25,7 +25,7 @@ from ..files import open_regular
 from ..images.reader import ImageReader
 from ..memory import budget
 from ..registry import default_scope
-from ..text import shortened
+from ..text import one_line, shortened
 
 MAX_BYTES = 1 << 30  # of a file
 MAX_DOWNLOAD = 64_000_000  # bytes of a URL; several threads hold one each
@@ -250,8 +250,3 @@ def read_ahead(pool: Executor, function: Callable, items: Iterable, ahead: int) 
         result = waiting.popleft().result()
         waiting.extend(pool.submit(function, item) for item in islice(items, 1))
         yield result
-
-
-def one_line(error: Exception) -> str:
-    """Return the message of an error on one line."""
-    return ' '.join(str(error).split()) or type(error).__name__

@@ -93,12 +93,12 @@ def serve(
         app = stack.enter_context(application(models, given, max_megabytes, private, origin))
         host, port = listener.getsockname()[:2]
         print(f'Open http://{f"[{host}]" if ":" in host else host}:{port}; end with Ctrl+C', flush=True)
-        serving = server(app)
+        serving, others = server(app), set(threading.enumerate())
         try:
             with suppress(KeyboardInterrupt):
                 serving.run(sockets=[listener])
         finally:
-            for thread in threading.enumerate():
+            for thread in set(threading.enumerate()) - others:
                 if thread.name.startswith('AnyIO worker'):  # one that still computes is ended by the timer
                     thread.join()
             serving.timer.cancel()

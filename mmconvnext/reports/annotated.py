@@ -140,7 +140,7 @@ class PictureFolder:
         # A pattern may climb: a/../../b.jpg. Nothing is written outside of the folder.
         name = '/'.join(part for part in Path(name).parts if part not in ('..', '/')) or 'image'
         path = free = Path(name if name.lower().endswith(self.suffixes) else f'{name}{self.suffixes[0]}')
-        # Some file systems take A.jpg for a.jpg.
+        # The folder may be copied to a file system that takes A.jpg for a.jpg.
         while str(free).casefold() in self.taken or not is_created(self.folder / free):
             self.copies[path] += 1
             free = path.with_stem(f'{path.stem}-{self.copies[path] + 1}')

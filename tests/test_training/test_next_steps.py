@@ -74,7 +74,7 @@ def test_the_commands_at_the_end_work_from_other_folders(tmp_path):
     steps = ending(run_command([tool, 'here.py', *options], folder=tmp_path / 'here'))
     for name in ('test', 'classify'):
         run_command(steps[name], folder=tmp_path)
-    assert (tmp_path / 'here/work/report.html').is_file()
+    assert (tmp_path / 'here' / 'work' / 'report.html').is_file()
 
 
 def test_without_validation_the_commands_take_the_last_checkpoint(tiny_config, tmp_path, capfd):
