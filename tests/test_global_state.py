@@ -87,10 +87,12 @@ def of_a_user(monkeypatch):
     threads, method = cv2.getNumThreads(), multiprocessing.get_start_method(allow_none=True)
     cv2.setNumThreads(2)
     multiprocessing.set_start_method(None, force=True)
+    torch.use_deterministic_algorithms(True, warn_only=True)
     MMLogger.get_current_instance()  # which mmengine makes for its first message
     yield
     cv2.setNumThreads(threads)
     multiprocessing.set_start_method(method, force=True)
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope='module')

@@ -406,6 +406,20 @@ def test_a_broken_image_among_classes_is_named(folder, photos, tmp_path):
         held_out.batch(0, len(held_out))
 
 
+def test_data_of_a_config_is_used_unless_it_is_missing_or_does_not_fit(folder, photos, recwarn):
+    model = get_model(folder / 'v2.pth')
+    dataset = model._config.test_dataloader.dataset
+    assert len(real_images(model, None)[1]) == 3 and not recwarn  # ImageNet is not here
+    pipeline = dataset.pipeline
+    model._config.test_dataloader.dataset = dict(
+        type='CustomDataset', data_root=str(photos), pipeline=pipeline
+    )
+    with pytest.warns(UserWarning, match='train.*Three photographs take the place of the data'):
+        assert len(real_images(model, None)[1]) == 3  # its folders are splits, not classes
+    model._config.test_dataloader.dataset.data_root = str(photos / 'train')
+    assert sum(map(len, real_images(model, None))) == 36
+
+
 def test_folders_are_classes_by_their_names(folder, photos, tmp_path):
     model = get_model(folder / 'v2.pth')
     for name, source in dict(owl='owl', cat='dog').items():  # some of the classes
