@@ -1,6 +1,7 @@
 """What a process has once for all its code, to be compared before and after a call."""
 
 import builtins
+import ctypes
 import io
 import locale
 import logging
@@ -15,6 +16,8 @@ import threading
 import warnings
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
+
+from mmconvnext.export.openvino_file import SignalStack
 
 # Libraries whose functions nobody may replace: a patch that stays would change every program.
 PATCHED = ('torch', 'mmengine', 'mmcv', 'mmpretrain', 'PIL', 'numpy', 'cv2')
@@ -31,6 +34,7 @@ def snapshot():
         'signal handlers': {number: signal.getsignal(number) for number in signal.valid_signals()},
         'blocked signals': signal.pthread_sigmask(signal.SIG_BLOCK, []),
         'wakeup descriptor': wakeup_descriptor(),
+        'signal stack': signal_stack(),
         'warning filters': list(warnings.filters),
         'sys': {
             name: getattr(sys, name)
@@ -89,6 +93,14 @@ def wakeup_descriptor():
     descriptor = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(descriptor)
     return descriptor
+
+
+def signal_stack():
+    """Address, flags and size of this thread's stack for signal handlers."""
+    stack = SignalStack()
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+    return stack.address, stack.flags, stack.size
 
 
 def fakes():

@@ -45,7 +45,7 @@ from mmconvnext.zoo.names import load_weights
 from tests.conftest import REPO, write_tiny_config
 from tests.global_state import changes, snapshot
 from tests.pages import save_checkpoint
-from tests.processes import CONTEXT, free_port
+from tests.processes import free_port
 
 # A network's first weights are drawn, even if those of a file take their place, and mmengine's Runner seeds.
 DRAWS = ('random', 'torch: random', 'numpy: random')
@@ -170,18 +170,8 @@ def load_by_mmengine(files):
         CheckpointLoader.load_checkpoint(str(files.weights))
 
 
-def export_in_another_process(files):
-    """OpenVINO uses AMX; a later signal would end this process, since faulthandler's stack is too small."""
-    process = CONTEXT.Process(target=export_int8, args=[files.weights, files.folder / 'images/val'])
-    process.start()
-    process.join()
-    assert process.exitcode == 0
-
-
-def export_int8(weights, images):
-    MMLogger.get_current_instance()
-    with unchanged(drawing=True):
-        export(weights, format='openvino', out='out.xml', int8=True, images=images)
+def export_int8(files):
+    export(files.weights, format='openvino', out='out.xml', int8=True, images=files.folder / 'images/val')
 
 
 def serve(files):
@@ -277,7 +267,7 @@ CALLS = {
     'make_shards': lambda files: make_shards(files.folder / 'images/val', 'shards', workers=2),
     'reproduce': measure_again,
     'export for ONNX Runtime': lambda files: export(files.weights, format='onnx', out='out.onnx'),
-    'export for OpenVINO in int8': export_in_another_process,
+    'export for OpenVINO in int8': export_int8,
     'serve': serve,
 }
 WITHOUT_NETWORK = {

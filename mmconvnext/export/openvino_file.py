@@ -6,10 +6,13 @@ Example:
     >>> logits = network(images)[0]
 """
 
+import ctypes
 import json
 import logging
+import multiprocessing
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +30,32 @@ EXACT = 'EXECUTION_MODE_HINT=ACCURACY'
 TELEMETRY = 'openvino_telemetry'
 
 
+class SignalStack(ctypes.Structure):
+    """``stack_t`` of Linux: the memory that signal handlers of a thread use instead of its own stack."""
+
+    _fields_ = (('address', ctypes.c_void_p), ('flags', ctypes.c_int), ('size', ctypes.c_size_t))
+
+
+@contextmanager
+def process_kept() -> Iterator[None]:
+    """Restore what OpenVINO and nncf change for the whole process.
+
+    Each core of OpenVINO installs a signal stack and restores the former one at its end. If two end in the
+    order of their creation, the freed memory of the first stays the stack: the next signal ends the process.
+    """
+    stack, start_method = SignalStack(), multiprocessing.get_start_method(allow_none=True)
+    on_linux = sys.platform == 'linux'
+    if on_linux:
+        ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+    try:
+        yield
+    finally:
+        if on_linux:
+            ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None)
+        if multiprocessing.get_start_method(allow_none=True) != start_method:
+            multiprocessing.set_start_method(start_method, force=True)
+
+
 def imported(name: str) -> ModuleType:
     """Import OpenVINO or nncf without telemetry, and without the class of nncf for all later loggers."""
     known, logger_class = TELEMETRY in sys.modules, logging.getLoggerClass()
@@ -40,6 +69,7 @@ def imported(name: str) -> ModuleType:
             del sys.modules[TELEMETRY]
 
 
+@process_kept()
 def write(program: Program, file: Path) -> None:
     """Write a program through ONNX, whose graph is shorter than that of OpenVINO's conversion from torch."""
     openvino = imported('openvino')
@@ -51,6 +81,7 @@ def write(program: Program, file: Path) -> None:
         openvino.save_model(network, file, compress_to_fp16=False)
 
 
+@process_kept()
 def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Load a file as a function in the precision of its weights."""
     openvino = imported('openvino')
@@ -58,6 +89,7 @@ def load(file: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: network(images)[0]
 
 
+@process_kept()
 def load_by_default(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
     """Load a file with the default settings of OpenVINO; return the function and its precision.
 
@@ -69,6 +101,7 @@ def load_by_default(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], str
     return lambda images: network(images)[0], precision
 
 
+@process_kept()
 def quantize(source: Path, images: Iterable[np.ndarray], target: Path, *, keep_depthwise: bool) -> None:
     """Convolutions and matrix products in int8, see ``int8``; calibrated on images one at a time."""
     openvino, nncf = imported('openvino'), imported('nncf')

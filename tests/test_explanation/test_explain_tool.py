@@ -84,7 +84,7 @@ def test_wishes_are_checked_before_the_model_is_loaded(photos, tmp_path):
         (one, dict(), '--out-dir'),
         (one, dict(out='a.png', out_dir='b'), '--out-dir'),
         (both, dict(out='a.png'), 'but there are 2 images'),
-        (one, dict(out='a.jpg'), 'written here is .png'),
+        (one, dict(out='a.jpg'), 'ends in .png'),
         (one, dict(out=str(tmp_path / 'there.png')), 'exists already'),
         (['nowhere.jpg'], dict(out='a.png'), 'nowhere.jpg does not exist'),
     ):

@@ -124,7 +124,7 @@ def test_tool_writes_a_page_with_its_pictures(tiny_config, tmp_path):
 def test_what_cannot_be_shown_is_told(tiny_config, tmp_path):
     page = tmp_path / 'page.html'
     for arguments, message in (
-        (dict(out='page.png'), 'written here is .html'),
+        (dict(out='page.png'), 'ends in .html'),
         (dict(number=0), 'number is 0'),
         (dict(cfg_options={'train_dataloader': None}), 'has no train_dataloader'),
         (dict(data_root=str(tmp_path)), 'has no data_root'),

@@ -187,6 +187,6 @@ def test_mirror_images_count_as_one_and_the_upright_one_is_shown(tiny_config, we
 
 def test_wishes_are_checked_before_the_test(tiny_config, tmp_path):
     (tmp_path / 'there.html').touch()
-    for report, message in (('page.pdf', 'written here is .html'), ('there.html', 'exists already')):
+    for report, message in (('page.pdf', 'ends in .html'), ('there.html', 'exists already')):
         with pytest.raises(UserError, match=message):
             evaluate(tiny_config, 'none.pth', report=str(tmp_path / report))

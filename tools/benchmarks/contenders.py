@@ -187,7 +187,7 @@ def runtime(library: str, condition: Condition, images: Tensor) -> Callable[[], 
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_PRECISION_HINT': condition.dtype.replace('fp', 'f'),
         }
-        compiled = openvino.Core().compile_model(network, 'CPU', settings)
+        compiled = openvino.compile_model(network, 'CPU', settings)
         return lambda: compiled(array)[0]
     if condition.dtype != 'fp32':
         raise LookupError('onnxruntime computes in fp32 on a CPU')
