@@ -5,10 +5,12 @@ from .batches import ReplayableBatches
 from .digits import Digits
 from .drawn import DrawAugmentation
 from .image_folder import ImageFolder
+from .masks import MaskPatches
 from .rand_augment import RandAugment
 from .shards import Shards
 from .synthetic import Synthetic
 from .transforms import FloorCenterCrop, LoadImage, LoadImageForCrop
+from .unlabeled import UnlabeledImages
 
 __all__ = [
     'Digits',
@@ -17,6 +19,7 @@ __all__ = [
     'ImageFolder',
     'LoadImage',
     'LoadImageForCrop',
+    'MaskPatches',
     'PackInputs',
     'Preprocessing',
     'RandAugment',
@@ -26,4 +29,5 @@ __all__ = [
     'ReplayableBatches',
     'Shards',
     'Synthetic',
+    'UnlabeledImages',
 ]

@@ -1,8 +1,18 @@
 from .. import _quiet_models  # noqa: F401, before all that imports mmpretrain.models
 from .convnext import ConvNeXt
 from .data_preprocessor import AugmentingDataPreprocessor
+from .fcmae import FCMAE
 from .linear_head import LinearClsHead
 from .network import ARCHS
 from .outputs import outputs_of
+from .spark import SparK
 
-__all__ = ['ARCHS', 'AugmentingDataPreprocessor', 'ConvNeXt', 'LinearClsHead', 'outputs_of']
+__all__ = [
+    'ARCHS',
+    'FCMAE',
+    'AugmentingDataPreprocessor',
+    'ConvNeXt',
+    'LinearClsHead',
+    'SparK',
+    'outputs_of',
+]

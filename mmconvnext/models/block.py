@@ -16,6 +16,7 @@ from ..ops.depthwise_conv import depthwise_conv
 from ..ops.grn import grn
 from ..ops.layer_norm import layer_norm
 from ..registry import MODELS
+from .masking import VisiblePatches
 from .network import LAYER_NORM
 
 
@@ -75,14 +76,22 @@ class ConvNeXtBlock(BaseModule):
         # Linear layers and 1x1 convolutions are equivalent, and either loads the weights of the other.
         self.register_load_state_dict_pre_hook(shape_pointwise)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W) -> (N, C, H, W)."""
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, use_reentrant=False)
-        return self._forward(x)
+    def forward(self, x: Tensor, visible: VisiblePatches | None = None) -> Tensor:
+        """x (N, C, H, W) -> (N, C, H, W).
 
-    def _forward(self, x: Tensor) -> Tensor:
-        return x + self.drop_path(self._mlp(self.depthwise_conv(x)))
+        With ``visible``, x consists of the visible patches of masked images, see ``masking``.
+        """
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, visible, use_reentrant=False)
+        return self._forward(x, visible)
+
+    def _forward(self, x: Tensor, visible: VisiblePatches | None) -> Tensor:
+        return x + self.drop_path(self._mlp(self._convolve(x, visible)))
+
+    def _convolve(self, x: Tensor, visible: VisiblePatches | None) -> Tensor:
+        if visible is None:
+            return self.depthwise_conv(x)
+        return visible.gather(self.depthwise_conv(visible.scatter(x)))
 
     def _mlp(self, x: Tensor) -> Tensor:
         return self._linear_mlp(x) if self.linear_pw_conv else self._conv_mlp(x)

@@ -20,6 +20,7 @@ from .fitting import check_loaded, check_pretrained
 from .fusion import FusedConvNeXtBlock
 from .inference import InferenceConvNeXt
 from .layer_depth import layer_depth
+from .masking import VisiblePatches
 from .network import resolve_arch
 
 INIT_CFG = [
@@ -140,6 +141,8 @@ class ConvNeXt(BaseModule):
                 self.add_module(f'norm{i}', build_norm(out_norm_cfg, channels))
         # The overlapping stem pads and rounds up, so 3 pixels less give the same map.
         self.min_input_size = strides.total - (0 if stem_type == 'patch' else 3)
+        # Stem and downsampling do not overlap; without depthwise convolutions, patches would be independent.
+        self.keeps_to_patches = stem_type == 'patch' and strides.dilation == 1
         self._freeze_stages()
         self.register_load_state_dict_pre_hook(check_loaded)
 
@@ -155,16 +158,19 @@ class ConvNeXt(BaseModule):
         finally:
             check.remove()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, x: Tensor, visible: VisiblePatches | None = None) -> tuple[Tensor, ...]:
         """Compute the features of the stages in ``out_indices``, in the order of the stages.
 
         Args:
             x: (N, in_channels, H, W), normalized; H and W at least ``min_input_size``.
+            visible: the visible patches of masked images, for ``visible_states`` instead.
 
         Returns:
             A tuple with (N, C) for each if ``gap_before_final_norm``, else (N, C, H / stride, W / stride);
             the patch stem and the downsampling round down.
         """
+        if visible is not None:
+            return self.visible_states(x, visible)
         maps = self._maps(x, {i + 1 for i in self.out_indices})
         return tuple(self.output(i, maps[i + 1]) for i in sorted(self.out_indices))
 
@@ -179,7 +185,35 @@ class ConvNeXt(BaseModule):
         """
         return tuple(self._maps(x, set(range(len(self.depths) + 1))).values())
 
-    def _maps(self, x: Tensor, wanted: set[int]) -> dict[int, Tensor]:
+    def visible_states(self, x: Tensor, visible: VisiblePatches) -> tuple[Tensor, ...]:
+        """Compute the maps of every stage at the visible patches of masked images, before any final norm.
+
+        Masked pixels have no influence: depthwise convolutions see zeros there, and GRN counts visible
+        positions only. With nothing masked, the values are those of ``hidden_states``.
+
+        Args:
+            x: as in ``forward``; masked pixels are not read.
+            visible: the visible patches; their side in pixels must be a multiple of the network's stride.
+
+        Returns:
+            A tuple with (N, C, K * size, size) for each: the K visible patches below each other, whose size
+            in a map is that in the image divided by the stride, see ``VisiblePatches``.
+
+        Raises:
+            UserError: the patches do not fit the image or the network.
+        """
+        if not self.keeps_to_patches:
+            raise UserError(
+                "masked images need a network with stem_type='patch' and without output_stride: stem and "
+                'downsampling must not reach beyond a patch'
+            )
+        visible.check_image(*x.shape[2:], self.min_input_size)
+        wanted = set(range(1, len(self.depths) + 1))
+        if visible.is_everything:  # faster, and the same to the last bit as without a mask
+            return tuple(visible.gather(map) for map in self._maps(x, wanted).values())
+        return tuple(self._maps(visible.gather(x), wanted, visible).values())
+
+    def _maps(self, x: Tensor, wanted: set[int], visible: VisiblePatches | None = None) -> dict[int, Tensor]:
         """Compute the requested maps: 0 is that of the stem, i + 1 that of stage i. Other maps are freed."""
         if min(x.shape[2:]) < self.min_input_size:
             raise SmallImageError(
@@ -192,7 +226,11 @@ class ConvNeXt(BaseModule):
             x = downsample(x)
             if i == 0 and 0 in wanted:
                 maps[0] = x
-            x = stage(x)
+            if visible is None:
+                x = stage(x)
+            else:
+                for block in stage:
+                    x = block(x, visible)
             if i + 1 in wanted:
                 maps[i + 1] = x
         return maps

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from ..ops.backend import plain_torch, use_triton
 from ..ops.block_mlp import Constants, Weights, block_mlp
 from .block import GRN, ConvNeXtBlock, LayerNorm2d
+from .masking import VisiblePatches
 
 # Exactly these: a subclass, as of LoRA or quantization, computes something else.
 FUSED_TYPES = dict(
@@ -25,8 +26,8 @@ HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_p
 class FusedConvNeXtBlock(ConvNeXtBlock):
     """``ConvNeXtBlock`` that keeps less of the MLP in memory; results and state dict are the same."""
 
-    def _forward(self, x: Tensor) -> Tensor:
-        y = self.depthwise_conv(x)
+    def _forward(self, x: Tensor, visible: VisiblePatches | None) -> Tensor:
+        y = self._convolve(x, visible)
         return fused_mlp(self, y, x) if can_fuse(self, y) else x + self.drop_path(self._mlp(y))
 
 

@@ -1,0 +1,73 @@
+"""SparK: masked pre-training with a decoder that sees the maps of all stages."""
+
+import torch
+from mmengine.model import BaseModule, revert_sync_batchnorm
+from torch import Tensor, nn
+
+from ..registry import MODELS
+from .block import build_norm
+from .masked_autoencoder import MaskedAutoencoder
+from .masking import VisiblePatches
+from .network import LAYER_NORM
+
+# Official decoder.py; the transposed convolutions are drawn by fan-out.
+DECODER_INIT_CFG = [
+    dict(type='TruncNormal', layer='Conv2d', std=0.02, bias=0.0),
+    dict(type='Kaiming', layer='ConvTranspose2d'),
+    dict(type='Constant', layer='_BatchNorm', val=1.0, bias=0.0),
+]
+
+
+@MODELS.register_module()
+class SparK(MaskedAutoencoder):
+    """Sparse and hierarchical masked modeling (SparK, arXiv:2301.03580), with mmpretrain's decoder.
+
+    Args:
+        backbone: see ``MaskedAutoencoder``; its patches have the size of its stride.
+        decoder_channels: channels of the decoder at the smallest map, halved at each larger one: 768 in the
+            official ``decoder.py``, 512 in mmpretrain.
+        **kwargs: see ``MaskedAutoencoder``.
+    """
+
+    def __init__(self, backbone: dict, decoder_channels: int = 768, **kwargs):
+        super().__init__(backbone, **kwargs)
+        self.neck = SparKDecoder(self.backbone.channels, self.patch_size, width=decoder_channels)
+
+
+class SparKDecoder(BaseModule):
+    """Fill the maps of all stages with trained tokens, and decode them from the smallest to the largest.
+
+    Args:
+        channels: channels of the maps of the stages.
+        stride: pixels of the image for one position of the last map, in each direction; a power of 2.
+        width: channels at the smallest map.
+    """
+
+    def __init__(self, channels: tuple[int, ...], stride: int, *, width: int):
+        super().__init__()
+        smallest_first = channels[::-1]
+        widths = [width // 2**i for i in range(len(channels))]
+        self.norms = nn.ModuleList(build_norm(LAYER_NORM, count) for count in smallest_first)
+        self.mask_tokens = nn.ParameterList(torch.zeros(1, count, 1, 1) for count in smallest_first)
+        self.projections = nn.ModuleList(
+            nn.Conv2d(count, wide, kernel, padding=kernel // 2)
+            for count, wide, kernel in zip(smallest_first, widths, [1] + [3] * len(channels), strict=False)
+        )
+        if smallest_first[0] == width:
+            self.projections[0] = nn.Identity()
+        decoder = dict(type='mmpretrain.SparKLightDecoder', feature_dim=width, upsample_ratio=stride)
+        self.decoder = MODELS.build(dict(decoder, init_cfg=DECODER_INIT_CFG))
+        if not torch.cuda.is_available():  # torch has the synchronized norm on GPUs only
+            self.decoder = revert_sync_batchnorm(self.decoder)
+
+    def init_weights(self) -> None:
+        super().init_weights()
+        for token in self.mask_tokens:
+            nn.init.trunc_normal_(token, std=0.02, a=-0.02, b=0.02)
+
+    def forward(self, states: tuple[Tensor, ...], visible: VisiblePatches) -> Tensor:
+        """Maps of the visible patches, see ``ConvNeXt.visible_states`` -> images (N, 3, H, W)."""
+        parts = zip(self.norms, self.mask_tokens, self.projections, states[::-1], strict=True)
+        return self.decoder(
+            [project(visible.fill(norm(state), token)) for norm, token, project, state in parts]
+        )
