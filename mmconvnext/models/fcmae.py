@@ -73,7 +73,10 @@ class FCMAEDecoder(BaseModule):
 
     def forward(self, states: tuple[Tensor, ...], visible: VisiblePatches) -> Tensor:
         """Maps of the visible patches, see ``ConvNeXt.visible_states`` -> images (N, C, H, W)."""
-        x = visible.fill(self.proj(states[-1]), self.mask_token)
+        return self.decode(visible.fill(self.proj(states[-1]), self.mask_token))
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Map (N, width, H / stride, W / stride) with tokens at removed positions -> images (N, C, H, W)."""
         return to_pixels(self.pred(self.decoder(x)), self.stride)
 
 

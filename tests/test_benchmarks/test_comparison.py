@@ -9,9 +9,12 @@ import timing
 import torch
 from compare import compare
 from contenders import Condition, build, contender
+from dense_masking import DenseFCMAE
+from mmpretrain.structures import DataSample
 from PIL import Image
 
 from mmconvnext.errors import UserError
+from mmconvnext.models import FCMAE, ConvNeXt
 from mmconvnext.models.inference import InferenceConvNeXt
 
 
@@ -45,6 +48,25 @@ def test_rows_hold_speed_and_conditions(mode, tmp_path, capsys):
         assert row['conditions']['torch'] == torch.__version__
     assert f'atto {mode} fp32' in capsys.readouterr().out
     assert Image.open(tmp_path / 'bars.png').width == 960
+
+
+def test_pretraining_is_compared_with_whole_maps(tmp_path):
+    compare(arch=['v2-atto'], mode=['pretraining'], batch=[2], size=64, rounds=2, out=tmp_path / 'rows.jsonl')
+    rows = [json.loads(line) for line in (tmp_path / 'rows.jsonl').read_text().splitlines()]
+    assert [row['contender'] for row in rows] == ['mmconvnext eager', 'dense_masking eager']
+    assert all(row['mode'] == 'pretraining' and row['peak_mib'] > 0 for row in rows)
+
+
+def test_pretraining_on_whole_maps_has_the_same_loss():
+    backbone = ConvNeXt('atto', use_grn=True, layer_scale_init_value=0.0, out_indices=())
+    ours, dense = FCMAE(backbone), DenseFCMAE(backbone)
+    dense.load_state_dict(ours.state_dict())
+    images, masked = (
+        torch.randn(2, 3, 64, 96),
+        torch.tensor([[0, 1, 1, 1, 0, 1], [1, 0, 1, 1, 0, 1]]).view(2, 2, 3),
+    )
+    samples = [DataSample().set_mask(mask.bool()) for mask in masked]
+    torch.testing.assert_close(ours.loss(images, samples), dense.loss(images, samples))
 
 
 def test_wrong_form_is_not_timed(monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from dense_masking import dense_states
 
 from mmconvnext.errors import UserError
 from mmconvnext.models import ConvNeXt
@@ -133,27 +134,6 @@ def test_visible_positions_equal_the_definition(kind, arch, image_size, patch_si
                 np.testing.assert_allclose(at_visible[place], value, atol=1e-5 * largest)
 
 
-def dense(net, images, masked):
-    """The masked network as the official code has it: whole maps, zeroed at masked positions."""
-    states, x = [], images
-    for downsample, stage in zip(net.downsample_layers, net.stages, strict=True):
-        x = downsample(x)
-        size = x.shape[2] // masked.shape[1]
-        kept = (~masked).repeat_interleave(size, 1).repeat_interleave(size, 2)[:, None].to(x.dtype)
-        x = x * kept
-        for block in stage:
-            y = block.norm(block.depthwise_conv(x)).movedim(1, -1)
-            y = block.act(block.pointwise_conv1(y))
-            if block.grn is not None:
-                response = (y * kept.movedim(1, -1)).square().sum((1, 2), keepdim=True).sqrt()
-                share = response / (response.mean(-1, keepdim=True) + 1e-6)
-                y = y + block.grn.gamma * (y * share) + block.grn.beta
-            y = block.pointwise_conv2(y).movedim(-1, 1)
-            x = (x + (y if block.gamma is None else y * block.gamma[:, None, None])) * kept
-        states.append(x)
-    return states
-
-
 @pytest.mark.parametrize(('kind', 'arch', 'image_size', 'patch_size', 'visible'), CASES)
 @pytest.mark.parametrize('arguments', [{}, dict(with_cp=True), dict(linear_pw_conv=False)], ids=str)
 def test_gradients_equal_those_of_whole_maps(kind, arch, image_size, patch_size, visible, arguments):
@@ -164,7 +144,7 @@ def test_gradients_equal_those_of_whole_maps(kind, arch, image_size, patch_size,
     patches = VisiblePatches(masked)
     inputs = [images.clone().requires_grad_(), images.clone().requires_grad_()]
     found = [patches.scatter(state) for state in net(inputs[0], patches)]
-    expected = dense(reference, inputs[1], masked)
+    expected = dense_states(reference, inputs[1], masked)
     for values, wanted in zip(found, expected, strict=True):
         torch.testing.assert_close(values, wanted)
         weight = torch.randn_like(values)
@@ -188,7 +168,7 @@ def test_fused_mlps_take_part(kind, monkeypatch):
     net = build(kind, SMALL)
     images, masked = torch.randn(2, 3, 32, 32), draw_mask(2, 4, 4, 5)
     patches = VisiblePatches(masked)
-    for state, expected in zip(net(images, patches), dense(net, images, masked), strict=True):
+    for state, expected in zip(net(images, patches), dense_states(net, images, masked), strict=True):
         torch.testing.assert_close(patches.scatter(state), expected, atol=1e-4, rtol=1e-4)
     assert calls == [(2, 4, 10, 2), (2, 6, 5, 1), (2, 6, 5, 1)]
 

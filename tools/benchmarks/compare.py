@@ -41,7 +41,7 @@ def compare(
 
     Args:
         arch: names in ``ARCHS``, with prefix ``v2-`` for V2.
-        mode: inference, training.
+        mode: inference, training, pretraining.
         dtype: fp32, bf16.
         batch: batch sizes to measure.
         size: image heights and widths in pixels.
@@ -170,7 +170,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--arch', nargs='+', default=['tiny'], help='networks, for example tiny or v2-base')
     parser.add_argument(
-        '--mode', nargs='+', choices=['inference', 'training'], default=['inference', 'training']
+        '--mode',
+        nargs='+',
+        choices=['inference', 'training', 'pretraining'],
+        default=['inference', 'training'],
     )
     parser.add_argument('--dtype', nargs='+', choices=['fp32', 'bf16'], default=['fp32'])
     parser.add_argument('--batch', nargs='+', type=int, default=[1, 8], help='batch sizes to measure')

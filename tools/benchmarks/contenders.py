@@ -8,10 +8,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 import torch.nn.functional as F
+from dense_masking import DenseFCMAE
+from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mmconvnext.datasets import MaskPatches
 from mmconvnext.errors import UserError
-from mmconvnext.models import ARCHS, ConvNeXt
+from mmconvnext.models import ARCHS, FCMAE, ConvNeXt
 from mmconvnext.models.inference import DTYPES
 
 CLASSES = 1000
@@ -21,6 +24,7 @@ DROP_PATH_RATES = {'tiny': 0.1, 'small': 0.4, 'base': 0.5, 'large': 0.5}
 # Variants of each library; ours come first.
 FORMS = {
     'mmconvnext': ('eager', 'compiled', 'optimized'),
+    'dense_masking': ('eager', 'compiled'),
     'timm': ('eager', 'compiled'),
     'torchvision': ('eager',),
     'transformers': ('eager',),
@@ -37,7 +41,8 @@ class Condition:
 
     Attributes:
         arch: name in ``ARCHS``, with prefix ``v2-`` for V2.
-        mode: inference, or training (forward pass, cross entropy, backward pass and AdamW step).
+        mode: inference; training (forward pass, cross entropy, backward pass and AdamW step); or
+            pretraining (the same with FCMAE's loss, for ours and the dense masked form).
         dtype: fp32 or bf16; bf16 uses autocast, or cast weights in variants for inference only.
         batch: batch size.
         size: image height and width in pixels.
@@ -137,6 +142,10 @@ def contender(name: str, condition: Condition) -> Callable[[], object]:
     images = images.to(memory_format=torch.channels_last)
     if library in RUNTIMES:
         return runtime(library, condition, images)
+    if (library == 'dense_masking') > (condition.mode == 'pretraining'):
+        raise LookupError('the dense masked form is for pre-training')
+    if condition.mode == 'pretraining':
+        return pretraining_step(library, form, condition, images)
     model = build(library, condition.arch).to(device, memory_format=torch.channels_last)
     if form == 'compiled':
         model.compile()
@@ -158,13 +167,36 @@ def contender(name: str, condition: Condition) -> Callable[[], object]:
 
 def training_step(model: nn.Module, images: Tensor, autocast: torch.autocast) -> Callable[[], None]:
     """Return a function for one iteration, with the same, fastest optimizer for all contenders."""
-    model.train()
     labels = torch.randint(CLASSES, (len(images),), device=images.device)
+    return optimization_step(model, lambda: F.cross_entropy(model(images), labels), autocast)
+
+
+def pretraining_step(library: str, form: str, condition: Condition, images: Tensor) -> Callable[[], None]:
+    """Return a function for one iteration of FCMAE with 30 of 49 patches masked, at 224 px."""
+    kinds = {'mmconvnext': FCMAE, 'dense_masking': DenseFCMAE}
+    if library not in kinds or form == 'optimized':
+        raise LookupError('only ours and the dense masked form pre-train')
+    settings = V2 if condition.arch.startswith('v2-') else {}
+    backbone = ConvNeXt(condition.arch.removeprefix('v2-'), out_indices=(), **settings)
+    model = kinds[library](backbone).to(images.device, memory_format=torch.channels_last)
+    if form == 'compiled':
+        model.reconstruct = torch.compile(model.reconstruct)
+    draw = MaskPatches(patch_size=32, mask_ratio=0.6)
+    masks = [draw(dict(img=np.empty((condition.size, condition.size)))) for _ in images]
+    samples = [DataSample().set_mask(each['mask']) for each in masks]
+    autocast = torch.autocast(images.device.type, torch.bfloat16, enabled=condition.dtype == 'bf16')
+    return optimization_step(model, lambda: model.loss(images, samples)['loss'], autocast)
+
+
+def optimization_step(
+    model: nn.Module, loss_of_batch: Callable[[], Tensor], autocast: torch.autocast
+) -> Callable[[], None]:
+    model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=True)
 
     def step() -> None:
         with autocast:
-            loss = F.cross_entropy(model(images), labels)
+            loss = loss_of_batch()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -174,7 +206,7 @@ def training_step(model: nn.Module, images: Tensor, autocast: torch.autocast) ->
 
 def runtime(library: str, condition: Condition, images: Tensor) -> Callable[[], np.ndarray]:
     """Return timm's network in a runtime for inference on CPUs."""
-    if condition.mode == 'training' or condition.device != 'cpu':
+    if condition.mode != 'inference' or condition.device != 'cpu':
         raise LookupError(f'{library} is for inference on a CPU')
     model = build('timm', condition.arch).eval()
     array, threads = images.contiguous().numpy(), torch.get_num_threads()
