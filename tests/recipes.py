@@ -88,3 +88,17 @@ RECIPES = {
     'convnext-v2-huge_32xb32_in1k-384px': Recipe(660_289_640, size=384, drop_path=0.4, ema=True, **AFTER_22K),
     'convnext-v2-huge_32xb32_in1k-512px': Recipe(660_289_640, size=512, drop_path=0.4, ema=True, **AFTER_22K),
 }
+
+
+class Pretraining(NamedTuple):
+    """A config of FCMAE; all other values are the same for every size."""
+
+    finetuning: str  # config of the same network
+    epochs: int
+
+
+PRETRAINING = {
+    f'fcmae_convnext-v2-{size}_64xb64-{epochs}e_in1k': Pretraining(f'convnext-v2-{size}_32xb32_in1k', epochs)
+    for size in ('atto', 'femto', 'pico', 'nano', 'tiny', 'base', 'large', 'huge')
+    for epochs in (1600, 800)
+}

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmconvnext.apis import load_config
 from mmconvnext.paths import CONFIGS
 from mmconvnext.training.model import build_on_meta
-from tests.recipes import RECIPES, Recipe
+from tests.recipes import PRETRAINING, RECIPES, Recipe
 
 CLASSIFICATION = sorted(file.stem for file in CONFIGS.glob('convnext*/*.py'))
 
@@ -67,6 +67,45 @@ def test_header_has_a_command_that_names_this_file_and_the_expected_accuracy(nam
     # Every recipe needs more than 8 GPUs.
     assert recipe.batch > 8 * cfg.train_dataloader.batch_size
     assert re.search(r'_in\S+\.py 8( --amp)? --accumulate\n', header)
+
+
+def test_every_imagenet_config_of_fcmae_is_listed():
+    assert set(PRETRAINING) == {file.stem for file in CONFIGS.glob('fcmae/*_in1k.py')}
+
+
+@pytest.mark.parametrize('name', PRETRAINING)
+def test_pretraining_has_the_network_of_the_fine_tuning_and_the_official_decoder(name):
+    model = build_on_meta(load_config(name))
+    finetuned = build_on_meta(load_config(PRETRAINING[name].finetuning)).state_dict()
+    encoder = {n: w.shape for n, w in finetuned.items() if n.startswith('backbone.') and '.norm3.' not in n}
+    assert {n: w.shape for n, w in model.state_dict().items() if n.startswith('backbone.')} == encoder
+    channels = model.backbone.channels[-1]
+    block = 512 * 49 + 512 + 2 * 512 + (512 * 2048 + 2048) + 2 * 2048 + (2048 * 512 + 512)
+    decoder = (channels * 512 + 512) + 512 + block + (512 * 32 * 32 * 3 + 32 * 32 * 3)
+    assert sum(p.numel() for p in model.neck.parameters()) == decoder
+
+
+@pytest.mark.parametrize('name', PRETRAINING)
+def test_values_of_pretraining_are_those_of_the_official_script(name):
+    cfg, epochs = load_config(name), PRETRAINING[name].epochs
+    assert (cfg.train_cfg.max_epochs, cfg.param_scheduler.epochs) == (epochs, epochs)
+    assert cfg.auto_scale_lr.base_batch_size == 4096 == 64 * cfg.train_dataloader.batch_size
+    assert cfg.model.backbone.get('drop_path_rate', 0.0) == 0.0
+    _, crop, flip, masks, _ = cfg.train_dataloader.dataset.pipeline
+    assert (crop.scale, crop.crop_ratio_range, flip.type) == (224, (0.2, 1.0), 'mmconvnext.RandomFlip')
+    assert (masks.patch_size, masks.mask_ratio, masks.get('nearest', False)) == (32, 0.6, False)
+    assert 'clip_grad' not in cfg.optim_wrapper
+    assert cfg.optim_wrapper.type == 'OptimWrapper'  # fp32
+    assert cfg.val_dataloader is None and cfg.load_from is None
+
+
+@pytest.mark.parametrize('name', PRETRAINING)
+def test_header_of_pretraining_has_its_command_and_the_fine_tuning_that_follows(name):
+    header = (CONFIGS / f'fcmae/{name}.py').read_text().split('_base_')[0]
+    assert f'tools/dist_train.sh configs/fcmae/{name}.py 8 --accumulate\n' in header
+    finetuning = f'configs/convnext_v2/{PRETRAINING[name].finetuning}.py'
+    assert f'Fine-tune with {finetuning} and --cfg-options load_from=FILE' in header
+    assert f'{PRETRAINING[name].epochs} epochs' in header
 
 
 @pytest.mark.parametrize('size', [224, 384, 512])

@@ -1,20 +1,23 @@
 """Learning rate and weight decay of every parameter in every step, compared with the official formulas.
 
-Written from main.py, utils.py and optim_factory.py of V1 and V2, with the values of tests/recipes.py.
+Written from main.py, main_pretrain.py, utils.py and optim_factory.py of V1 and V2, with the values of
+tests/recipes.py.
 """
 
 from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
+from torch.optim import SGD
 
 from mmconvnext.apis import load_config
 from mmconvnext.training.model import build_on_meta
-from tests.recipes import RECIPES
+from tests.recipes import PRETRAINING, RECIPES
 
-# One of the 22 commands in both TRAINING.md, FCMAE pre-training, has no config.
+# 21 of the 22 commands in both TRAINING.md; the other one is PRETRAINING.
 OFFICIAL = {
     **{f'V1-1K-{size[0].upper()}': f'convnext-{size}_32xb128_in1k' for size in ('tiny', 'small', 'base')},
     'V1-1K-L': 'convnext-large_64xb64_in1k',
@@ -151,3 +154,38 @@ def names_of(group: dict, model) -> list[str]:
 def test_every_config_is_an_official_command_or_derived_from_one():
     assert len(OFFICIAL) == 21
     assert set(OFFICIAL.values()) <= set(RECIPES)
+
+
+@pytest.mark.parametrize('name', PRETRAINING)
+def test_pretraining_decays_all_but_biases_and_vectors(name):
+    """The parameters of GRN have more than one dimension in the official code, those of norms have one."""
+    _, model, optimizer = trainer(name)
+    names = {id(parameter): n for n, parameter in model.named_parameters()}
+    decays = {names[id(p)]: g['weight_decay'] for g in optimizer.param_groups for p in g['params']}
+    assert decays.keys() == {n for n, _ in model.named_parameters()}
+    for n, parameter in model.named_parameters():
+        exempt = n.endswith('.bias') or (parameter.ndim == 1 and not n.endswith(('.grn.gamma', '.grn.beta')))
+        assert decays[n] == (0.0 if exempt else 0.05), n
+    assert decays['neck.mask_token'] == decays['neck.decoder.0.grn.beta'] == 0.05
+    assert decays['backbone.stages.3.0.grn.gamma'] == 0.05
+    assert decays['backbone.downsample_layers.0.1.weight'] == decays['neck.pred.bias'] == 0.0
+    assert {g['lr'] for g in optimizer.param_groups} == {1.5e-4 * 4096 / 256}
+    assert (optimizer.defaults['betas'], optimizer.defaults['eps']) == ((0.9, 0.95), 1e-8)
+
+
+@pytest.mark.parametrize('accumulation', [1, 8])
+@pytest.mark.parametrize('name', PRETRAINING)
+def test_rate_of_pretraining_is_the_official_one_at_every_step(name, accumulation):
+    cfg, epochs = load_config(name), PRETRAINING[name].epochs
+    optimizer = SGD([dict(params=torch.zeros(1))], lr=cfg.optim_wrapper.optimizer.lr)
+    wrapper = OptimWrapper(optimizer, accumulative_counts=accumulation)
+    scheduler = PARAM_SCHEDULERS.build(
+        cfg.param_scheduler, default_args=dict(optimizer=wrapper, epoch_length=BATCHES, end=epochs)
+    )
+    peak = 1.5e-4 * 4096 / 256
+    warmup, last = 40 * BATCHES, epochs * BATCHES - 1
+    for batch in (0, 1, 7, 8, 9, warmup // 3, warmup - 1, warmup, warmup + 1, warmup + 8, last // 2, last):
+        scheduler.go_to(batch)
+        step = batch // accumulation * accumulation
+        rate = adjust_learning_rate(peak, 0.0, epochs, 40, step / BATCHES)
+        assert optimizer.param_groups[0]['lr'] == pytest.approx(rate, rel=1e-12, abs=1e-18), batch
