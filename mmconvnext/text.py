@@ -40,9 +40,9 @@ def one_line(error: BaseException) -> str:
     return ' '.join(str(error).split()) or type(error).__name__
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], most: int = 3) -> str:
     """Join the first few names for a message."""
-    return ', '.join(shortened(name, 150) for name in names[:3]) + (', ...' if len(names) > 3 else '')
+    return ', '.join(shortened(name, 150) for name in names[:most]) + (', ...' if len(names) > most else '')
 
 
 def counted(number: int, noun: str) -> str:

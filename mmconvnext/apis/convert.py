@@ -5,6 +5,7 @@ from pathlib import Path
 from ..checkpoints.formats import DIRECTORIES
 from ..checkpoints.reading import Weights, check_class_count, check_whole
 from ..checkpoints.writing import check_target, save_weights
+from ..models.fitting import MAX_MODULES_NAMED, modules_of
 from ..text import listed
 from ..zoo.names import load_weights
 
@@ -41,12 +42,17 @@ def convert(
     check_class_count(loaded)
     save_weights(loaded, target, target_format)
     print(f'Wrote {target} ({target_format}) from {loaded.source} ({loaded.format})')
-    if loaded.left_out:
-        print(f'Left out, since our network has no place for it: {listed(loaded.left_out)}')
+    print_left_out(loaded)
     lost = unsaid(loaded, target_format)
     if lost:
         print(f'Not said in {target}, since {target_format} has no words for it: {", ".join(lost)}')
     return loaded
+
+
+def print_left_out(loaded: Weights) -> None:
+    if loaded.left_out:
+        parts = listed(modules_of(loaded.left_out), MAX_MODULES_NAMED)
+        print(f'Left out, since our network has no place for it: {parts}')
 
 
 def unsaid(loaded: Weights, target_format: str) -> list[str]:

@@ -22,7 +22,7 @@ from ..text import finite
 from ..training.explaining import naming_broken_images
 from ..training.runner import build_runner
 from ..training.workers import fit_workers
-from ..zoo.names import find, load_config
+from ..zoo.names import check_has_classes, find, load_config
 
 
 def evaluate(
@@ -81,6 +81,7 @@ def evaluate(
     stem = named.name if named.entry else Path(config).stem
 
     cfg = load_config(named, cfg_options)
+    check_has_classes(named)
     if cfg.get('test_dataloader') is None:
         raise UserError(f'{config} has no test_dataloader, so there is nothing to test on')
     cfg.load_from, cfg.resume = checkpoint, False

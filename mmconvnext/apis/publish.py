@@ -9,6 +9,7 @@ from ..checkpoints.writing import save_weights
 from ..errors import UserError
 from ..files import check_place
 from ..zoo.names import load_weights
+from .convert import print_left_out
 
 
 def publish(source: str | Path, target: str | Path, *, trust_checkpoint: bool = False) -> Path:
@@ -38,4 +39,5 @@ def publish(source: str | Path, target: str | Path, *, trust_checkpoint: bool = 
     published = target.with_name(f'{target.stem}_{date.today():%Y%m%d}-{digest}{target.suffix}')
     target.rename(published)
     print(f'Wrote {published} ({published.stat().st_size:,} bytes)')
+    print_left_out(loaded)
     return published

@@ -162,7 +162,13 @@ OPENMMLAB_DOWNSTREAM = (*OPENMMLAB_BACKBONE, *DOWNSTREAM_HEADS)
 OPENMMLAB_BARE = tuple(
     rule._replace(theirs=rule.theirs.removeprefix('backbone.')) for rule in OPENMMLAB_BACKBONE if rule.ours
 )
-# Pre-training with SparK: its decoder, and the norms that lead there, are no part of the network.
+# Our own pre-training. Detectors have a neck, too, and come after it.
+MASKED_AUTOENCODER = (
+    *OPENMMLAB_BACKBONE,
+    *left_out('neck.mask_token', 'neck.proj.{p}', 'neck.decoder.{rest}', 'neck.pred.{p}'),
+    *left_out('neck.mask_tokens.{i}', 'neck.norms.{rest}', 'neck.projections.{rest}'),
+)
+# mmpretrain's SparK: its decoder, and the norms that lead there, are no part of the network.
 SPARK = (
     Rule('backbone.norm{last}.{p}', 'backbone.norm{last}.{p}'),
     *OPENMMLAB_BODY,
@@ -260,7 +266,9 @@ DIRECTORIES = {'transformers', 'transformers-dinov3', 'tensorflow'}
 # In the order in which a file's format is looked for.
 FORMATS = {
     'openmmlab': Format(
-        (OPENMMLAB, OPENMMLAB_DOWNSTREAM, SPARK, OPENMMLAB_BARE), key='state_dict', tolerates=None
+        (OPENMMLAB, MASKED_AUTOENCODER, OPENMMLAB_DOWNSTREAM, SPARK, OPENMMLAB_BARE),
+        key='state_dict',
+        tolerates=None,
     ),
     'official': Format((OFFICIAL,), key='model', tolerates=LAST_EPS),
     'official-isotropic': Format((ISOTROPIC,), key='model', tolerates=('stem_norm',)),

@@ -48,7 +48,8 @@ class Weights:
         source: name of the source in messages.
         format: name of the source's format.
         unknown: names in the source that its format does not have, unchanged in ``tensors``.
-        left_out: names in the source without a counterpart in our network.
+        left_out: name in the source -> tensor, without a counterpart in our network, such as the decoder of a
+            pre-training.
         network: network, if the source describes it; else it is inferred from shapes, see ``network_of``.
         preprocessing: preprocessing, if the source describes it.
         classes: class names, if the source has them.
@@ -60,12 +61,18 @@ class Weights:
     source: str
     format: str
     unknown: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: dict[str, Tensor] = field(default_factory=dict, repr=False)
     network: Network | None = None
     preprocessing: Preprocessing | None = None
     classes: tuple[str, ...] | None = None
     names: dict[str, str] = field(default_factory=dict, repr=False)
     needs_config: str | None = None
+
+    def with_parts_of(self, wanted: Container[str]) -> 'Weights':
+        """Take back what was left out, but a model has: a pre-training goes on with its decoder."""
+        parts = {name: tensor for name, tensor in self.left_out.items() if name in wanted}
+        left_out = {name: tensor for name, tensor in self.left_out.items() if name not in parts}
+        return replace(self, tensors={**self.tensors, **parts}, left_out=left_out)
 
     def rename(self, tensors: dict[str, Tensor]) -> dict[str, str]:
         """Rename our names to those of the source, including names that it lacks."""
@@ -287,7 +294,7 @@ def read_as(tensors: dict[str, Tensor], candidates: dict, source: str, prefix: s
             f'{shortened(names.get(twice, twice), 100)}; take one of them out of the file'
         )
     kept = renamed.weights | {name: tensors[name] for name in unknown}
-    left_out = tuple(prefix + name for name in renamed.left_out)
+    left_out = {prefix + name: inside[name] for name in renamed.left_out}
     return Weights(kept, source, form, tuple(unknown), left_out, names=names)
 
 

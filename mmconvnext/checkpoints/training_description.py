@@ -94,7 +94,9 @@ def described_by_meta(meta: Mapping, tensors: dict[str, Tensor], source: str) ->
     Raises:
         UserError: naming the field that has a value that none can have, or that does not fit the weights.
     """
-    classes = read_classes(meta, source)
+    # A pre-training names the classes of its images, which its weights know nothing of.
+    headless = all(name.startswith('backbone.') for name in tensors)
+    classes = None if headless else read_classes(meta, source)
     if 'mmconvnext' not in meta:
         return dict(classes=classes)
     description = read_description(meta['mmconvnext'], source)

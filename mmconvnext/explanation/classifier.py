@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from mmengine.model import BaseModel
+from mmpretrain.models.selfsup import BaseSelfSupervisor
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -49,7 +50,7 @@ def classifier_of(model: BaseModel) -> Classifier:
         UserError: the model is not a classifier with our backbone, or it is optimized for inference.
     """
     backbone, head = getattr(model, 'backbone', None), getattr(model, 'head', None)
-    if head is None:
+    if head is None or isinstance(model, BaseSelfSupervisor):
         raise UserError('the model has no head: it gives features, not classes; explain a classifier')
     if not hasattr(backbone, 'hidden_states'):
         raise UserError(

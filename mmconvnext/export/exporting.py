@@ -10,7 +10,7 @@ from torch import nn
 from ..errors import UserError
 from ..files import check_place, put_in_place
 from ..zoo.models import get_model
-from ..zoo.names import find
+from ..zoo.names import check_has_classes, find
 from .checking import check, check_accuracy
 from .formats import Format, find_format, write
 from .graph import Graph
@@ -119,6 +119,7 @@ def load_classifier(
         raise UserError(f'{config} is a detector or segmenter; export is for classifiers and their backbones')
     if with_head and headless:
         raise UserError(f'--int8 is judged by the classes of images, and {config} has no head')
+    check_has_classes(named)
     model = get_model(named, True if checkpoint is None else checkpoint, trust_checkpoint=trust)
     if not isinstance(model, ImageClassifier):
         raise UserError(f'{config} is a {type(model).__name__}; export is for classifiers')

@@ -14,6 +14,7 @@ from mmengine.dataset import default_collate
 from mmengine.model import BaseModel
 from mmpretrain.apis import ImageClassificationInferencer as MMPretrainInferencer
 from mmpretrain.models.heads import MultiLabelClsHead
+from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from PIL import Image
 
@@ -21,13 +22,14 @@ from ..checkpoints.descriptions import Unexpected, class_names, shown
 from ..errors import UserError
 from ..memory import enough_memory
 from ..models.convnext import SmallImageError
+from ..models.fitting import network_of, no_classifier, title
 from ..models.linear_head import rank
 from ..reports.annotated import PictureFolder, annotate, fit_to_look_at, save_picture
 from ..reports.pictures import displayed
 from ..text import counted
 from ..zoo.entries import list_models
 from ..zoo.models import get_model
-from ..zoo.names import Named, find
+from ..zoo.names import Named, check_has_classes, find
 from .inputs import MAX_THREADS, Given, ImageLike, TestPipeline, find_images, read_ahead
 
 
@@ -65,7 +67,7 @@ class ImageClassificationInferencer(MMPretrainInferencer):
         else:
             model = load_classifier(model, pretrained, trust_checkpoint)
             device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
-        if getattr(model, 'head', None) is None:
+        if getattr(model, 'head', None) is None or isinstance(model, BaseSelfSupervisor):
             raise UserError('the model has no head: it gives features, not classes; choose a classifier')
         classes = None if classes is None else check_names(classes)
         super().__init__(model, pretrained=False, device=device, classes=classes)
@@ -220,7 +222,10 @@ def load_classifier(
         )
     if named.weights is None and not pretrained:
         raise UserError(f'{named} without weights would predict at random; pass pretrained=FILE')
+    check_has_classes(named)
     classifier = get_model(named, pretrained or True, trust_checkpoint=trust)  # a file contains its weights
+    if named.weights is not None and classifier.head is None:
+        raise no_classifier(str(named), title(network_of(classifier.state_dict())))
     if not classifier.preprocessing_told:
         warnings.warn(
             f'{model} does not tell how its images were prepared; they are taken for those of ImageNet: the '

@@ -5,7 +5,7 @@ The hooks at the end check what mmengine loads, for example for
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mmengine.runner import CheckpointLoader
@@ -19,6 +19,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 MAX_STAGES = 16
 MAX_BLOCKS = 1000  # in all stages
+MAX_MODULES_NAMED = 12  # in a line of the log; a detector has so many besides its backbone
 
 
 def network_of(weights: dict[str, Tensor]) -> Network:
@@ -133,6 +134,8 @@ def title(network: Network) -> str:
     else:
         depths, channels = (', '.join(map(str, arch[key])) for key in ('depths', 'channels'))
         name = f'a ConvNeXt {version} of depths {depths} and channels {channels}'
+        patch_size = arch.get('stem_patch_size', 4)
+        name += f', with a stem of {patch_size} x {patch_size} pixels' if patch_size != 4 else ''
     in_channels = backbone.get('in_channels', 3)
     return (
         name if in_channels == 3 else f'{name} for images of {in_channels} channel{"s" * (in_channels > 1)}'
@@ -154,7 +157,7 @@ def check_fit(
         model: may be on the meta device.
         source: what to call the weights in the message.
         new_head: only the backbone has to fit, since the head is trained anew, and with it the
-            norm in front of it, which FCMAE pre-training does not have.
+            norm in front of it, which pre-training does not have.
         rename: gives the source's names for ours, for the message.
 
     Raises:
@@ -166,13 +169,19 @@ def check_fit(
     unexpected = [name for name in weights if name not in wanted]
     reshaped = [n for n, w in wanted.items() if n in weights and not same_shape(n, weights[n], w)]
     if new_head:
-        missing = [name for name in missing if not name.startswith('backbone.norm')]
+        missing, unexpected = (
+            [name for name in names if not name.startswith('backbone.norm')]
+            for names in (missing, unexpected)
+        )
         missing, unexpected, reshaped = (
             [name for name in names if name.startswith('backbone.')]
             for names in (missing, unexpected, reshaped)
         )
     if not missing + unexpected + reshaped:
         return
+    found, expected = titles(weights, wanted)
+    if found == expected and not reshaped:
+        check_trained_for(missing, unexpected, source, found)
     theirs = rename({**wanted, **weights}) if rename else {}
 
     def told(name: str) -> str:
@@ -193,7 +202,6 @@ def check_fit(
         )
         if entries
     ]
-    found, expected = titles(weights, wanted)
     if found != expected:
         raise UserError(
             f'{source} does not fit the model: it holds the weights of {found}, the model is {expected}; '
@@ -205,6 +213,37 @@ def check_fit(
     )
 
 
+def check_trained_for(missing: list[str], unexpected: list[str], source: str, network: str) -> None:
+    """Raise UserError if only the classifier is missing, or only the decoder of a pre-training."""
+    missing, unexpected = (
+        {name.partition('.')[0] for name in names if not name.startswith('backbone.norm')}
+        for names in (missing, unexpected)
+    )
+    if missing == {'head'} and not unexpected:
+        raise no_classifier(source, network)
+    if missing == {'neck'} and unexpected <= {'head'}:
+        raise UserError(
+            f'{source} has no decoder, without which the model predicts no pixels. Name a checkpoint of this '
+            f'pre-training, or start one from these weights: --cfg-options load_from={source}, and another '
+            '--work-dir'
+        )
+
+
+def no_classifier(source: str, network: str) -> UserError:
+    """Return the error for weights of a pre-training in the place of a classifier.
+
+    Args:
+        source: name of the weights.
+        network: its title.
+    """
+    return UserError(
+        f'{source} was pre-trained without a classifier: it gives features, not classes. Fine-tune it with a '
+        f'classification config of its network{f" ({network})" if network else ""}: tools/train.py CONFIG '
+        f'--work-dir FOLDER --cfg-options load_from={source}; then use the checkpoint of that training. For '
+        'its features, name it without a config'
+    )
+
+
 def titles(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[str, str]:
     """Return the titles of the networks of two sets of weights; both are empty if one is incomplete."""
     try:
@@ -213,25 +252,35 @@ def titles(weights: dict[str, Tensor], wanted: dict[str, Tensor]) -> tuple[str, 
         return '', ''
 
 
-def head_changes(weights: dict[str, Tensor], model: nn.Module, source: str) -> str | None:
+def head_changes(
+    weights: dict[str, Tensor], model: nn.Module, source: str, left_out: Iterable[str] = ()
+) -> str | None:
     """Return a line for the log on parameters that these weights do not initialize, or None.
 
     Args:
         weights: name to tensor, which fit the backbone, see ``check_fit``.
         model: may be on the meta device.
         source: name of the weights in the line.
+        left_out: names in the source that are not among the weights.
     """
     wanted = model.state_dict()
-    left_out, new = [], [f'{n} {tuple(w.shape)}' for n, w in wanted.items() if n not in weights]
-    for name, weight in weights.items():
-        if name not in wanted:
-            left_out.append(f'{name} {tuple(weight.shape)}, not in the model')
-        elif not same_shape(name, weight, wanted[name]):
-            left_out.append(f'{name} {tuple(weight.shape)}, in the model {tuple(wanted[name].shape)}')
-    parts = [f'left out of it: {"; ".join(left_out)}'] if left_out else []
-    # A detector that starts from a classifier has hundreds of them.
-    parts += [f'{len(new)} not in it: {listed(new)}'] if new else []
-    return f'{source} is loaded; trained anew are those {"; and ".join(parts)}' if parts else None
+    reshaped = [
+        f'{n} {tuple(w.shape)} -> {tuple(wanted[n].shape)}'
+        for n, w in weights.items()
+        if n in wanted and not same_shape(n, w, wanted[n])
+    ]
+    new = reshaped + modules_of(name for name in wanted if name not in weights)
+    surplus = [name for name in weights if name not in wanted]
+    if not new and not surplus:
+        return None
+    parts = {'left out': modules_of([*surplus, *left_out]), 'initialized from scratch': new}
+    told = [f'{kind}: {listed(names, MAX_MODULES_NAMED)}' for kind, names in parts.items() if names]
+    return '; '.join([f'{source} is loaded', *told])
+
+
+def modules_of(names: Iterable[str]) -> list[str]:
+    """Return the starts of names, ``head.fc`` or ``neck.decoder``, each once."""
+    return list(dict.fromkeys('.'.join(name.split('.')[:2]) for name in names))
 
 
 def same_shape(name: str, found: Tensor, wanted: Tensor) -> bool:

@@ -3,7 +3,10 @@
 from typing import NamedTuple
 
 import torch.nn.functional as F
+from mmpretrain.models.selfsup import BaseSelfSupervisor
 from torch import Tensor, nn
+
+from ..errors import UserError
 
 
 class Outputs(NamedTuple):
@@ -33,8 +36,13 @@ def outputs_of(model: nn.Module, images: Tensor, labels: Tensor | None = None) -
         labels: (N,) class numbers, or values for a model with one output.
 
     Raises:
-        ValueError: labels were given to a model without a head.
+        ValueError: labels were given to a model without a head, or the model is a pre-training.
     """
+    if isinstance(model, BaseSelfSupervisor):
+        raise UserError(
+            'a pre-training predicts pixels and has no final norm; for its features, build a model from '
+            'its checkpoint alone: get_model(FILE)'
+        )
     head = getattr(model, 'head', None)
     if labels is not None and head is None:
         raise ValueError('labels were given, but the model has no head; pass head=dict(num_classes=...)')

@@ -6,17 +6,22 @@ from pathlib import Path
 
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from torch import nn
 
 from ..config.inner_datasets import inner_settings
 from ..hooks.best import best_checkpoint
 from ..models import ConvNeXt
+from ..models.fitting import network_of
+from ..zoo.names import recipes
 
 
 def next_steps(runner: Runner) -> str:
     """Return the best checkpoint of a finished run, its score, and commands to test and use it.
 
     The commands use the config in the work dir, which contains all options of the run, and work in any
-    folder. Commands to explain and export are only for classifiers, and the test needs test data.
+    folder. Commands to explain and export are only for classifiers, and the test needs test data. After a
+    pre-training, the next step is to fine-tune.
     """
     best = best_checkpoint(runner)
     last = runner.message_hub.get_info('last_ckpt', None)
@@ -37,10 +42,13 @@ def next_steps(runner: Runner) -> str:
 
 
 def commands(runner: Runner, checkpoint: str) -> dict[str, list[str]]:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if isinstance(model, BaseSelfSupervisor):
+        config = finetuning_config(model.backbone)
+        return {'fine-tune': [tool('train'), config, '--cfg-options', f'load_from={checkpoint}']}
     work_dir = Path(runner.work_dir)
     config = str(work_dir / Path(runner.cfg.filename or f'{runner.timestamp}.py').name)
     image = an_image(runner)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     is_classifier = hasattr(model, 'head') and isinstance(getattr(model, 'backbone', None), ConvNeXt)
     steps = {}
     if has_test_data(runner):
@@ -53,6 +61,14 @@ def commands(runner: Runner, checkpoint: str) -> dict[str, list[str]]:
         onnx = str(Path(checkpoint).with_suffix('.onnx'))
         steps['export'] = [tool('export'), config, checkpoint, '--format', 'onnx', '--out', onnx]
     return steps
+
+
+def finetuning_config(backbone: nn.Module) -> str:
+    """Return the config that fine-tunes a network on a folder of images, or a placeholder."""
+    network = network_of({f'backbone.{name}': weight for name, weight in backbone.state_dict().items()})
+    version = 'convnext-v2' if network.backbone.get('use_grn') else 'convnext'
+    config = f'{version}-{network.backbone["arch"]}_ft_folder'
+    return config if config in recipes() else 'CONFIG'
 
 
 def tool(name: str) -> str:

@@ -42,11 +42,12 @@ def starting_weights(cfg: Config, loaded: Weights, model: nn.Module, *, new_head
     """
     wanted = model.state_dict()
     check_known(loaded, wanted)
+    loaded = loaded.with_parts_of(wanted)
     loaded = with_in_channels(loaded, wanted[STEM].shape[1] if STEM in wanted else 3)
     check_fit(loaded.tensors, model, str(cfg.load_from), new_head=True, rename=loaded.rename)
     kept = {n: w for n, w in loaded.tensors.items() if not (new_head and n.startswith('head.'))}
-    changes = head_changes(kept, model, str(cfg.load_from))
-    if new_head:
+    changes = head_changes(kept, model, str(cfg.load_from), loaded.left_out)
+    if kept.keys() != loaded.tensors.keys():
         changes += '. The head in the file is for other classes'
     return StartingWeights(kept, [changes] if changes else [])
 
@@ -57,6 +58,7 @@ def check_trained(cfg: Config, loaded: Weights, model: nn.Module, *, testing: bo
     Raises:
         UserError: they do not fit.
     """
+    loaded = loaded.with_parts_of(model.state_dict())
     check_fit(loaded.tensors, model, str(cfg.load_from), rename=loaded.rename)
     difference = other_preparation(cfg, loaded) if testing else None
     cure = "Test with the training's config, and with its --image-size if it had one"

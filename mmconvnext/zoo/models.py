@@ -15,7 +15,7 @@ from ..config.loading import check_option
 from ..config.preparation import other_preparation
 from ..errors import UserError, did_you_mean
 from ..images.preprocessing import Preprocessing
-from ..models.fitting import check_fit, head_arguments, network_of
+from ..models.fitting import check_fit, head_arguments, head_changes, network_of
 from ..models.network import Network
 from ..registry import default_scope
 from .entries import zoo
@@ -187,19 +187,18 @@ def set_class_count(cfg: Config, loaded: Weights | None) -> None:
 
 def fill(model: nn.Module, loaded: Weights, *, new_head: bool) -> None:
     """Load all weights, or only those of the backbone for a new head."""
-    check_known(loaded, model.state_dict())
+    wanted = model.state_dict()
+    check_known(loaded, wanted)
+    loaded = loaded.with_parts_of(wanted)
     check_fit(loaded.tensors, model, loaded.source, new_head=new_head, rename=loaded.rename)
     if not new_head:
         check_class_count(loaded)
     if new_head:
         initialise(model)
     kept = {n: w for n, w in loaded.tensors.items() if n.startswith('backbone.') or not new_head}
-    missing = model.load_state_dict(kept, strict=False).missing_keys
-    if missing:
-        print_log(
-            f'{loaded.source} has no weights for {", ".join(missing)}; they are initialized randomly',
-            logger='current',
-        )
+    if model.load_state_dict(kept, strict=False).missing_keys:
+        left_out = [*(name for name in loaded.tensors if name not in kept), *loaded.left_out]
+        print_log(head_changes(kept, model, loaded.source, left_out), logger='current')
 
 
 def initialise(model: nn.Module) -> None:

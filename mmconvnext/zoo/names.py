@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS
+from mmpretrain.models.selfsup import BaseSelfSupervisor
 
 from ..checkpoints.reading import Weights, read_weights
 from ..config.data import SUFFIXES
@@ -20,6 +22,7 @@ from ..files import check_regular
 from ..images.preprocessing import Preprocessing
 from ..models.network import Network
 from ..paths import CONFIGS
+from ..registry import default_scope
 from .entries import DENSE_TASKS, Entry, get_entry, zoo
 
 SCHEME = 'mmconvnext://'
@@ -64,6 +67,15 @@ class Named:
         if self.entry is not None:
             return self.entry.task in DENSE_TASKS
         return self.file is not None and self.config.get('default_scope') in LIBRARIES
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether the config stands for a self-supervised pre-training."""
+        if self.file is None or self.is_dense:
+            return False
+        with default_scope(self.config.get('default_scope', 'mmpretrain')):
+            model = MODELS.get((self.config.get('model') or {}).get('type') or '')
+        return isinstance(model, type) and issubclass(model, BaseSelfSupervisor)
 
     def __str__(self) -> str:
         return self.name
@@ -130,6 +142,17 @@ def load_config(
     """
     named = find(name, 'config')
     return check_config(named.config, named.name, cfg_options, distributed=distributed)
+
+
+def check_has_classes(named: Named) -> None:
+    """Raise UserError if a config stands for a pre-training."""
+    if named.is_pretraining:
+        raise UserError(
+            f'{named} pre-trains a network without labels: it has no classes. Fine-tune its checkpoint with '
+            'a classification config of its network: tools/train.py CONFIG --cfg-options load_from=FILE; '
+            'then use that config and the checkpoint of that training. For features, name the checkpoint '
+            'without a config'
+        )
 
 
 def load_weights(

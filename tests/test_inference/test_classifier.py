@@ -259,7 +259,9 @@ def test_models_that_cannot_classify_are_told(files, tmp_path):
     weights = torch.load(files[1])['state_dict']
     features = {name: weight for name, weight in weights.items() if name.startswith('backbone.')}
     torch.save(dict(state_dict=features), tmp_path / 'features.pth')
-    with pytest.warns(UserWarning), pytest.raises(UserError, match='has no head: it gives features'):
+    with pytest.raises(
+        UserError, match=r'features.pth was pre-trained without a classifier: it gives features'
+    ):
         ImageClassificationInferencer(tmp_path / 'features.pth')
     with pytest.raises(UserError, match='Linear does not carry its config'):
         ImageClassificationInferencer(torch.nn.Linear(1, 1))

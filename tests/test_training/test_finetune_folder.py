@@ -118,7 +118,7 @@ def test_head_is_kept_for_the_same_classes_only(trained, tmp_path, classes, kept
     before, after = (weights_of(file) for file in (trained, work_dir / 'epoch_1.pth'))
     assert torch.equal(before['head.fc.weight'], after['head.fc.weight']) == kept
     torch.testing.assert_close(before['backbone.norm3.weight'], after['backbone.norm3.weight'])
-    said = 'head.fc.bias (2,). The head in the file is for other classes' in log_of(work_dir)
+    said = 'initialized from scratch: head.fc. The head in the file is for other classes' in log_of(work_dir)
     assert said != kept
 
 
@@ -134,7 +134,7 @@ def test_run_goes_on_with_its_head(photos, trained):
     options = dict(cfg_options=epochs(2, **still), data_root=str(photos), work_dir=str(trained.parent))
     runner = train(CONFIG, resume='auto', **options)
     assert runner.epoch == 2
-    assert 'trained anew' not in log_of(trained.parent)
+    assert 'from scratch' not in log_of(trained.parent)
 
 
 def test_twenty_images_are_trained_on_at_a_rate_for_their_batch(photos, tmp_path):
