@@ -79,6 +79,15 @@ MAKE_SMALL_DIGITS = (
     f"echo \"_base_ = '../{DIGITS_CONFIG}'; "
     "model = dict(backbone=dict(arch='zepto'), head=dict(in_channels=256))\" > work_dirs/small.py"
 )
+FCMAE_CONFIG = 'configs/fcmae/fcmae_convnext-v2-tiny_folder.py'
+FCMAE_AND_WEIGHTS = f'{FCMAE_CONFIG} work_dirs/fcmae_convnext-v2-tiny_folder/epoch_200.pth'
+SMALL_FCMAE_AND_WEIGHTS = 'work_dirs/small_fcmae.py work_dirs/small_fcmae/epoch_1.pth'
+MAKE_SMALL_FCMAE = (
+    f"echo \"_base_ = '../{FCMAE_CONFIG}'; model = dict(backbone=dict(arch='zepto'))\" "
+    '> work_dirs/small_fcmae.py\n'
+    'tools/train.py work_dirs/small_fcmae.py --data-root photos '
+    '--cfg-options load_from=None train_cfg.max_epochs=1 train_dataloader.num_workers=0'
+)
 # Added to a config of docs/extend.md.
 SHRINK_MY_DIGITS = (
     r"""printf "train_dataloader['dataset']['indices'] = 96\n"""
@@ -201,6 +210,10 @@ RUNS = {
         f'tools/app.py --model work_dirs/small.py --checkpoint {DIGITS_WEIGHTS}'
     ),
     # docs/
+    f'tools/reconstruct.py photos {FCMAE_AND_WEIGHTS} --out work_dirs/photos.png': (
+        f'{MAKE_SMALL_FCMAE}\n'
+        f'tools/reconstruct.py photos {SMALL_FCMAE_AND_WEIGHTS} --out work_dirs/photos.png'
+    ),
     'tools/app.py --origin https://page.example.org --model convnext_atto.d2_in1k': (
         UNTIL_IT_ANSWERS.format('{}')
     ),

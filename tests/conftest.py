@@ -76,3 +76,22 @@ def write_tiny_config(folder):
         'auto_scale_lr = dict(base_batch_size=16)\n'
     )
     return file
+
+
+def write_tiny_pretraining(folder, algorithm='fcmae'):
+    """A config file that pre-trains a tiny network on 64 digits for two epochs, in about a second."""
+    file = folder / f'{folder.name}_{algorithm}.py'
+    base = REPO / 'configs/_base_'
+    own = dict(fcmae='decoder_channels=16', spark='decoder_channels=32')[algorithm]
+    arch = f'arch=dict(_delete_=True, **{TINY_ARCH})'
+    file.write_text(
+        f"_base_ = ['{base}/models/{algorithm}.py', '{base}/datasets/digits_masked_32.py', "
+        f"'{base}/schedules/fcmae_1600e.py', '{base}/default_runtime.py']\n"
+        f'model = dict(backbone=dict({arch}, stem_patch_size=1), patch_size=8, {own})\n'
+        'train_dataloader = dict(batch_size=16, dataset=dict(indices=64))\n'
+        'train_cfg = dict(max_epochs=2, val_interval=2)\n'
+        'param_scheduler = dict(epochs=2, warmup_epochs=0)\n'
+        'optim_wrapper = dict(optimizer=dict(lr=1e-3))\n'
+        'auto_scale_lr = dict(base_batch_size=16)\n'
+    )
+    return file

@@ -33,6 +33,7 @@ from mmconvnext.apis.explain import explain
 from mmconvnext.apis.infer import infer
 from mmconvnext.apis.plot_predictions import plot_predictions
 from mmconvnext.apis.publish import publish
+from mmconvnext.apis.reconstruct import reconstruct
 from mmconvnext.apis.reproduce import reproduce
 from mmconvnext.datasets.shard_writing import make_shards
 from mmconvnext.datasets.synthetic import Synthetic
@@ -42,7 +43,7 @@ from mmconvnext.images.preprocessing import Preprocessing
 from mmconvnext.images.reader import ImageReader
 from mmconvnext.reports.runs import plot_runs
 from mmconvnext.zoo.names import load_weights
-from tests.conftest import REPO, write_tiny_config
+from tests.conftest import REPO, write_tiny_config, write_tiny_pretraining
 from tests.global_state import changes, snapshot
 from tests.pages import save_checkpoint
 from tests.processes import free_port
@@ -79,6 +80,10 @@ class Files:
         self.run = folder / 'run'
         mmconvnext.apis.train(self.config, work_dir=str(self.run), cfg_options={'train_cfg.max_epochs': 1})
         self.checkpoint = self.run / 'epoch_1.pth'
+        self.pretraining = write_tiny_pretraining(folder)
+        self.pretrained = folder / 'pretrained.pth'
+        model = mmconvnext.get_model(self.pretraining)
+        torch.save(dict(state_dict=model.state_dict()), self.pretrained)
 
 
 @pytest.fixture(autouse=True)
@@ -262,6 +267,9 @@ CALLS = {
     'publish': lambda files: publish(files.checkpoint, 'tiny.pth'),
     'explain': lambda files: explain([str(files.image)], model=files.weights, out='out.png'),
     'browse_dataset': lambda files: browse_dataset(files.config, 'out.html'),
+    'reconstruct': lambda files: reconstruct(
+        [str(files.image)], files.pretraining, files.pretrained, out='out.png'
+    ),
     'plot_predictions': lambda files: plot_predictions(files.config, files.checkpoint, 'out.png', count=4),
     'plot_runs': lambda files: plot_runs([files.run], 'out.png'),
     'make_shards': lambda files: make_shards(files.folder / 'images/val', 'shards', workers=2),

@@ -6,6 +6,7 @@ from .guards import BrokenImagesHook, FiniteHook
 from .inference import InferenceHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
+from .reconstruction import ReconstructionHook
 from .replay import ReplayHook
 from .throughput import ThroughputHook
 
@@ -18,6 +19,7 @@ __all__ = [
     'InferenceHook',
     'PreemptionHook',
     'ProgressHook',
+    'ReconstructionHook',
     'ReplayHook',
     'ThroughputHook',
 ]

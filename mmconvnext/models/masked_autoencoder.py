@@ -72,8 +72,41 @@ class MaskedAutoencoder(BaseSelfSupervisor):
         """
         return self.neck(self.backbone(inputs, visible), visible)
 
+    def restore(self, inputs: Tensor, visible: VisiblePatches) -> Tensor:
+        """Predict images from their visible patches, with the range of values of the images.
+
+        Args:
+            inputs: (N, C, H, W), normalized.
+            visible: the visible patches.
+
+        Returns:
+            (N, C, H, W); if targets are normalized, each patch gets the mean and the deviation that it has in
+            the image, which the network does not predict.
+        """
+        predicted = self.reconstruct(inputs, visible)
+        if not self.head.norm_pix:
+            return predicted
+        sides = (inputs.shape[2] // self.patch_size, self.patch_size, -1, self.patch_size)
+        values = (1, 3, 5)  # of a patch, in N, C, row, y, column, x
+        patches = inputs.unflatten(3, sides[2:]).unflatten(2, sides[:2])
+        deviation = (patches.var(values, keepdim=True) + 1e-6).sqrt()
+        scaled = predicted.unflatten(3, sides[2:]).unflatten(2, sides[:2]) * deviation
+        return (scaled + patches.mean(values, keepdim=True)).flatten(4, 5).flatten(2, 3)
+
     def loss(self, inputs: Tensor, data_samples: list[DataSample] | None = None) -> dict[str, Tensor]:
         """Compute the loss of a batch.
+
+        Args:
+            inputs, data_samples: see ``visible_patches``.
+
+        Raises:
+            UserError: masks are missing or do not fit the images.
+        """
+        visible = self.visible_patches(inputs, data_samples)
+        return dict(loss=self.head(self.reconstruct(inputs, visible), inputs, ~visible.masked[:, None]))
+
+    def visible_patches(self, inputs: Tensor, data_samples: list[DataSample] | None) -> VisiblePatches:
+        """Return the visible patches of a batch, on its device.
 
         Args:
             inputs: (N, C, H, W), normalized.
@@ -94,8 +127,7 @@ class MaskedAutoencoder(BaseSelfSupervisor):
                 f'the masks have patches of {side} pixels and the model patches of {self.patch_size}; give '
                 'model.patch_size and patch_size of MaskPatches the same value'
             )
-        visible.to(inputs.device)
-        return dict(loss=self.head(self.reconstruct(inputs, visible), inputs, ~visible.masked[:, None]))
+        return visible.to(inputs.device)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the map of the last stage, (N, C, H / stride, W / stride), of whole images."""

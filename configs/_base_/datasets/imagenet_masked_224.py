@@ -18,3 +18,5 @@ train_dataloader = dict(
 )
 val_dataloader = val_evaluator = None
 test_dataloader = test_evaluator = None
+
+custom_hooks = [dict(type='mmconvnext.ReconstructionHook', interval=20)]

@@ -12,3 +12,4 @@ train_dataloader = dict(
     ),
     drop_last=False,  # 20 images are one batch, not none
 )
+custom_hooks = [dict(type='mmconvnext.ReconstructionHook', interval=10)]
