@@ -19,7 +19,7 @@ from ..models.masked_autoencoder import MaskedAutoencoder
 from ..reports.reconstruction import reconstruct_sample, save_reconstructions
 from ..text import printable
 from ..zoo.models import get_model
-from ..zoo.names import load_config, load_weights
+from ..zoo.names import load_config
 from .infer import check_inputs
 
 MAX_IMAGES = 32  # in a picture
@@ -61,7 +61,7 @@ def reconstruct(
     pipeline = masking_pipeline(load_config(config), str(config), mask_ratio)
     check_inputs(inputs)
     images = evenly_spaced(find_images(inputs))
-    model = load_pretrained(config, checkpoint, trust_checkpoint)
+    model = get_model(config, checkpoint, trust_checkpoint=trust_checkpoint)
     model.eval().to(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     rows, broken = [], []
     for given in images:
@@ -113,19 +113,3 @@ def evenly_spaced(images: list[Given]) -> list[Given]:
         return images
     warnings.warn(f'{MAX_IMAGES} of {len(images):,} images are drawn, evenly spaced', stacklevel=3)
     return [images[place] for place in np.linspace(0, len(images) - 1, MAX_IMAGES).round().astype(int)]
-
-
-def load_pretrained(config: str | Path, checkpoint: str | Path, trust: bool) -> MaskedAutoencoder:
-    """Load the model of a pre-training with its decoder.
-
-    Raises:
-        UserError: the checkpoint has no decoder, or is not of this config.
-    """
-    loaded = load_weights(checkpoint, trust=trust, mmap=True)
-    if not any(name.startswith('neck.') for name in loaded.tensors):
-        content = 'a classifier' if any(name.startswith('head.') for name in loaded.tensors) else 'an encoder'
-        raise UserError(
-            f'{checkpoint} holds {content} without a decoder, and only a decoder reconstructs images; choose '
-            'a checkpoint that tools/train.py wrote in a pre-training'
-        )
-    return get_model(config, checkpoint, trust_checkpoint=trust)
