@@ -12,6 +12,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 
+from mmconvnext.zoo.mmengine_loader import safe_loading
+
 BACKBONE = dict(
     _delete_=True,
     type='mmconvnext.ConvNeXt',
@@ -19,6 +21,7 @@ BACKBONE = dict(
     out_indices=(0, 1, 2, 3),
     gap_before_final_norm=False,
 )
+V2 = dict(use_grn=True, layer_scale_init_value=0.0)
 CHANNELS = [40, 80, 160, 320]
 # Base config -> other settings that depend on the channels of the backbone.
 DETECTORS = {
@@ -130,6 +133,24 @@ def test_segmenters_train_and_predict(base):
     model.data_preprocessor.size = (128, 160)  # images are padded to it
     check_trains(model, batch)
     check_predicts(model, batch)
+
+
+@pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
+def test_backbone_starts_from_a_pre_training(library, tmp_path):
+    encoder = dict(type='mmconvnext.ConvNeXt', arch='atto', out_indices=(), **V2)
+    pretrained = MODELS.build(dict(type='mmconvnext.FCMAE', backbone=encoder, decoder_channels=8))
+    pretrained.init_weights()
+    torch.save(dict(state_dict=pretrained.state_dict()), tmp_path / 'epoch_1.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'epoch_1.pth'), prefix='backbone.')
+    bases = DETECTORS if library == 'mmdet' else SEGMENTERS
+    base = next(iter(bases))
+    with safe_loading():
+        started = build(library, base, bases[base], **V2, init_cfg=init_cfg).backbone.state_dict()
+    wanted = pretrained.backbone.state_dict()
+    assert {name for name in started if name not in wanted} == {
+        f'norm{i}.{kind}' for i in range(4) for kind in ('weight', 'bias')
+    }
+    torch.testing.assert_close({name: started[name] for name in wanted}, wanted, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
