@@ -80,13 +80,15 @@ MAKE_SMALL_DIGITS = (
     "model = dict(backbone=dict(arch='zepto'), head=dict(in_channels=256))\" > work_dirs/small.py"
 )
 FCMAE_CONFIG = 'configs/fcmae/fcmae_convnext-v2-tiny_folder.py'
-FCMAE_AND_WEIGHTS = f'{FCMAE_CONFIG} work_dirs/fcmae_convnext-v2-tiny_folder/epoch_200.pth'
-SMALL_FCMAE_AND_WEIGHTS = 'work_dirs/small_fcmae.py work_dirs/small_fcmae/epoch_1.pth'
+FCMAE = f'tools/train.py {FCMAE_CONFIG} --data-root photos'
+FCMAE_WEIGHTS = 'work_dirs/fcmae_convnext-v2-tiny_folder/epoch_200.pth'
+SMALL_FCMAE = (
+    'train_cfg.max_epochs=1 train_dataloader.num_workers=0 train_dataloader.batch_size=1 '
+    'model.backbone.arch=zepto'
+)
 MAKE_SMALL_FCMAE = (
     f"echo \"_base_ = '../{FCMAE_CONFIG}'; model = dict(backbone=dict(arch='zepto'))\" "
-    '> work_dirs/small_fcmae.py\n'
-    'tools/train.py work_dirs/small_fcmae.py --data-root photos '
-    '--cfg-options load_from=None train_cfg.max_epochs=1 train_dataloader.num_workers=0'
+    '> work_dirs/small_fcmae.py'
 )
 # Added to a config of docs/extend.md.
 SHRINK_MY_DIGITS = (
@@ -210,10 +212,19 @@ RUNS = {
         f'tools/app.py --model work_dirs/small.py --checkpoint {DIGITS_WEIGHTS}'
     ),
     # docs/
-    f'tools/reconstruct.py photos {FCMAE_AND_WEIGHTS} --out work_dirs/photos.png': (
-        f'{MAKE_SMALL_FCMAE}\n'
-        f'tools/reconstruct.py photos {SMALL_FCMAE_AND_WEIGHTS} --out work_dirs/photos.png'
+    FCMAE: (
+        f'{FCMAE} --cfg-options load_from=None {SMALL_FCMAE}\n'
+        f'mv work_dirs/fcmae_convnext-v2-tiny_folder/epoch_1.pth {FCMAE_WEIGHTS}'
     ),
+    f'tools/reconstruct.py photos {FCMAE_CONFIG} {FCMAE_WEIGHTS} --out work_dirs/photos.png': (
+        f'{MAKE_SMALL_FCMAE}\n'
+        f'tools/reconstruct.py photos work_dirs/small_fcmae.py {FCMAE_WEIGHTS} --out work_dirs/photos.png'
+    ),
+    'tools/train.py configs/convnext_v2/convnext-v2-tiny_ft_folder.py --data-root data/pets '
+    f'--work-dir work_dirs/finetuned --cfg-options load_from={FCMAE_WEIGHTS}': (
+        f'{{}} {FEW_PETS} load_from={FCMAE_WEIGHTS} train_cfg.max_epochs=1'
+    ),
+    f'{FCMAE} --work-dir work_dirs/continued --cfg-options load_from={FCMAE_WEIGHTS}': f'{{}} {SMALL_FCMAE}',
     'tools/app.py --origin https://page.example.org --model convnext_atto.d2_in1k': (
         UNTIL_IT_ANSWERS.format('{}')
     ),
