@@ -20,8 +20,8 @@ OWN = {
     'RandomErasing RandomFlip RandomResizedCrop',
     'hooks': 'BrokenImagesHook CheckpointHook ClassReportHook EMAHook FiniteHook PreemptionHook ProgressHook '
     'ReplayHook ThroughputHook',
-    'training': 'EpochLoop IterLoop LayerDecayOptimWrapperConstructor WarmupCosineLR FlexibleRunner Runner '
-    'ShardedRunner',
+    'training': 'EpochLoop IterLoop LayerDecayOptimWrapperConstructor WarmupCosineLR SparKSchedule '
+    'FlexibleRunner Runner ShardedRunner',
 }
 # Types of other libraries in our recipes and in common ones, with or without the name of the library. None of
 # them evaluates, imports, downloads or unpickles the texts allowed below.

@@ -1,7 +1,7 @@
 from .backends import TensorboardBackend, WandbBackend
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import EpochLoop, IterLoop
-from .schedule import WarmupCosineLR
+from .schedule import SparKSchedule, WarmupCosineLR
 from .sharding import ShardedRunner
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     'IterLoop',
     'LayerDecayOptimWrapperConstructor',
     'ShardedRunner',
+    'SparKSchedule',
     'TensorboardBackend',
     'WandbBackend',
     'WarmupCosineLR',

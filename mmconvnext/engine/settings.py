@@ -8,7 +8,7 @@ from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 
 from ..errors import UserError
 from .saved_state import is_count, is_dict, is_finite, is_list
-from .schedule import WarmupCosineLR
+from .schedule import Schedule
 
 # Attributes that a step of mmengine's schedulers changes; all others follow from the config.
 PROGRESS = ('_global_step', 'last_step', '_last_value')
@@ -57,7 +57,7 @@ class ContinuedSettings:
             for name in names
             if name in fresh
         )
-        if all(isinstance(scheduler, WarmupCosineLR) for scheduler in self.schedulers):
+        if all(isinstance(scheduler, Schedule) for scheduler in self.schedulers):
             for scheduler in self.schedulers:  # its rate depends only on the position
                 scheduler.go_to(iterations)
             now = [group[name] for group in self.optim_wrapper.param_groups for name in scheduled]
@@ -82,6 +82,8 @@ class ContinuedSettings:
         """Restore groups and schedulers as built from the config."""
         for group, values in zip(self.optim_wrapper.param_groups, self.groups, strict=True):
             kept = {'params': group['params']}
+            if is_count(group.get('step')):  # mmpretrain's Lamb counts here, other optimizers in their states
+                kept['step'] = group['step']
             group.clear()
             group.update(kept, **values)
         for scheduler, state in zip(self.schedulers, self.states, strict=True):
@@ -94,7 +96,7 @@ class ContinuedSettings:
         for scheduler, state, saved, step in zip(
             self.schedulers, self.states, self.saved, steps, strict=True
         ):
-            if isinstance(scheduler, WarmupCosineLR):  # its state does not contain the curve
+            if isinstance(scheduler, Schedule):  # its state does not contain the curve
                 return False
             if not is_dict(saved) or set(plain_state(saved)) != set(state):
                 return False
