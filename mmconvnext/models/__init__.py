@@ -6,6 +6,7 @@ from .linear_head import LinearClsHead
 from .network import ARCHS
 from .outputs import outputs_of
 from .spark import SparK
+from .sync_batch_norm import SyncBatchNorm
 
 __all__ = [
     'ARCHS',
@@ -14,5 +15,6 @@ __all__ = [
     'ConvNeXt',
     'LinearClsHead',
     'SparK',
+    'SyncBatchNorm',
     'outputs_of',
 ]

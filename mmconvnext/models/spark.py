@@ -1,9 +1,10 @@
 """SparK: masked pre-training with a decoder that sees the maps of all stages."""
 
 import torch
-from mmengine.model import BaseModule, revert_sync_batchnorm
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..registry import MODELS
 from .block import build_norm
 from .masked_autoencoder import MaskedAutoencoder
@@ -14,7 +15,6 @@ from .network import LAYER_NORM
 DECODER_INIT_CFG = [
     dict(type='TruncNormal', layer='Conv2d', std=0.02, bias=0.0),
     dict(type='Kaiming', layer='ConvTranspose2d'),
-    dict(type='Constant', layer='_BatchNorm', val=1.0, bias=0.0),
 ]
 
 
@@ -23,15 +23,36 @@ class SparK(MaskedAutoencoder):
     """Sparse and hierarchical masked modeling (SparK, arXiv:2301.03580), with mmpretrain's decoder.
 
     Args:
-        backbone: see ``MaskedAutoencoder``; its patches have the size of its stride.
+        backbone: see ``MaskedAutoencoder``; its stride must be a power of 2.
+        patch_size: see ``MaskedAutoencoder``; the official patches have the size of the stride, 32.
         decoder_channels: channels of the decoder at the smallest map, halved at each larger one: 768 in the
             official ``decoder.py``, 512 in mmpretrain.
         **kwargs: see ``MaskedAutoencoder``.
+
+    Raises:
+        UserError: the decoder cannot double the maps of the backbone up to the image, or see
+            ``MaskedAutoencoder``.
     """
 
-    def __init__(self, backbone: dict, decoder_channels: int = 768, **kwargs):
-        super().__init__(backbone, **kwargs)
-        self.neck = SparKDecoder(self.backbone.channels, self.patch_size, width=decoder_channels)
+    def __init__(self, backbone: dict, patch_size: int = 32, decoder_channels: int = 768, **kwargs):
+        super().__init__(backbone, patch_size, **kwargs)
+        stride, stages = self.backbone.min_input_size, len(self.backbone.channels)
+        if stride & (stride - 1) or stride < 2**stages:
+            raise UserError(
+                f"SparK's decoder doubles the map of each stage, and does not get from a network of {stages} "
+                f'stages and stride {stride} to the image; set model.backbone.stem_patch_size to 2, 4 or 8'
+            )
+        if decoder_channels < 1 or decoder_channels % stride:
+            raise UserError(
+                f'model.decoder_channels is {decoder_channels}; they are halved with each doubling of the '
+                f'map, so they have to be a multiple of the stride {stride}, such as {24 * stride}'
+            )
+        self.neck = SparKDecoder(
+            self.backbone.channels,
+            self.backbone.downsample_layers[0][0].in_channels,
+            stride,
+            width=decoder_channels,
+        )
 
 
 class SparKDecoder(BaseModule):
@@ -39,11 +60,12 @@ class SparKDecoder(BaseModule):
 
     Args:
         channels: channels of the maps of the stages.
+        image_channels: C, channels of the image.
         stride: pixels of the image for one position of the last map, in each direction; a power of 2.
         width: channels at the smallest map.
     """
 
-    def __init__(self, channels: tuple[int, ...], stride: int, *, width: int):
+    def __init__(self, channels: tuple[int, ...], image_channels: int, stride: int, *, width: int):
         super().__init__()
         smallest_first = channels[::-1]
         widths = [width // 2**i for i in range(len(channels))]
@@ -55,10 +77,19 @@ class SparKDecoder(BaseModule):
         )
         if smallest_first[0] == width:
             self.projections[0] = nn.Identity()
-        decoder = dict(type='mmpretrain.SparKLightDecoder', feature_dim=width, upsample_ratio=stride)
-        self.decoder = MODELS.build(dict(decoder, init_cfg=DECODER_INIT_CFG))
-        if not torch.cuda.is_available():  # torch has the synchronized norm on GPUs only
-            self.decoder = revert_sync_batchnorm(self.decoder)
+        # torch's norm does not train without a GPU.
+        norm = 'SyncBN' if torch.cuda.is_available() else 'mmconvnext.SyncBatchNorm'
+        self.decoder = MODELS.build(
+            dict(
+                type='mmpretrain.SparKLightDecoder',
+                feature_dim=width,
+                upsample_ratio=stride,
+                norm_cfg=dict(type=norm),
+                init_cfg=DECODER_INIT_CFG,
+            )
+        )
+        # mmpretrain's has 3 channels.
+        self.decoder.proj = nn.Conv2d(width // stride, image_channels, kernel_size=1)
 
     def init_weights(self) -> None:
         super().init_weights()
@@ -66,7 +97,7 @@ class SparKDecoder(BaseModule):
             nn.init.trunc_normal_(token, std=0.02, a=-0.02, b=0.02)
 
     def forward(self, states: tuple[Tensor, ...], visible: VisiblePatches) -> Tensor:
-        """Maps of the visible patches, see ``ConvNeXt.visible_states`` -> images (N, 3, H, W)."""
+        """Maps of the visible patches, see ``ConvNeXt.visible_states`` -> images (N, C, H, W)."""
         parts = zip(self.norms, self.mask_tokens, self.projections, states[::-1], strict=True)
         return self.decoder(
             [project(visible.fill(norm(state), token)) for norm, token, project, state in parts]
