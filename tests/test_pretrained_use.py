@@ -209,7 +209,7 @@ def test_published_file_is_the_encoder(pretrained, tmp_path, capsys):
     assert f'Left out, since our network has no place for it: {DECODER}\n' in capsys.readouterr().out
 
 
-def test_training_ends_with_the_command_that_fine_tunes(tmp_path, capfd):
+def test_training_ends_with_the_commands_that_reconstruct_and_fine_tune(tmp_path, capfd):
     config = REPO / 'configs/digits/fcmae_convnext-v2-atto_1xb48_digits.py'
     few = {'train_dataloader.dataset.indices': 8, 'train_dataloader.batch_size': 4, 'train_cfg.max_epochs': 1}
     options = {
@@ -226,8 +226,12 @@ def test_training_ends_with_the_command_that_fine_tunes(tmp_path, capfd):
     options['train_dataloader.dataset.pipeline'] = pipeline
     train(config, work_dir=str(tmp_path / 'w'), cfg_options=options, rehearsal=False)
     steps = capfd.readouterr().out.partition('Last checkpoint')[2].splitlines()[1:]
-    command = f'tools/train.py convnext-v2-atto_ft_folder --cfg-options load_from={tmp_path}/w/epoch_1.pth'
-    assert steps == [f'  fine-tune {command}']
+    file, recipe = f'{tmp_path}/w/epoch_1.pth', 'convnext-v2-atto_ft_folder --data-root FOLDER'
+    assert steps == [
+        f'  reconstruct tools/reconstruct.py IMAGE {tmp_path}/w/{config.name} {file} '
+        f'--out {tmp_path}/w/reconstructed.png',
+        f'  fine-tune   tools/train.py {recipe} --cfg-options load_from={file}',
+    ]
 
 
 # What asks for classes: its options, of {pre-training config, classification config, file}.

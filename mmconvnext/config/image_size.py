@@ -27,8 +27,8 @@ HEIGHT_FIRST = ('RandomCrop', 'RandomResizedCrop')
 # Their transforms have names like ours, with arguments of another meaning.
 WRAPPERS = ('Albu', 'Albumentations')
 RESIZING = re.compile('Crop|[Ss]iz|RandomScale|Pad')
-# Transforms whose sizes are those of erased regions or kernels, or factors.
-UNRELATED = ('RandomErasing', 'GaussianBlur', 'ColorJitter', 'RandAugment', 'AutoAugment')
+# Transforms whose sizes are those of erased regions, patches or kernels, or factors.
+UNRELATED = ('RandomErasing', 'MaskPatches', 'GaussianBlur', 'ColorJitter', 'RandAugment', 'AutoAugment')
 
 
 def set_image_size(cfg: Config, size: int) -> None:

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from ..config.inner_datasets import inner_settings
 from ..config.loading import find_type
 from ..datasets.drawn import DrawnTransform
+from ..datasets.masks import MaskPatches
 from ..errors import UserError
 
 UPSTREAM = None, 'ClsDataPreprocessor', 'mmpretrain.ClsDataPreprocessor'
@@ -16,7 +17,7 @@ def augment_batches(cfg: Config) -> None:
     """Let the data preprocessor apply the last transforms of the training pipeline to whole batches.
 
     The workers still draw the random numbers of these transforms, so a run has the same draws with and
-    without.
+    without. Masks of patches may follow these transforms, since they depend only on the size of an image.
 
     Raises:
         UserError: the last transforms cannot be applied to batches, or the library is not mmpretrain.
@@ -25,7 +26,7 @@ def augment_batches(cfg: Config) -> None:
     if settings is None or settings.get('type') not in UPSTREAM:
         found = 'none' if settings is None else settings.type
         raise UserError(
-            '--augment-on-device is for classifiers, whose data_preprocessor is a ClsDataPreprocessor; that '
+            '--augment-on-device needs a data_preprocessor of type ClsDataPreprocessor, and that '
             f'of the config is {found}; train without it'
         )
     collate = cfg.train_dataloader.get('collate_fn', {}).get('type', 'default_collate')
@@ -34,9 +35,11 @@ def augment_batches(cfg: Config) -> None:
             '--augment-on-device takes batches that are one tensor, and train_dataloader.collate_fn is '
             f'{collate}; leave one of them out'
         )
+    scope = cfg.get('default_scope')
     datasets = inner_settings(cfg.train_dataloader.dataset)
     *steps, pack = datasets[0].get('pipeline') or [None]
-    waiting = list(takewhile(lambda step: is_drawn(step, cfg), reversed(steps)))[::-1]
+    masks = [steps.pop()] if steps and find_type(steps[-1].type, scope) is MaskPatches else []
+    waiting = list(takewhile(lambda step: is_drawn(step, scope), reversed(steps)))[::-1]
     if not waiting:
         last = steps[-1].type if steps else 'nothing'
         raise UserError(
@@ -44,7 +47,7 @@ def augment_batches(cfg: Config) -> None:
             'which works on single images only; let mmconvnext.RandomFlip, mmconvnext.RandAugment or '
             'mmconvnext.RandomErasing be the last, or train without it'
         )
-    last = [*waiting, pack]
+    last = [*waiting, *masks, pack]
     if any(each.get('pipeline', [])[-len(last) :] != last for each in datasets):
         raise UserError(
             '--augment-on-device: the datasets of train_dataloader.dataset end in different transforms, and '
@@ -54,6 +57,7 @@ def augment_batches(cfg: Config) -> None:
         each.pipeline = [
             *each.pipeline[: -len(last)],
             dict(type='mmconvnext.DrawAugmentation', steps=waiting),
+            *masks,
             dict(pack, algorithm_keys=(*pack.get('algorithm_keys', ()), 'augmentation')),
         ]
     settings.update(type='mmconvnext.AugmentingDataPreprocessor', steps=waiting)
@@ -70,6 +74,6 @@ def keep_augmentation(loader: dict) -> None:
             ]
 
 
-def is_drawn(step: dict, cfg: Config) -> bool:
-    kind = find_type(step.type, cfg.get('default_scope'))
+def is_drawn(step: dict, scope: str | None) -> bool:
+    kind = find_type(step.type, scope)
     return isinstance(kind, type) and issubclass(kind, DrawnTransform)

@@ -1,19 +1,22 @@
 """Print the results of a training and the next commands."""
 
+import re
 import shlex
 import sys
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from mmpretrain.models.selfsup import BaseSelfSupervisor
-from torch import nn
 
 from ..config.inner_datasets import inner_settings
 from ..hooks.best import best_checkpoint
 from ..models import ConvNeXt
 from ..models.fitting import network_of
+from ..models.masked_autoencoder import MaskedAutoencoder
+from ..zoo.architectures import V2
 from ..zoo.names import recipes
+from .model import build_on_meta
 
 
 def next_steps(runner: Runner) -> str:
@@ -21,7 +24,7 @@ def next_steps(runner: Runner) -> str:
 
     The commands use the config in the work dir, which contains all options of the run, and work in any
     folder. Commands to explain and export are only for classifiers, and the test needs test data. After a
-    pre-training, the next step is to fine-tune.
+    masked pre-training, they draw reconstructions and fine-tune.
     """
     best = best_checkpoint(runner)
     last = runner.message_hub.get_info('last_ckpt', None)
@@ -38,17 +41,20 @@ def next_steps(runner: Runner) -> str:
     else:
         lines = [f'Last checkpoint: {checkpoint}']
     steps = commands(runner, checkpoint)
-    return '\n'.join([*lines, *(f'  {name:<10}{shlex.join(words)}' for name, words in steps.items())])
+    return '\n'.join([*lines, *(f'  {name:<12}{shlex.join(words)}' for name, words in steps.items())])
 
 
 def commands(runner: Runner, checkpoint: str) -> dict[str, list[str]]:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    if isinstance(model, BaseSelfSupervisor):
-        config = finetuning_config(model.backbone)
-        return {'fine-tune': [tool('train'), config, '--cfg-options', f'load_from={checkpoint}']}
     work_dir = Path(runner.work_dir)
     config = str(work_dir / Path(runner.cfg.filename or f'{runner.timestamp}.py').name)
     image = an_image(runner)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if isinstance(model, MaskedAutoencoder):
+        picture = str(work_dir / 'reconstructed.png')
+        return {
+            'reconstruct': [tool('reconstruct'), image, config, checkpoint, '--out', picture],
+            'fine-tune': [tool('train'), *finetuning(runner.cfg), '--cfg-options', f'load_from={checkpoint}'],
+        }
     is_classifier = hasattr(model, 'head') and isinstance(getattr(model, 'backbone', None), ConvNeXt)
     steps = {}
     if has_test_data(runner):
@@ -63,12 +69,18 @@ def commands(runner: Runner, checkpoint: str) -> dict[str, list[str]]:
     return steps
 
 
-def finetuning_config(backbone: nn.Module) -> str:
-    """Return the config that fine-tunes a network on a folder of images, or a placeholder."""
-    network = network_of({f'backbone.{name}': weight for name, weight in backbone.state_dict().items()})
-    version = 'convnext-v2' if network.backbone.get('use_grn') else 'convnext'
-    config = f'{version}-{network.backbone["arch"]}_ft_folder'
-    return config if config in recipes() else 'CONFIG'
+def finetuning(cfg: Config) -> list[str]:
+    """Return the config that fine-tunes a pre-trained network on data of the same kind, and its data.
+
+    Networks without one, as with patches of another size, get a placeholder.
+    """
+    backbone = dict(network_of(build_on_meta(cfg).state_dict()).backbone)
+    arch = backbone.pop('arch')
+    family = 'convnext-v2' if backbone == V2 else 'convnext'
+    on_imagenet = inner_settings(cfg.train_dataloader.dataset)[0].type == 'ImageNet'
+    name = re.compile(f'{family}-{arch}_' + (r'\d+xb\d+_in1k' if on_imagenet else 'ft_folder'))
+    found = filter(name.fullmatch, recipes() if backbone in ({}, V2) and isinstance(arch, str) else ())
+    return [next(found, 'CONFIG'), *([] if on_imagenet else ['--data-root', 'FOLDER'])]
 
 
 def tool(name: str) -> str:

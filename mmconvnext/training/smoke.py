@@ -4,9 +4,11 @@ import copy
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
+from mmpretrain.models.selfsup import BaseSelfSupervisor
 
 from ..config.description import kind
 from ..config.image_size import pipelines_of_dataset
+from ..config.loading import find_type
 from ..errors import UserError
 
 
@@ -17,17 +19,11 @@ def make_smoke_test(cfg: Config) -> Config:
     Augmentation, optimizer, schedule and hooks are unchanged.
 
     Raises:
-        UserError: the model is not a classifier.
+        UserError: the model is neither a classifier nor trained without labels.
     """
-    if 'num_classes' not in (cfg.model.get('head') or {}):
-        raise UserError(
-            f'--smoke makes noise for classifiers, whose head has num_classes, and {cfg.model.type} is none; '
-            'leave it out'
-        )
     cfg = copy.deepcopy(cfg)
     keep_schedule(cfg)
-    if cfg.model.head.num_classes is None:  # left to the data, which is missing here
-        cfg.model.head.num_classes = 2
+    num_classes = classes_of_noise(cfg)
     for field, batches in (('train_dataloader', 2), ('val_dataloader', 1), ('test_dataloader', 1)):
         loader = cfg.get(field)
         if loader is None:
@@ -40,7 +36,7 @@ def make_smoke_test(cfg: Config) -> Config:
             loader.sampler = dict(type='DefaultSampler', shuffle=field == 'train_dataloader')
         loader.dataset = ConfigDict(
             type='mmconvnext.Synthetic',
-            num_classes=cfg.model.head.num_classes,
+            num_classes=num_classes,
             num_samples=2 * batches * get_world_size(),
             pipeline=[step for step in pipeline if 'LoadImage' not in kind(step)],
         )
@@ -57,6 +53,22 @@ def make_smoke_test(cfg: Config) -> Config:
     cfg.optim_wrapper.pop('accumulative_counts', None)  # two iterations are two steps
     cfg.pop('auto_scale_lr', None)
     return cfg
+
+
+def classes_of_noise(cfg: Config) -> int:
+    """Return the number of labels for the noise; a head that takes it from the data gets it, too."""
+    model = find_type(cfg.model.type, cfg.get('default_scope'))
+    if isinstance(model, type) and issubclass(model, BaseSelfSupervisor):
+        return 1  # labels are not read
+    head = cfg.model.get('head') or {}
+    if 'num_classes' not in head:
+        raise UserError(
+            '--smoke makes noise for classifiers, whose head has num_classes, and for pre-training without '
+            f'labels; {cfg.model.type} is neither: leave --smoke out'
+        )
+    if head.num_classes is None:
+        head.num_classes = 2
+    return head.num_classes
 
 
 def counts_iterations(train_cfg: dict) -> bool:

@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from mmconvnext.apis import train
+from mmconvnext.apis import load_config, train
+from mmconvnext.training.next_steps import finetuning
 from tests.conftest import REPO, write_tiny_config
 
 
@@ -106,3 +108,25 @@ def test_a_run_that_saves_nothing_says_so(tiny_config, tmp_path, capfd):
     options = {f'default_hooks.checkpoint.{key}': value for key, value in silent.items()}
     train(tiny_config, work_dir=str(tmp_path), cfg_options={**options, 'train_cfg.max_epochs': 1})
     assert 'No checkpoint was saved.' in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('config', 'options', 'words'),
+    [
+        ('fcmae_convnext-v2-atto_64xb64-800e_in1k', {}, ['convnext-v2-atto_32xb32_in1k']),
+        ('fcmae_convnext-v2-huge_64xb64-1600e_in1k', {}, ['convnext-v2-huge_32xb32_in1k']),
+        ('fcmae_convnext-v2-tiny_folder', {}, ['convnext-v2-tiny_ft_folder', '--data-root', 'FOLDER']),
+        (
+            'fcmae_convnext-v2-tiny_folder',
+            dict(use_grn=False, layer_scale_init_value=1e-6),
+            ['convnext-tiny_ft_folder', '--data-root', 'FOLDER'],
+        ),
+        ('fcmae_convnext-v2-tiny_folder', dict(arch='nano'), ['CONFIG', '--data-root', 'FOLDER']),
+        ('fcmae_convnext-v2-tiny_folder', dict(kernel_size=5), ['CONFIG', '--data-root', 'FOLDER']),
+        ('fcmae_convnext-v2-tiny_folder', dict(in_channels=4), ['CONFIG', '--data-root', 'FOLDER']),
+        ('fcmae_convnext-v2-atto_1xb48_digits', {}, ['CONFIG', '--data-root', 'FOLDER']),
+    ],
+)
+def test_fine_tuning_takes_the_recipe_of_the_same_network_and_data(config, options, words):
+    cfg = load_config(config, {f'model.backbone.{key}': value for key, value in options.items()})
+    assert finetuning(cfg) == words

@@ -1,0 +1,143 @@
+"""FCMAE trains through the tools as a classifier does."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmconvnext.apis import load_config, train
+from mmconvnext.errors import UserError
+from mmconvnext.training.augmenting import augment_batches
+from mmconvnext.zoo.names import load_weights
+from tests import peers
+from tests.conftest import REPO
+from tests.test_datasets.test_augmentation import photo
+
+# Of stride 4, with a stem of one pixel.
+ARCH = dict(depths=(1, 1, 1), channels=(8, 16, 24), stem_patch_size=1)
+FLIP = dict(type='mmconvnext.RandomFlip')
+MASKS = dict(type='mmconvnext.MaskPatches', patch_size=8)
+PACK = dict(type='mmconvnext.PackInputs')
+ENLARGE = dict(type='Resize', scale=(32, 32))
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A config file that pre-trains a tiny network on 64 digits for two epochs."""
+    file = tmp_path / f'{tmp_path.name}.py'
+    file.write_text(
+        f"_base_ = '{REPO / 'configs/digits/fcmae_convnext-v2-atto_1xb48_digits.py'}'\n"
+        f'model = dict(backbone=dict(arch=dict(_delete_=True, **{ARCH}), stem_patch_size=None),'
+        ' decoder_channels=16)\n'
+        'train_dataloader = dict(batch_size=16, dataset=dict(indices=64))\n'
+        'train_cfg = dict(max_epochs=2)\n'
+        'param_scheduler = dict(epochs=2, warmup_epochs=1)\n'
+        'auto_scale_lr = dict(base_batch_size=16)\n'
+    )
+    return file
+
+
+def losses(runner):
+    return list(runner.message_hub.get_scalar('train/loss').data[0])
+
+
+def test_smoke_test_needs_neither_data_nor_classes(config, tmp_path):
+    runner = train(config, smoke=True, work_dir=str(tmp_path / 'w'))
+    assert runner.iter == 2
+    assert len(losses(runner)) == 2
+
+
+def test_images_of_another_size_have_more_patches(config, tmp_path):
+    runner = train(
+        config, image_size=48, work_dir=str(tmp_path / 'w'), cfg_options={'train_cfg.max_epochs': 1}
+    )
+    sample = runner.train_dataloader.dataset[0]
+    assert sample['inputs'].shape == (3, 48, 48)
+    assert sample['data_samples'].mask.shape == (6, 6)
+    assert runner.cfg.train_dataloader.dataset.pipeline[-2].patch_size == 8
+
+
+def test_a_size_that_patches_do_not_divide_is_refused_before_anything_is_written(config, tmp_path):
+    with pytest.raises(UserError, match='an image of 36 x 36: crop it to multiples of 8, or set another'):
+        train(config, image_size=36, work_dir=str(tmp_path / 'w'))
+    assert not (tmp_path / 'w').exists()
+
+
+def test_augmentation_on_the_device_leaves_masks_to_the_workers(config, tmp_path):
+    options = {'train_dataloader.dataset.pipeline': [ENLARGE, FLIP, MASKS, PACK], 'train_cfg.max_epochs': 1}
+    found = {
+        on_device: train(
+            config, work_dir=str(tmp_path / str(on_device)), cfg_options=options, augment_on_device=on_device
+        )
+        for on_device in (True, False)
+    }
+    kinds = [step.type for step in found[True].cfg.train_dataloader.dataset.pipeline]
+    assert kinds == [
+        'Resize',
+        'mmconvnext.DrawAugmentation',
+        'mmconvnext.MaskPatches',
+        'mmconvnext.PackInputs',
+    ]
+    weights = [runner.model.state_dict() for runner in found.values()]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    for name in ('fcmae_convnext-v2-base_64xb64-1600e_in1k', 'fcmae_convnext-v2-tiny_folder'):
+        cfg = load_config(name)
+        augment_batches(cfg)
+        assert cfg.data_preprocessor.steps == [FLIP]
+
+
+def test_gradients_are_accumulated_to_the_batch_of_the_recipe(config, tmp_path):
+    options = {
+        'train_dataloader.batch_size': 4,
+        'train_cfg.max_epochs': 1,
+        'param_scheduler.warmup_epochs': 0,
+    }
+    runner = train(config, accumulate=True, work_dir=str(tmp_path / 'w'), cfg_options=options)
+    assert runner.optim_wrapper._accumulative_counts == 4
+    whole = train(
+        config, work_dir=str(tmp_path / 'whole'), cfg_options=options | {'train_dataloader.batch_size': 16}
+    )
+    # Every image has the same number of removed patches, so the mean of means is that of all.
+    np.testing.assert_allclose(np.reshape(losses(runner), (-1, 4)).mean(1), losses(whole), rtol=1e-5)
+
+
+def test_there_is_nothing_to_validate_with_and_without_the_option(config, tmp_path):
+    options = {'train_cfg.max_epochs': 1}
+    with_option = train(config, no_validate=True, work_dir=str(tmp_path / 'a'), cfg_options=options)
+    without = train(config, work_dir=str(tmp_path / 'b'), cfg_options=options)
+    assert losses(with_option) == losses(without)
+
+
+def test_a_folder_of_images_goes_on_from_the_official_encoder(tmp_path):
+    arch = dict(depths=(1, 1, 1, 1), channels=(8, 16, 24, 32))
+    official = peers.randomize(peers.Official(**arch, v2=True)).state_dict()
+    encoder = {f'encoder.{name}': weight for name, weight in peers.sparse_layout(official).items()}
+    torch.save({'model': encoder}, tmp_path / 'fcmae.pt')
+    for i, name in enumerate(('a', 'summer/b', 'summer/c', 'd')):
+        (tmp_path / 'photos' / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(photo(80, 100, i)).save(tmp_path / f'photos/{name}.png')
+    options = {
+        'load_from': str(tmp_path / 'fcmae.pt'),
+        'model.backbone.arch': dict(_delete_=True, **arch),
+        'model.decoder_channels': 16,
+        'train_dataloader.num_workers': 0,
+        'train_dataloader.batch_size': 2,
+        'train_cfg.max_epochs': 1,
+        'optim_wrapper.optimizer.lr': 0.0,  # so the weights stay as loaded
+    }
+    runner = train(
+        'fcmae_convnext-v2-tiny_folder',
+        data_root=str(tmp_path / 'photos'),
+        image_size=96,
+        work_dir=str(tmp_path / 'w'),
+        cfg_options=options,
+    )
+    assert len(runner.train_dataloader.dataset) == 4
+    ours = load_weights(tmp_path / 'fcmae.pt').tensors
+    found = {n: w for n, w in runner.model.state_dict().items() if n.startswith('backbone.')}
+    torch.testing.assert_close(found, {n: ours[n] for n in found}, rtol=0, atol=0)
+    (log,) = (tmp_path / 'w').glob('*/*.log')
+    lines = [
+        line for line in log.read_text().splitlines() if 'neck.mask_token' in line and 'from scratch' in line
+    ]
+    assert len(lines) == 1
