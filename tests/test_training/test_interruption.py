@@ -54,12 +54,12 @@ def weights_of_the_end(work_dir, name='epoch_6.pth'):
     return checkpoint['state_dict'] | moments
 
 
-def kill_and_resume(config, work_dir, options, kills, *, ranks=1, seed=0):
+def kill_and_resume(config, work_dir, options, kills, *, ranks=1, seed=0, places=PLACES):
     """Kill a run at random moments, resume it each time, and let it finish."""
     draw = random.Random(seed)
     for _ in range(kills):
-        place = draw.choice(sorted(PLACES))
-        moment = place, draw.randint(1, PLACES[place])
+        place = draw.choice(sorted(places))
+        moment = place, draw.randint(1, places[place])
         codes = run(config, work_dir, options, ranks=ranks, kill=moment, resume='auto')
         # A rank that loses its partner ends with another error.
         assert -signal.SIGKILL in codes, f'{moment} was not reached: {codes}'

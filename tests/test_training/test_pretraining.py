@@ -1,20 +1,36 @@
 """FCMAE trains through the tools as a classifier does."""
 
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
 from PIL import Image
+from torch._dynamo.utils import counters
 
 from mmconvnext.apis import load_config, train
 from mmconvnext.errors import UserError
+from mmconvnext.registry import HOOKS
 from mmconvnext.training.augmenting import augment_batches
 from mmconvnext.zoo.names import load_weights
 from tests import peers
 from tests.conftest import REPO
+from tests.processes import run
+from tests.signals import signalled
 from tests.test_datasets.test_augmentation import photo
+from tests.test_models.test_fcmae import normalized, removed_patches
+from tests.test_training.test_interruption import KILLS, OPTIONS, kill_and_resume, weights_of_the_end
 
 # Of stride 4, with a stem of one pixel.
 ARCH = dict(depths=(1, 1, 1), channels=(8, 16, 24), stem_patch_size=1)
+# Where a run is killed, as in test_interruption.py.
+KILLED = {
+    'mmconvnext.engine.runner:put_in_place': 3,
+    'torch.optim:AdamW.step': 6,
+    'mmconvnext.models.masked_autoencoder:MaskedAutoencoder.loss': 6,
+}
 FLIP = dict(type='mmconvnext.RandomFlip')
 MASKS = dict(type='mmconvnext.MaskPatches', patch_size=8)
 PACK = dict(type='mmconvnext.PackInputs')
@@ -141,3 +157,81 @@ def test_a_folder_of_images_goes_on_from_the_official_encoder(tmp_path):
         line for line in log.read_text().splitlines() if 'neck.mask_token' in line and 'from scratch' in line
     ]
     assert len(lines) == 1
+
+
+@pytest.mark.slow
+def test_compiled_backbone_computes_the_same(config, tmp_path):
+    smallest = dict(_delete_=True, depths=(1, 1), channels=(8, 8), stem_patch_size=1)
+    options = {'model.backbone.arch': smallest, 'train_cfg.max_epochs': 1, 'param_scheduler.warmup_epochs': 0}
+    counters.clear()
+    compiled = train(config, compile=True, work_dir=str(tmp_path / 'compiled'), cfg_options=options)
+    assert counters['stats']['unique_graphs'] == 1  # neither broken nor compiled again for other masks
+    plain = train(config, work_dir=str(tmp_path / 'plain'), cfg_options=options)
+    np.testing.assert_allclose(losses(compiled), losses(plain), rtol=1e-4)
+    assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('ranks', [1, 2])
+def test_killed_and_resumed_runs_end_bit_for_bit_as_uninterrupted_ones(config, tmp_path, ranks):
+    options = OPTIONS | {'train_dataloader.num_workers': 1, 'train_dataloader.batch_size': 16 // ranks}
+    assert run(config, tmp_path / 'whole', options, ranks=ranks) == [0] * ranks
+    kill_and_resume(config, tmp_path / 'killed', options, KILLS, ranks=ranks, seed=ranks, places=KILLED)
+    expected = weights_of_the_end(tmp_path / 'whole')
+    torch.testing.assert_close(weights_of_the_end(tmp_path / 'killed'), expected, rtol=0, atol=0)
+
+
+def test_interrupted_and_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(config, tmp_path):
+    options = {'train_dataloader.dataset.indices': 75, 'model.backbone.drop_path_rate': 0.3}
+    with pytest.raises(SystemExit):
+        train(config, work_dir=str(tmp_path / 'w'), cfg_options=options | signalled(signal.SIGTERM, 7))
+    resumed = train(config, resume='latest', work_dir=str(tmp_path / 'w'), cfg_options=options)
+    whole = train(config, work_dir=str(tmp_path / 'whole'), cfg_options=options)
+    assert (resumed.iter, losses(resumed)) == (10, losses(whole))
+    torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+
+
+@HOOKS.register_module()
+class WriteLossesHook(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        with Path(runner.work_dir, f'losses_{runner.rank}.txt').open('a') as file:
+            print(outputs['loss'].item(), file=file)
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(config, tmp_path):
+    """Masks belong to the samples, and every image has the same number of removed patches."""
+    found = {}
+    for ranks in (1, 2):
+        options = {
+            'custom_hooks': [dict(type='mmconvnext.WriteLossesHook')],
+            'train_dataloader.batch_size': 16 // ranks,
+            'train_cfg.max_epochs': 4,
+            'param_scheduler.epochs': 4,
+        }
+        work_dir, module = tmp_path / str(ranks), 'tests.test_training.test_pretraining'
+        codes = run(config, work_dir, options, ranks=ranks, preload=module, rehearsal=False)
+        assert codes == [0] * ranks
+        found[ranks] = [np.loadtxt(work_dir / f'losses_{rank}.txt') for rank in range(ranks)]
+    assert not np.allclose(*found[2])  # each process has its own images
+    np.testing.assert_allclose(np.mean(found[2], 0), found[1][0], rtol=1e-5)
+
+
+def test_it_learns_more_than_the_mean_of_each_patch(config, tmp_path):
+    options = {
+        'train_dataloader.dataset.indices': 1437,
+        'train_cfg.max_epochs': 1,
+        'param_scheduler.warmup_epochs': 0,
+        'optim_wrapper.optimizer.lr': 4e-3,
+    }
+    runner = train(config, work_dir=str(tmp_path / 'w'), rehearsal=False, cfg_options=options)
+    errors = []
+    for i in range(200):
+        sample = runner.train_dataloader.dataset[i]
+        image = (sample['inputs'].permute(1, 2, 0).double().numpy() - 127.5) / 127.5
+        patches = removed_patches(image, sample['data_samples'].mask.numpy(), 8)
+        errors += [(normalized(patch) ** 2).mean() for patch in patches]
+    # Below 1, since some patches are a single gray level.
+    assert 0.9 < np.mean(errors) < 1
+    assert np.mean(losses(runner)[:5]) == pytest.approx(np.mean(errors), rel=0.1)
+    assert np.mean(losses(runner)[-20:]) < 0.75 * np.mean(errors)
