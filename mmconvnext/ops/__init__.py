@@ -1,1 +1,1 @@
-"""Operators of the network that are faster than their plain form and give the same results."""
+"""Faster implementations of the network's operators, with the same results as their plain form."""

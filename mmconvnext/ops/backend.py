@@ -1,4 +1,4 @@
-"""Which implementation an operator takes: one of ours, a Triton kernel, or plain torch."""
+"""Choice of an operator's implementation: our own code, a Triton kernel, or plain PyTorch."""
 
 import os
 import warnings
@@ -9,41 +9,42 @@ from torch import Tensor
 
 HAS_TRITON = find_spec('triton') is not None
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-# Obstacles that were named.
+# Obstacles that have been reported, so that each is reported once.
 REPORTED = set()
 
 
 def use_triton(x: Tensor) -> bool:
-    """Whether the kernels in ``ops/triton`` compute on x; asked for by ``MMCONVNEXT_TRITON=1``.
+    """Return whether to run the kernels of ``ops/triton`` on x; they are enabled by ``MMCONVNEXT_TRITON=1``.
 
-    They run on CUDA, and on a CPU in Triton's interpreter (``TRITON_INTERPRET=1`` from the start).
+    The kernels run on CUDA, and on a CPU in Triton's interpreter if ``TRITON_INTERPRET=1`` was set before
+    triton was imported.
     """
-    # Opt-in, since no GPU has timed these kernels yet. Make them the default on CUDA, one by one, as rows of
-    # tools/benchmarks/kernels.py in tools/benchmarks/results/ show them ahead of plain and compiled torch.
+    # Opt-in, because these kernels have not been timed on a GPU yet. Enable each one by default on CUDA as
+    # soon as results of tools/benchmarks/kernels.py show that it beats plain and compiled PyTorch.
     if os.environ.get('MMCONVNEXT_TRITON') != '1' or torch.jit.is_tracing() or transforms():
         return False
     device = x.device.type
     if device != 'cuda' and not (device == 'cpu' and os.environ.get('TRITON_INTERPRET') == '1'):
-        obstacle = f'a tensor on {device}; they run on CUDA'
+        obstacle = f'do not run on {device}, only on CUDA'
     elif x.dtype not in DTYPES:
-        obstacle = f'{x.dtype}; they compute in {", ".join(map(str, DTYPES))}'
+        obstacle = f'do not support {x.dtype}, only {", ".join(map(str, DTYPES))}'
     elif not HAS_TRITON:
-        obstacle = 'this environment: triton is not installed'
+        obstacle = 'need triton, which is not installed'
     else:
         return True
     if obstacle not in REPORTED:
         REPORTED.add(obstacle)
         warnings.warn(
-            f'MMCONVNEXT_TRITON=1, but its kernels are not for {obstacle}. Plain torch computes instead.',
+            f'MMCONVNEXT_TRITON=1 is set, but the kernels {obstacle}. Plain PyTorch is used instead.',
             stacklevel=3,
         )
     return False
 
 
 def plain_torch(x: Tensor) -> bool:
-    """Whether somebody else rewrites what is computed: torch's compiler, a tracer, a transform or a mode.
+    """Return whether PyTorch's compiler, a tracer, a function transform or a tensor subclass handles x.
 
-    They fuse better, or need operations that they know.
+    These fuse plain operations better themselves, or support plain operations only.
     """
     return (
         torch.compiler.is_compiling()
@@ -55,16 +56,17 @@ def plain_torch(x: Tensor) -> bool:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """x (N, C, H, W) with its channels last in memory, which norms and linear layers read without a copy.
+    """Return x (N, C, H, W) in channels-last memory format, so that norms and linear layers need no copy.
 
-    On a GPU as it is, unless the kernels compute: there that is not measured yet.
+    On a GPU, x is returned unchanged unless the Triton kernels are used, because the effect on other
+    operators has not been measured there.
     """
-    # vmap cannot tell memory formats.
+    # vmap does not support memory formats.
     if transforms() or not (x.is_cpu or use_triton(x)):
         return x
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def transforms() -> bool:
-    """Whether torch.func transforms what is computed."""
+    """Return whether a transform of ``torch.func`` is active."""
     return torch._C._are_functorch_transforms_active()

@@ -1,8 +1,8 @@
-"""The second half of a block, residual included, with half the memory of its separate operations.
+"""Fused norm, MLP, layer scale and residual of a block, with half the memory of the separate operations.
 
-The backward pass gets the input and the hidden values in front of the activation. It computes norm and
-activation again, which costs little beside the matrix products. Images that drop path leaves out are
-left out, and on a CPU both passes go in parts that stay in the cache.
+The forward pass saves only the input and the hidden values before the activation. The backward pass
+recomputes norm and activation, which costs little compared with the matrix products. Images dropped by
+stochastic depth are not computed. On a CPU, both passes process the batch in parts that fit the cache.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from .gelu import gelu_backward
 from .grn import grn, respond, respond_backward, summing
 from .layer_norm import normalize, normalize_backward
 
-# At once on a CPU: few enough for their values to be in the cache still when the next operation reads
-# them, and enough for a matrix product to pay.
+# Rows per part on a CPU: few enough for their values to stay in the cache until the next operation reads
+# them, and enough for an efficient matrix product.
 ROWS = 2048
 
 
@@ -44,10 +44,10 @@ class Constants(NamedTuple):
     """Constants that the fused MLP needs besides its tensors.
 
     Attributes:
-        norm_eps: of LayerNorm.
-        gelu: ``none`` for the exact function, or ``tanh``.
-        grn_eps: of GRN.
-        scale: of what is added to the residual, beside layer scale; drop path's 1 / (1 - rate).
+        norm_eps: epsilon of LayerNorm.
+        gelu: ``none`` for the exact function, or ``tanh`` for the approximation.
+        grn_eps: epsilon of GRN.
+        scale: factor of the residual branch besides layer scale: 1 / (1 - drop path rate).
     """
 
     norm_eps: float
@@ -68,7 +68,7 @@ def reference(
     Args:
         x: (N, rows, C).
         residual: (N, rows, C).
-        kept: indices of the images whose residual is changed; None: all.
+        kept: indices of the images that stochastic depth keeps; None for all.
         constants: scales and settings of the operations.
         weights: parameters of the layers.
 

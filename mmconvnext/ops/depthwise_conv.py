@@ -1,8 +1,8 @@
-"""Depthwise convolution that keeps the size of the map.
+"""Depthwise convolution with stride 1 and an output of the input's size.
 
-Its gradients on a CPU are depthwise convolutions as well. That of the weight takes the image for the
-input and the gradient for the kernel. Small maps gain by it, twice the speed with AVX2, little with AVX-512:
-``tools/benchmarks/compare.py --arch atto --mode training --batch 64 --size 32``.
+On a CPU, both gradients are computed as depthwise convolutions: the gradient of the weight convolves the
+input with the gradient of the output. For small maps this is twice as fast with AVX2 and slightly faster
+with AVX-512: ``tools/benchmarks/compare.py --arch atto --mode training --batch 64 --size 32``.
 """
 
 import torch
@@ -14,13 +14,13 @@ from .backend import plain_torch, use_triton
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1) -> Tensor:
-    """Each channel convolved with its kernel, at stride 1, behind zeros on all sides.
+    """Convolve each channel with its own kernel, with stride 1 and zero padding.
 
     Args:
         x: (N, C, H, W).
         weight: (C, 1, k, k) with k odd.
         bias: (C,) or None.
-        dilation: distance of the kernel's taps in pixels.
+        dilation: spacing between the elements of the kernel in pixels.
 
     Returns:
         (N, C, H, W).
@@ -46,9 +46,10 @@ def reference(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int = 1)
 
 
 def reachable(weight: Tensor, size: torch.Size, dilation: int) -> Tensor:
-    """The middle of the kernels, with the taps that meet more than padding on a map of this size.
+    """Return the central part of the kernels, without elements that only meet padding on a map of this size.
 
-    3 x 3 at least: on a single image torch convolves with less channel by channel.
+    The result is at least 3 x 3, because PyTorch convolves a single image with a smaller kernel one channel
+    at a time.
     """
     for axis, extent in zip((2, 3), size, strict=True):
         side = weight.shape[axis]
@@ -58,7 +59,7 @@ def reachable(weight: Tensor, size: torch.Size, dilation: int) -> Tensor:
 
 
 class DepthwiseConv(torch.autograd.Function):
-    """``reference`` with the faster gradients; they can be differentiated in turn."""
+    """Compute ``reference`` with faster gradients, which can be differentiated again."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
@@ -79,10 +80,10 @@ class DepthwiseConv(torch.autograd.Function):
 
 
 def weight_gradient(x: Tensor, grad: Tensor, size: torch.Size, dilation: int) -> Tensor:
-    """(C, 1, *size) from x and grad (N, C, H, W).
+    """Return the gradient of the weight (C, 1, *size) from x and grad (N, C, H, W).
 
-    A tap's gradient is the product of grad with x moved by the tap's offset, summed over the map. For all
-    taps that is x convolved with grad, a step of ``dilation`` between the offsets.
+    The gradient of one kernel element is the sum over the map of grad times x shifted by the element's
+    offset. For all elements together this is a convolution of x with grad, with stride ``dilation``.
     """
     images, channels, *extent = x.shape
     each = F.conv2d(

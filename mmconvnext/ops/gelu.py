@@ -1,4 +1,4 @@
-"""The backward pass of GELU (arXiv:1606.08415) for an MLP that keeps only what the activation gets."""
+"""Backward pass of GELU (arXiv:1606.08415) for an MLP that saves only the activation's input."""
 
 import torch
 import torch.nn.functional as F
@@ -8,12 +8,13 @@ from .backend import use_triton
 
 
 def gelu_backward(z: Tensor, dh: Tensor, approximate: str = 'none') -> tuple[Tensor, Tensor]:
-    """h = gelu(z) again, and dz, both like z.
+    """Return h = gelu(z), recomputed, and the gradient dz; both have the shape of z.
 
     Args:
-        z: of any shape.
-        dh: like z.
-        approximate: ``none`` for z * Phi(z) with Phi the distribution of the standard normal, or ``tanh``.
+        z: input of the activation, of any shape.
+        dh: gradient of h, with the shape of z.
+        approximate: ``none`` for z * Phi(z), where Phi is the standard normal distribution function, or
+            ``tanh``.
     """
     if approximate == 'none' and use_triton(z):
         from .triton import gelu as kernels

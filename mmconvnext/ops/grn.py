@@ -1,4 +1,4 @@
-"""Global response normalisation (ConvNeXt V2, arXiv:2301.00808, section 3.3, algorithm 1)."""
+"""Global response normalization (ConvNeXt V2, arXiv:2301.00808, section 3.3, algorithm 1)."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from .backend import use_triton
 
 
 def grn(x: Tensor, gamma: Tensor, beta: Tensor, *, eps: float = 1e-6) -> Tensor:
-    """x + gamma * (x * relative response) + beta.
+    """Compute x + gamma * (x * relative response) + beta.
 
     Args:
         x: (N, ..., C).
@@ -16,7 +16,7 @@ def grn(x: Tensor, gamma: Tensor, beta: Tensor, *, eps: float = 1e-6) -> Tensor:
         eps: added to the mean response; 1e-6 as in the official ``models/utils.py``.
 
     Returns:
-        (N, ..., C); under autocast plain torch returns float32 on CUDA, the kernel x's type.
+        (N, ..., C). Under autocast on CUDA, plain PyTorch returns float32; the kernel returns x's dtype.
     """
     if use_triton(x):
         from .triton import grn as kernels
@@ -53,7 +53,7 @@ def respond_backward(
     share = relative(response, eps)
     of_share = (dy * x).sum(1, dtype=summing(x))
     dgamma, dbeta = (of_share * share).sum(0), dy.sum((0, 1), dtype=summing(x))
-    # share = response / (mean response + eps), and a norm's gradient is the unit vector, or 0.
+    # share = response / (mean response + eps); the gradient of a norm is the unit vector, or 0 for zeros.
     of_share = of_share * gamma
     of_response = of_share - (of_share * share).mean(-1, keepdim=True)
     of_response = of_response / (response.mean(-1, keepdim=True) + eps)

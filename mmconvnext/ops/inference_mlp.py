@@ -1,4 +1,4 @@
-"""The MLP of a block for inference, with its norm and the residual, in parts that stay in the cache."""
+"""Norm, MLP and residual of a block for inference, computed in parts that fit the cache."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,16 +11,17 @@ from .onednn import PackedLinear, onednn_computes
 
 
 class InferenceMLP(nn.Module):
-    """``residual + linear2(grn(act(linear1(norm(x)))))``.
+    """Compute ``residual + linear2(grn(act(linear1(norm(x)))))``.
 
-    By oneDNN on a CPU, by torch on other devices. The weights can neither be trained nor moved.
+    The linear layers run in oneDNN on a CPU and in PyTorch on other devices. The weights can neither be
+    trained nor moved to another device.
 
     Args:
-        norm: from (rows, C) to (rows, C).
+        norm: maps (rows, C) to (rows, C).
         weight1: (hidden, C), float32 or bfloat16.
         bias1: (hidden,).
         act: activation.
-        grn: changes (images, rows, hidden) in place; or None.
+        grn: changes (images, rows, hidden) in place; None for V1.
         weight2: (C, hidden).
         bias2: (C,).
 
@@ -48,9 +49,9 @@ class InferenceMLP(nn.Module):
         self.expand = expansion(linear1, act)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x and residual, whose memory may be used for the result, -> all (N, rows, C)."""
+        """Return the output (N, rows, C) for x and residual (N, rows, C); it may overwrite the residual."""
         shape = x.shape
-        if self.grn is None:  # rows know nothing of each other
+        if self.grn is None:  # rows are independent
             x, residual = x.view(-1, 1, shape[2]), residual.view(-1, 1, shape[2])
         images, rows = x.shape[:2]
         step = images if self.rows is None else max(1, self.rows // rows)
@@ -80,19 +81,19 @@ class Linear:
         self.weight, self.bias = weight.t(), bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x (rows, in) -> (rows, out)."""
+        """Map x (rows, in) to (rows, out)."""
         return torch.addmm(self.bias, x, self.weight)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x (rows, in) and residual (rows, out) -> (rows, out)."""
+        """Add the output for x (rows, in) to residual (rows, out)."""
         return self(x).add_(residual)
 
 
 def expansion(linear: Linear | PackedLinear, act: nn.Module) -> Callable[[Tensor], Tensor]:
-    """``act(linear(x))``, with as few passes through memory as there can be."""
+    """Return a function that computes ``act(linear(x))`` with as few passes over memory as possible."""
     if type(act) is not nn.GELU:
         return lambda x: act(linear(x))
-    # Without AVX-512 oneDNN's own GELU is the slower one.
+    # Without AVX-512, oneDNN's fused GELU is slower than PyTorch's.
     if isinstance(linear, PackedLinear) and 'AVX512' in torch.backends.cpu.get_cpu_capability():
         return partial(linear.with_gelu, approximate=act.approximate)
     gelu_ = partial(torch.ops.aten.gelu_, approximate=act.approximate)

@@ -1,4 +1,4 @@
-"""LayerNorm over the channels of a map that holds channels last (arXiv:1607.06450)."""
+"""LayerNorm over the channels of a channels-last map (arXiv:1607.06450)."""
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ from .backend import use_triton
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: float) -> Tensor:
     """Compute (x - mean) / sqrt(variance + eps) * weight + bias over the last axis.
 
-    Under autocast on CUDA plain torch returns float32, which the next linear layer rounds; the kernel
-    computes in float32 and rounds at once.
+    Under autocast on CUDA, plain PyTorch returns float32, which the next linear layer casts; the kernel
+    computes in float32 and casts its output.
 
     Args:
         x: (..., C).
@@ -20,7 +20,7 @@ def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: fl
         eps: added to the variance.
 
     Returns:
-        (..., C) like x.
+        (..., C).
     """
     if weight is not None and bias is not None and use_triton(x):
         from .triton import layer_norm as kernels
@@ -30,7 +30,7 @@ def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *, eps: fl
 
 
 def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute ``layer_norm`` without gradients; also return mean and 1 / deviation of the rows."""
+    """Return ``layer_norm`` without gradients, and the mean and 1 / standard deviation of each row."""
     if use_triton(x):
         from .triton import layer_norm as kernels
 

@@ -1,7 +1,7 @@
-"""Layers for inference on a CPU by oneDNN, with their weights packed once as it reads them.
+"""oneDNN layers for inference on a CPU, with weights packed once into oneDNN's own layout.
 
-torch's compiler calls these operators, too. They compute an activation or an addition on the way out. The
-packed weights can neither be trained nor moved, nor copied.
+They call the operators that PyTorch's compiler calls, which fuse an activation or an addition. Packed
+weights can be neither trained, moved nor copied.
 """
 
 import torch
@@ -13,14 +13,14 @@ ONEDNN = torch.ops.mkldnn
 
 
 def onednn_computes(dtype: torch.dtype) -> bool:
-    """Whether oneDNN has products for weights of this type here."""
+    """Return whether oneDNN supports matrix products with weights of this dtype on this machine."""
     if not torch.backends.mkldnn.is_available():
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and ONEDNN._is_mkldnn_bf16_supported())
 
 
 class PackedLinear:
-    """``nn.Linear`` for rows, faster than the BLAS on Zen 3 where they are few, as fast where they are many.
+    """Linear layer for inference; on Zen 3, faster than BLAS for few rows and as fast for many.
 
     Args:
         weight: (out, in).
@@ -31,26 +31,27 @@ class PackedLinear:
         self.weight, self.bias = ONEDNN._reorder_linear_weight(weight.contiguous(), ROWS), bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x (rows, in) -> (rows, out)."""
+        """Map x (rows, in) to (rows, out)."""
         return ONEDNN._linear_pointwise(x, self.weight, self.bias, 'none', [], '')
 
     def with_gelu(self, x: Tensor, approximate: str) -> Tensor:
-        """x (rows, in) -> (rows, out), through GELU."""
+        """Map x (rows, in) to (rows, out), followed by GELU."""
         return ONEDNN._linear_pointwise(x, self.weight, self.bias, 'gelu', [], approximate)
 
     def plus(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x (rows, in) and residual (rows, out) -> (rows, out)."""
+        """Add the output for x (rows, in) to residual (rows, out)."""
         return ONEDNN._linear_pointwise.binary(x, residual, self.weight, self.bias, 'add')
 
 
 class PackedConv2d(nn.Module):
-    """A convolution of channels one by one, or of groups of them.
+    """Depthwise or grouped convolution for inference.
 
-    Not for convolutions of all channels: how their weights have to lie depends on the size of the map.
+    Other convolutions are not supported, because the layout of their packed weights depends on the size of
+    the map.
 
     Args:
-        conv: with padding in numbers and a bias or none.
-        dtype: of the computation.
+        conv: convolution with numeric padding.
+        dtype: dtype of the computation.
     """
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype):
@@ -60,5 +61,5 @@ class PackedConv2d(nn.Module):
         self.weight = ONEDNN._reorder_convolution_weight(conv.weight.detach().to(dtype), *self.geometry)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W) -> (N, C, H, W)."""
+        """Map x (N, C, H, W) to (N, C, H, W)."""
         return ONEDNN._convolution_pointwise(x, self.weight, self.bias, *self.geometry, 'none', [], '')

@@ -36,16 +36,16 @@ def test_plain_torch_computes_unasked(monkeypatch):
 @pytest.mark.parametrize(
     ('x', 'interpreted', 'installed', 'obstacle'),
     [
-        (torch.zeros(1), False, True, 'a tensor on cpu; they run on CUDA'),
-        (torch.zeros(1, device='meta'), True, True, 'a tensor on meta'),
-        (torch.zeros(1, dtype=torch.float64), True, True, 'torch.float64; they compute in torch.float32'),
-        (torch.zeros(1), True, False, 'triton is not installed'),
+        (torch.zeros(1), False, True, 'do not run on cpu, only on CUDA'),
+        (torch.zeros(1, device='meta'), True, True, 'do not run on meta'),
+        (torch.zeros(1, dtype=torch.float64), True, True, 'do not support torch.float64, only torch.float32'),
+        (torch.zeros(1), True, False, 'need triton, which is not installed'),
     ],
 )
 def test_fallback_is_named_once(monkeypatch, x, interpreted, installed, obstacle):
     monkeypatch.setenv('TRITON_INTERPRET', '1' if interpreted else '0')
     monkeypatch.setattr(backend, 'HAS_TRITON', installed)
-    with pytest.warns(UserWarning, match=f'{obstacle}.* Plain torch computes instead'):
+    with pytest.warns(UserWarning, match=f'{obstacle}.* Plain PyTorch is used instead'):
         assert not use_triton(x)
     with warnings.catch_warnings():
         warnings.simplefilter('error')

@@ -90,9 +90,9 @@ def test_operators_keep_the_rules_of_torch():
 @pytest.mark.parametrize(
     ('x', 'weight', 'problem'),
     [
-        ((8, 3, 3), (8, 1, 3, 3), r'x has shape \(8, 3, 3\); \(N, 8, H, W\) is needed'),
-        ((1, 4, 3, 3), (8, 1, 3, 3), r'x has shape \(1, 4, 3, 3\); \(N, 8, H, W\) is needed'),
-        ((1, 8, 3, 3), (8, 1, 2, 2), 'with an odd k is needed'),
+        ((8, 3, 3), (8, 1, 3, 3), r'x has shape \(8, 3, 3\); expected \(N, 8, H, W\)'),
+        ((1, 4, 3, 3), (8, 1, 3, 3), r'x has shape \(1, 4, 3, 3\); expected \(N, 8, H, W\)'),
+        ((1, 8, 3, 3), (8, 1, 2, 2), 'with an odd k$'),
         ((1, 8, 3, 3), (8, 1, 3, 5), r'the weight has shape \(8, 1, 3, 5\)'),
     ],
 )

@@ -52,5 +52,5 @@ def test_operators_keep_the_rules_of_torch():
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r'gamma \(41,\) and beta \(40,\); \(N, ..., C\)'):
+    with pytest.raises(ValueError, match=r'gamma \(41,\) and beta \(40,\); expected \(N, ..., C\)'):
         grn(torch.zeros(1, 2, 2, 40), torch.zeros(41), torch.zeros(40))

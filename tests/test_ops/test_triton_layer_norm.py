@@ -61,7 +61,7 @@ def test_operators_keep_the_rules_of_torch():
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r'x has shape \(2, 40\); weight \(41,\) and bias \(40,\) need'):
+    with pytest.raises(ValueError, match=r'x has shape \(2, 40\), weight \(41,\) and bias \(40,\); expected'):
         layer_norm(torch.zeros(2, 40), torch.zeros(41), torch.zeros(40), eps=EPS)
 
 

@@ -1,1 +1,1 @@
-"""Kernels for NVIDIA GPUs, an operator a file; importing one imports triton. ``ops.backend`` chooses."""
+"""Triton kernels for NVIDIA GPUs, one operator per file; importing one imports triton."""

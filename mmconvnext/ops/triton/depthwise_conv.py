@@ -1,20 +1,21 @@
 """Depthwise convolution of channels-last maps, stride 1, padded to the same size.
 
-Forward: a program owns 7 rows x 8 columns x 32 or 64 channels. Column by column of the kernel it reads its
-13 input rows, shifted; each row it has read serves all output rows it reaches before it is dropped, so that
-an output costs 13 loads and conversions (of the first level cache: only the first column's miss it), not 49.
-The input's gradient is the same with the kernel turned round. For the weights' gradient the roles swap: the
-7 rows of the output's gradient stay in registers, and so do the sums of all taps, over all tiles of a
-program; the programs' sums are then added in a fixed order.
+Forward: each program computes a tile of 7 rows x 8 columns x 32 or 64 channels. For each column of the
+kernel, it reads the 13 shifted input rows once and adds each row to all output rows that it contributes to.
+An output value therefore costs 13 loads and conversions instead of 49; only the loads of the first column
+miss the L1 cache. The gradient of the input is the same convolution with the kernel flipped. For the gradient
+of the weight, the roles swap: 7 rows of the output gradient and the sums of all kernel elements stay in
+registers over all tiles of a program; the sums of the programs are then added in a fixed order.
 
-Bound: arithmetic. 49 multiply-adds in fp32 a value take an H200 (132 SMs x 128 lanes x 1.98 GHz) 1.46 ps;
-its 4 bytes in bf16 pass at 4.3 TB/s in 0.93 ps. No kernel on these units exceeds 64 % of the copy bandwidth.
-As compiled for Hopper by triton 3.9, a turn of the forward loop issues 704 instructions for 392 of these, and
-one of the weights' gradient 1734 for 686: expect a third and a quarter of the copy bandwidth at best. The
-rest is mostly bf16 to fp32, masks and addresses: there is the room.
+Bound: arithmetic. 49 fp32 multiply-adds per value take an H200 (132 SMs x 128 lanes x 1.98 GHz) 1.46 ps;
+reading and writing the value in bf16 (4 bytes) takes 0.93 ps at 4.3 TB/s. No kernel on these units can
+exceed 64 % of the copy bandwidth. As compiled for Hopper by triton 3.9, one iteration of the forward loop
+issues 704 instructions for 392 multiply-adds, and one of the weight gradient 1734 for 686: expect at best a
+third and a quarter of the copy bandwidth. The remaining instructions are mostly bf16 to fp32 conversions,
+masks and addresses, so that is where time can be saved.
 
-Any odd kernel is right; the blocks are chosen for 7. From 9 on the sums of the weights' gradient do not fit
-the registers, and it is slow.
+Every odd kernel size is supported; the tile sizes are chosen for 7. From 9 on, the sums of the weight
+gradient do not fit in registers, which is slow.
 """
 
 import torch
@@ -24,31 +25,31 @@ from torch import Tensor
 
 from .launch import channel_block, summing_programs
 
-# The height of a map in ConvNeXt at 224 pixels is a multiple of 7.
+# At 224 pixels, the height of every map in ConvNeXt is a multiple of 7.
 ROWS = 7
 
 
 def depthwise_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``F.conv2d(x, weight, bias, padding='same', groups=C)``, with gradients; sums in fp32.
+    """Compute ``F.conv2d(x, weight, bias, padding='same', groups=C)``, with gradients; sums are in fp32.
 
-    Under autocast x is cast as ``F.conv2d`` casts it; the weights are multiplied as they are.
+    Under autocast, x is cast as ``F.conv2d`` casts it; the weights are not cast.
 
     Args:
         x: (N, C, H, W), float32, bfloat16 or float16; copied first unless channels-last.
-        weight: (C, 1, k, k), k odd; of any floating type.
+        weight: (C, 1, k, k), k odd; any floating-point dtype.
         bias: (C,).
 
     Returns:
-        (N, C, H, W) like x, in channels-last memory.
+        (N, C, H, W), with the dtype of x, in channels-last memory format.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shapes do not match.
     """
     channels, size = weight.shape[0], weight.shape[-1]
     if x.ndim != 4 or x.shape[1] != channels:
-        raise ValueError(f'x has shape {tuple(x.shape)}; (N, {channels}, H, W) is needed')
+        raise ValueError(f'x has shape {tuple(x.shape)}; expected (N, {channels}, H, W)')
     if weight.shape != (channels, 1, size, size) or size % 2 == 0:
-        raise ValueError(f'the weight has shape {tuple(weight.shape)}; (C, 1, k, k) with an odd k is needed')
+        raise ValueError(f'the weight has shape {tuple(weight.shape)}; expected (C, 1, k, k) with an odd k')
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     return convolve(x, weight, bias)
@@ -76,7 +77,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ROWS=ROWS,
         BLOCK_W=8,
         BLOCK_C=block_c,
-        num_warps=block_c // 32,  # 8 values a thread: 16 bytes a load in bf16
+        num_warps=block_c // 32,  # 8 values per thread: 16 bytes per load in bf16
     )
     return out
 
@@ -88,11 +89,11 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @torch.library.custom_op('mmconvnext::depthwise_conv_weight_grad', mutates_args=())
 def weight_grad(x: Tensor, dy: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Gradients of the weight (C, 1, size, size) and of the bias (C,), in fp32."""
+    """Return the gradients of the weight (C, 1, size, size) and the bias (C,), in fp32."""
     x, dy = (map.contiguous(memory_format=torch.channels_last) for map in (x, dy))
     images, channels, height, width = x.shape
     block_c = channel_block(channels)
-    block_w = 256 // block_c  # 2 values a thread, as 50 sums of each stay in registers
+    block_w = 256 // block_c  # 2 values per thread, because 50 sums of each stay in registers
     tiles = images * triton.cdiv(height, ROWS) * triton.cdiv(width, block_w)
     blocks = triton.cdiv(channels, block_c)
     programs = summing_programs(x.device, tiles, blocks)
@@ -158,7 +159,7 @@ def convolve_kernel(
     BLOCK_W: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    # Blocks of channels come first: their neighbours lie side by side in memory.
+    # The channel block varies fastest, because neighboring channel blocks are adjacent in memory.
     program = tl.program_id(0)
     channel_blocks = tl.cdiv(channels, BLOCK_C)
     channel = program % channel_blocks * BLOCK_C + tl.arange(0, BLOCK_C)
@@ -202,7 +203,7 @@ def convolve_kernel(
 def weight_grad_kernel(
     x_ptr,  # (N, H, W, C), contiguous
     dy_ptr,  # (N, H, W, C), contiguous
-    sums_ptr,  # (programs, K * K + 1, C), contiguous: of the taps and of dy itself
+    sums_ptr,  # (programs, K * K + 1, C), contiguous: sums for the kernel elements, and the sum of dy
     height,
     width,
     channels,
@@ -256,7 +257,7 @@ def weight_grad_kernel(
 
 @triton.jit
 def locate(tile, height, width, ROWS: tl.constexpr, BLOCK_W: tl.constexpr):
-    """Image and first row (int64) and the columns of a tile."""
+    """Return the image and the first row (int64), and the columns of a tile."""
     across = tl.cdiv(width, BLOCK_W)
     down = tl.cdiv(height, ROWS)
     column = tile % across * BLOCK_W + tl.arange(0, BLOCK_W)
@@ -267,6 +268,6 @@ def locate(tile, height, width, ROWS: tl.constexpr, BLOCK_W: tl.constexpr):
 
 @triton.jit
 def has_row(row, height):
-    """Whether the map has this row, (1, 1): the interpreter makes integers of scalars that meet a mask."""
+    """Return whether the map has this row, as (1, 1): the interpreter turns masked scalars into integers."""
     row += tl.zeros((1, 1), tl.int64)
     return (row >= 0) & (row < height)

@@ -1,9 +1,9 @@
-"""The backward pass of the exact GELU, z * Phi(z), of the hidden values of the MLP.
+"""Backward pass of the exact GELU, z * Phi(z).
 
-Kept for it is z alone. One pass over z and dh gives dz and, again, h, which the second linear layer's
-weight gradient multiplies by: two reads and two writes instead of three and two, or of keeping h in memory.
+Only z is saved. One pass over z and dh returns dz and recomputes h, which the weight gradient of the second
+linear layer needs: two reads and two writes, without keeping h in memory.
 
-Bound: copy bandwidth; erf takes some 20 instructions a value, below what the loads leave free.
+Bound: copy bandwidth; erf takes about 20 instructions per value, fewer than fit into the time of the loads.
 """
 
 import torch
@@ -16,7 +16,7 @@ BLOCK = 1024
 
 @torch.library.custom_op('mmconvnext::gelu_backward', mutates_args=())
 def gelu_backward(z: Tensor, dh: Tensor) -> tuple[Tensor, Tensor]:
-    """h = gelu(z) and dz, both like z, contiguous."""
+    """Return h = gelu(z) and dz, both contiguous and with the shape of z."""
     z, dh = z.contiguous(), dh.contiguous()
     h, dz = torch.empty_like(z), torch.empty_like(z)
     if z.numel() > 0:

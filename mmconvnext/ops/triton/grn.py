@@ -1,13 +1,13 @@
-"""Global response normalisation, channels last.
+"""Global response normalization of channels-last maps.
 
-Two kernels serve both directions. ``sum_kernel`` adds a * b over the rows of each image, ``scale_kernel``
-writes a * scale + b * shift; what lies between has a value for an image and channel and is left to torch.
+Two kernels serve both directions. ``sum_kernel`` sums a * b over the rows of each image; ``scale_kernel``
+writes a * scale + b * shift. The steps between them have one value per image and channel and run in PyTorch.
 
     forward    s = sum x x        g = sqrt(s), r = g / (mean g + eps)     y = x (1 + gamma r) + beta
     backward   s = sum dy x       dgamma = sum r s, dg from s             dx = dy (1 + gamma r) + x dg / g
 
 Bound: copy bandwidth; forward reads x twice and writes once, backward reads x and dy twice and writes once.
-Sums go over chunks of rows, added in a fixed order.
+The rows are summed in chunks, whose sums are added in a fixed order.
 """
 
 import torch
@@ -21,22 +21,22 @@ BLOCK_ROWS = 32
 
 
 def grn(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> Tensor:
-    """x (N, ..., C), gamma (C,), beta (C,), of any floating types -> like x, contiguous.
+    """Compute GRN of x (N, ..., C) with gamma (C,) and beta (C,); the result is contiguous, with x's dtype.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shapes do not match.
     """
     if x.ndim < 3 or not gamma.shape == beta.shape == x.shape[-1:]:
         raise ValueError(
             f'x has shape {tuple(x.shape)}, gamma {tuple(gamma.shape)} and beta {tuple(beta.shape)}; '
-            '(N, ..., C), (C,) and (C,) are needed'
+            'expected (N, ..., C), (C,) and (C,)'
         )
     return respond(x.flatten(1, -2), gamma, beta, eps)[0].view(x.shape)
 
 
 @torch.library.custom_op('mmconvnext::grn', mutates_args=())
 def respond(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """x (N, rows, C) -> like x, and the response g (N, C) in fp32."""
+    """Return GRN of x (N, rows, C), and the response g (N, C) in fp32."""
     x = x.contiguous()
     response = sum_products(x, None)[0].sqrt()
     scale = 1 + gamma.float() * relative(response, eps)
@@ -53,11 +53,11 @@ def _(x: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tenso
 def respond_backward(
     dy: Tensor, x: Tensor, gamma: Tensor, response: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, and in fp32 of gamma and beta (C,)."""
+    """Return the gradient of x, and those of gamma and beta (C,) in fp32."""
     dy, x, gamma = dy.contiguous(), x.contiguous(), gamma.float()
     along_x, along_one = sum_products(dy, x)
     dgamma = (along_x * relative(response, eps)).sum(0)
-    # r = g / (mean g + eps), whose denominator depends on all channels of an image.
+    # The denominator of r = g / (mean g + eps) depends on all channels of an image.
     dr = along_x * gamma
     denominator = response.mean(-1, keepdim=True) + eps
     dg = dr / denominator - (dr * response).mean(-1, keepdim=True) / denominator**2
@@ -93,7 +93,7 @@ def relative(response: Tensor, eps: float) -> Tensor:
 
 
 def sum_products(a: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Sums over the rows of a * b and of a, (N, rows, C) -> (N, C) in fp32; None for b stands for a."""
+    """Return the sums over rows of a * b and of a (N, rows, C), as (N, C) in fp32; b=None means b = a."""
     images, rows, channels = a.shape
     block_c = channel_block(channels)
     blocks = triton.cdiv(channels, block_c)
@@ -107,7 +107,7 @@ def sum_products(a: Tensor, b: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def scale_add(a: Tensor, scale: Tensor, b: Tensor | None, shift: Tensor) -> Tensor:
-    """a * scale + b * shift with a, b (N, rows, C) and scale, shift (N, C); None for b stands for ones."""
+    """Compute a * scale + b * shift with a, b (N, rows, C) and scale, shift (N, C); b=None means ones."""
     images, rows, channels = a.shape
     block_c = channel_block(channels)
     out = torch.empty_like(a)

@@ -1,20 +1,21 @@
-"""Sizes of blocks and grids that the kernels share."""
+"""Block and grid sizes that the kernels share."""
 
 import torch
 
-# Programs of a grid that sums, for each multiprocessor: enough to hide the latency of memory.
+# Programs per multiprocessor of a kernel that sums: enough to hide the memory latency.
 PROGRAMS_PER_SM = 4
 
 
 def channel_block(channels: int) -> int:
-    """64 channels, a line of 128 bytes in bf16; 32 where the last block would be half empty (96)."""
+    """Return the channels per block: 64 (128 bytes in bf16), or 32 if the last block would be half empty."""
     return 32 if 0 < channels % 64 <= 32 else 64
 
 
 def summing_programs(device: torch.device, tiles: int, columns: int = 1) -> int:
-    """Into how many partial sums the tiles of each column go.
+    """Return the number of partial sums for the tiles of each column.
 
-    The same on every run, so that sums repeat bit for bit. A CPU interprets: there two are as good.
+    It is the same in every run, so that sums are reproducible bit for bit. On a CPU, where the kernels are
+    interpreted, two are enough.
     """
     if device.type != 'cuda':
         return min(tiles, 2)

@@ -1,10 +1,10 @@
 """LayerNorm over the last axis.
 
-A program holds whole rows in registers, several where rows are short, so x is read once. The backward pass
-reads x and dy once: each program walks over tiles of rows and keeps the sums of dweight and dbias in
-registers; the programs' sums are then added in a fixed order.
+Each program holds whole rows in registers (several if they are short), so x is read once. The backward pass
+reads x and dy once: each program iterates over tiles of rows and keeps the sums of dweight and dbias in
+registers; the sums of the programs are then added in a fixed order.
 
-Bound: copy bandwidth. Registers hold C up to 8192, compiled for Hopper; beyond, they may spill.
+Bound: copy bandwidth. Compiled for Hopper, rows of up to 8192 values fit in registers; longer ones may spill.
 """
 
 import torch
@@ -14,27 +14,27 @@ from torch import Tensor
 
 from .launch import summing_programs
 
-# Values of a tile, if a row is not longer.
+# Values per tile, unless a single row has more.
 TILE = 2048
 
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """x (..., C), weight (C,), bias (C,), of any floating types -> like x, contiguous.
+    """Normalize x (..., C) with weight (C,) and bias (C,); the result is contiguous, with x's dtype.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shapes do not match.
     """
     if x.ndim == 0 or not weight.shape == bias.shape == x.shape[-1:]:
         raise ValueError(
-            f'x has shape {tuple(x.shape)}; weight {tuple(weight.shape)} and bias {tuple(bias.shape)} need '
-            'the length of its last axis'
+            f'x has shape {tuple(x.shape)}, weight {tuple(weight.shape)} and bias {tuple(bias.shape)}; '
+            'expected (..., C), (C,) and (C,)'
         )
     return normalize(x, weight, bias, eps)[0]
 
 
 @torch.library.custom_op('mmconvnext::layer_norm', mutates_args=())
 def normalize(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """With mean and reciprocal deviation (...,) of the rows in fp32."""
+    """Return the normalized x, and the mean and 1 / standard deviation (...,) of its rows in fp32."""
     x = x.contiguous()
     out = torch.empty_like(x)
     mean, rstd = (x.new_empty(x.shape[:-1], dtype=torch.float32) for _ in range(2))
@@ -57,13 +57,13 @@ def _(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tens
 def normalize_backward(
     dy: Tensor, x: Tensor, weight: Tensor, mean: Tensor, rstd: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, and in fp32 of weight and bias (C,)."""
+    """Return the gradient of x, and those of weight and bias (C,) in fp32."""
     x, dy = x.contiguous(), dy.contiguous()
     dx = torch.empty_like(x)
     rows, channels, sizes = mean.numel(), x.shape[-1], blocks(x.shape[-1])
     programs = summing_programs(x.device, triton.cdiv(rows, sizes['BLOCK_ROWS']))
     sums = x.new_empty(2, programs, channels, dtype=torch.float32)
-    if programs > 0:  # without rows it writes zeros
+    if programs > 0:  # without rows, the sums below are zero
         backward_kernel[(programs,)](
             dy, x, weight.contiguous(), mean, rstd, dx, sums[0], sums[1], rows, channels, **sizes
         )
