@@ -10,13 +10,13 @@ from ..errors import UserError
 from .renaming import BLOCK, DOWNSAMPLE, GRN, SAME, Layout, Renamed, Rule, Table, to_ours, to_theirs
 from .tensorflow import KERAS, TENSORFLOW
 
-# Layouts: torchvision's layer scale as (C, 1, 1), Minkowski's biases and GRN as (1, C).
+# Layouts of torchvision's layer scale (C, 1, 1), and of Minkowski's biases and GRN (1, C).
 SCALE = Layout(lambda x: x.flatten(), lambda x: x.view(-1, 1, 1))
 ROW = Layout(lambda x: x.flatten(), lambda x: x.view(1, -1))
-# Ours may be 1x1 convolutions (linear_pw_conv=False); formats with linear layers only get linear layers.
+# Our layers may be 1x1 convolutions (linear_pw_conv=False); formats that only have linear layers get those.
 LINEAR = Layout(lambda x: x, lambda x: x.flatten(1) if x.ndim > 1 else x)
-# The sparse convolutions of FCMAE number the places of a kernel column by column:
-# (places, in, out), depthwise (places, channels). Official V2 utils.py, remap_checkpoint_keys.
+# The sparse convolutions of FCMAE flatten the positions of a kernel column by column: (positions, in, out),
+# or (positions, channels) if depthwise. See remap_checkpoint_keys in utils.py of the official V2 code.
 SPARSE_CONV = Layout(
     lambda x: x.unflatten(0, (side(x), side(x))).permute(3, 2, 1, 0).contiguous(),
     lambda x: x.permute(3, 2, 1, 0).flatten(0, 1).contiguous(),
@@ -114,7 +114,7 @@ OFFICIAL_BODY = (
 )
 OFFICIAL = (*OFFICIAL_BODY, *ends('norm', 'head'))
 
-# The only network whose first stage is its last: no norm in the stem.
+# Isotropic networks have a single stage and no norm in the stem.
 ISOTROPIC = (
     Rule(f'{DOWNSAMPLE}.0.0.{{p}}', 'stem.{p}'),
     *(
@@ -148,7 +148,7 @@ OPENMMLAB_BODY = (
     *block(BLOCK, 'depthwise_conv', 'norm', 'pointwise_conv1', 'pointwise_conv2', SAME),
     *scale(BLOCK),
     *grn(BLOCK, layout=SAME),
-    # mmcv's weight averages, and statistics of the images.
+    # mmcv's averaged weights, and the mean and std of the images.
     *left_out('ema_{rest}', 'data_preprocessor.{rest}'),
 )
 OPENMMLAB_BACKBONE = (*OPENMMLAB_BODY, Rule('backbone.norm{i}.{p}', 'backbone.norm{i}.{p}'))
@@ -162,13 +162,13 @@ OPENMMLAB_DOWNSTREAM = (*OPENMMLAB_BACKBONE, *DOWNSTREAM_HEADS)
 OPENMMLAB_BARE = tuple(
     rule._replace(theirs=rule.theirs.removeprefix('backbone.')) for rule in OPENMMLAB_BACKBONE if rule.ours
 )
-# Our own pre-training. Detectors have a neck, too, and come after it.
+# Checkpoints of our pre-training. They come before detectors, which have a neck, too.
 MASKED_AUTOENCODER = (
     *OPENMMLAB_BACKBONE,
     *left_out('neck.mask_token', 'neck.proj.{p}', 'neck.decoder.{rest}', 'neck.pred.{p}'),
     *left_out('neck.mask_tokens.{i}', 'neck.norms.{rest}', 'neck.projections.{rest}'),
 )
-# mmpretrain's SparK: its decoder, and the norms that lead there, are no part of the network.
+# mmpretrain's SparK: its decoder, and the norms before it, are not part of the network.
 SPARK = (
     Rule('backbone.norm{last}.{p}', 'backbone.norm{last}.{p}'),
     *OPENMMLAB_BODY,
@@ -184,7 +184,7 @@ TIMM_BODY = (
     *grn('stages.{i}.blocks.{j}', 'mlp.grn.weight', 'mlp.grn.bias', SAME),
 )
 TIMM = (*TIMM_BODY, *ends('head.norm', 'head.fc'))
-# A hidden layer in the head (large_mlp), and the norm in front of the pooling (tiny_hnf).
+# Networks with a hidden layer in the head (large_mlp), or with the norm before pooling (tiny_hnf).
 TIMM_MLP = (
     *TIMM_BODY,
     Rule('backbone.norm{last}.{p}', 'head.norm.{p}'),
@@ -193,7 +193,7 @@ TIMM_MLP = (
 )
 TIMM_NORM_FIRST = (*TIMM_BODY, *ends('norm_pre', 'head.fc'))
 
-# The image tower of CLIP; its projection has no bias.
+# CLIP's image encoder, whose projection has no bias.
 TEXT_TOWER = left_out(
     *(
         'transformer.{rest}',
@@ -225,7 +225,7 @@ TORCHVISION = (
 
 
 def transformers_table(prefix: str, variable: Table) -> Table:
-    """``variable``: what V1 and V2 do not have in common."""
+    """Return the rules for a model of transformers; ``variable`` has those that differ between V1 and V2."""
     layer = f'{prefix}encoder.stages.{{i}}.layers.{{j}}'
     return (
         Rule(f'{DOWNSAMPLE}.0.0.{{p}}', f'{prefix}embeddings.patch_embeddings.{{p}}'),
@@ -256,14 +256,14 @@ def dinov3_table(prefix: str) -> Table:
     )
 
 
-# transformers' directories often say 1e-12 for the eps of the last norm, where the weights were trained with
+# transformers' directories often state an eps of 1e-12 for the last norm of weights that were trained with
 # 1e-6; the difference is far below rounding.
 LAST_EPS = ('out_norm_cfg',)
 
-# Formats that are a folder with a config.json.
+# Formats that are directories with a config.json.
 DIRECTORIES = {'transformers', 'transformers-dinov3', 'tensorflow'}
 
-# In the order in which a file's format is looked for.
+# Formats in the order in which they are tried for a file.
 FORMATS = {
     'openmmlab': Format(
         (OPENMMLAB, MASKED_AUTOENCODER, OPENMMLAB_DOWNSTREAM, SPARK, OPENMMLAB_BARE),

@@ -92,9 +92,9 @@ def load_checkpoint(
         raise
     except RefusedError as error:
         raise UserError(
-            f'{found} was not loaded: {error}. A checkpoint needs tensors and plain values only; save it '
-            'again with no more than those. If you know who made the file, --trust-checkpoint runs what it '
-            'asks for, with your rights.'
+            f'{found} was not loaded: {error}. A checkpoint should only contain tensors and plain values; '
+            'save it again with only those. If you trust its author, --trust-checkpoint loads it and runs '
+            'its code with your permissions.'
         ) from error
     except Exception as error:  # whatever the libraries raise over a damaged file, MemoryError included
         raise UserError(_not_a_checkpoint(found, error)) from error
@@ -116,7 +116,7 @@ def _load(file: Path, map_location, *, mmap: bool, trust: bool):
     with file.open('rb') as stream:
         mmap = mmap and stream.read(4) == ZIP_START
     if trust:
-        warn(f'{file} is trusted: any code in it runs now, with your rights', stacklevel=4)
+        warn(f'{file} is trusted: code in it runs now, with your permissions', stacklevel=4)
         return torch.load(file, map_location=map_location, weights_only=False, mmap=mmap)
     check_torch(file)
     with torch.serialization.safe_globals(SAFE_GLOBALS):
@@ -125,7 +125,7 @@ def _load(file: Path, map_location, *, mmap: bool, trust: bool):
 
 def _not_a_checkpoint(found: str, error: Exception) -> str:
     reason = (str(error).splitlines() or [''])[0].split('. ')[0]
-    # Some reasons are no more than a byte that was met.
+    # Some errors only consist of an unexpected byte.
     reason = f' ({reason})' if ' ' in reason else ''
     return (
         f'{found} is truncated or not a checkpoint{reason}; copy or download it again, or name another file'
@@ -143,7 +143,7 @@ def check_torch(file: Path) -> None:
     """Raise unless torch.load would return plain data in proportion to the size of the file.
 
     Raises:
-        RefusedError: the file requests more than data.
+        RefusedError: the file contains more than data.
         Exception: the file is truncated or not in a format of torch.
     """
     with mapped(file) as data:
@@ -158,11 +158,11 @@ def check_zip(data: mmap, file: Path) -> None:
     places, end = {}, 0
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         name = entry.filename
-        check(entry.compress_type == zipfile.ZIP_STORED, f'{name[:MAX_NAME_LENGTH]} in it is compressed')
-        # torch and zipfile find a name by other rules; here both find the same.
-        check(name == entry.orig_filename and name.startswith(prefix), 'its entries have odd names')
+        check(entry.compress_type == zipfile.ZIP_STORED, f'its entry {name[:MAX_NAME_LENGTH]} is compressed')
+        # torch and zipfile look up names by different rules; these checks make both find the same entry.
+        check(name == entry.orig_filename and name.startswith(prefix), 'its entries have invalid names')
         name = name.removeprefix(prefix).lower()
-        check(name not in places, f'it has {name[:MAX_NAME_LENGTH]} twice')
+        check(name not in places, f'it contains {name[:MAX_NAME_LENGTH]} twice')
         check(entry.header_offset >= end and entry.compress_size == entry.file_size, 'its entries overlap')
         signature, name_size, extra_size = LOCAL_HEADER.unpack_from(data, entry.header_offset)
         start = entry.header_offset + LOCAL_HEADER.size + name_size + extra_size
@@ -176,7 +176,7 @@ def check_zip(data: mmap, file: Path) -> None:
         start, end = places[f'data/{key}'.lower()]
         check(
             storage.nbytes == end - start,
-            f'its storage {key[:MAX_NAME_LENGTH]} claims {storage.nbytes:,} bytes and has {end - start:,}',
+            f'its storage {key[:MAX_NAME_LENGTH]} should have {storage.nbytes:,} bytes, not {end - start:,}',
         )
 
 
@@ -207,16 +207,16 @@ def check_legacy(data: mmap, file: Path) -> None:
         position = reader.position
         storages = storages or reader.storages
         if values[0] != MAGIC_NUMBER or values[1:2] not in ([], [PROTOCOL]):
-            raise ValueError('it is of none of the formats of torch.save')
+            raise ValueError('it is in no format of torch.save')
     keys = values[4]
     check(
         type(keys) is list and all(type(key) is str for key in keys) and sorted(keys) == sorted(storages),
-        'its list of storages is another one than its content has',
+        'its list of storages does not match its content',
     )
     for key in keys:
         (numel,) = struct.unpack_from('<q', data, position)
         storage = storages[key]
-        check(numel == storage.numel, f'its storage {key[:MAX_NAME_LENGTH]} has two sizes')
+        check(numel == storage.numel, f'it describes storage {key[:MAX_NAME_LENGTH]} with two sizes')
         position += 8 + storage.nbytes
         if position > len(data):
             raise EOFError('a storage reaches beyond the end of the file')
@@ -232,26 +232,27 @@ def check_safetensors(file: Path) -> None:
     with mapped(file) as data:
         (size,) = struct.unpack_from('<Q', data)
         if size > len(data) - 8:
-            raise EOFError(f'its header claims {size:,} bytes')
+            raise EOFError(f'its header should have {size:,} bytes')
         check(size <= MAX_HEADER, f'its header has {size:,} bytes')
         header = parse_json(data[8 : 8 + size].decode(), object_pairs_hook=unique)
-    check(type(header) is dict, 'its header is no dict of tensors')
+    check(type(header) is dict, 'its header is not a dict of tensors')
     metadata = header.pop('__metadata__', {})
     check(
         type(metadata) is dict and all(type(value) is str for value in metadata.values()),
-        'its metadata is no dict of texts',
+        'its metadata is not a dict of strings',
     )
     check(
-        sum(map(len, metadata.values())) <= MAX_METADATA, f'its metadata has over {MAX_METADATA:,} characters'
+        sum(map(len, metadata.values())) <= MAX_METADATA,
+        f'its metadata has more than {MAX_METADATA:,} characters',
     )
     for name, described in header.items():
-        check(len(name) <= MAX_NAME_LENGTH, f'a name in it has {len(name):,} characters')
+        check(len(name) <= MAX_NAME_LENGTH, f'it contains a name of {len(name):,} characters')
         shape = described.get('shape') if type(described) is dict else None
         good = type(shape) is list and len(shape) <= 16 and all(is_int(side) for side in shape)
-        check(good, f'{name} in it has an odd shape')
+        check(good, f'its tensor {name} has an invalid shape')
 
 
 def unique(pairs: list[tuple]) -> dict:
     made = dict(pairs)
-    check(len(made) == len(pairs), 'a name is in it twice')
+    check(len(made) == len(pairs), 'it contains a name twice')
     return made

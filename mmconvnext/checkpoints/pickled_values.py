@@ -1,7 +1,7 @@
-"""The values that a pickle may contain, and the functions that it may call to create them.
+"""Values that a pickle may contain, and functions that it may call to create them.
 
-Anything that ``torch.save`` does not write for weights, plain values and mmengine's history is refused. What
-a pickle makes is a stand-in here: the size of a tensor or an array, without its numbers.
+Anything that ``torch.save`` does not write for weights, plain values and mmengine's loss history is refused.
+Tensors and arrays are represented by stand-ins that have a size but no data.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ MAX_NAME_LENGTH = 1000
 MAX_DIMENSIONS = 16
 MAX_SIDE = 2**40
 
-# Storages that torch.save names, by the dtype of their numbers.
+# Storage types that torch.save writes, and the dtype of their elements.
 STORAGES = {
     'Double': torch.float64,
     'Float': torch.float32,
@@ -33,7 +33,7 @@ STORAGES = {
 ITEM_SIZES = {f'torch.{name}Storage': dtype.itemsize for name, dtype in STORAGES.items()}
 ITEM_SIZES['torch.storage.UntypedStorage'] = 1
 DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
-# Codes by which numpy pickles its plain numbers.
+# Codes that numpy pickles for its numeric dtypes.
 PLAIN_NUMBERS = ('b1', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'f2', 'f4', 'f8', 'c8', 'c16')
 HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'
 NAMESPACE = 'argparse.Namespace'
@@ -41,12 +41,12 @@ HISTORY_METHODS = ('min', 'max', 'mean', 'current')
 
 
 class RefusedError(Exception):
-    """A valid pickle that requests more than data; the message says what."""
+    """A valid pickle contains more than data; the message says what."""
 
 
 class ForeignCallError(RefusedError):
     def __init__(self, name: str):
-        super().__init__(f'it wants to call {name[:MAX_NAME_LENGTH]}, which can run foreign code')
+        super().__init__(f'it calls {name[:MAX_NAME_LENGTH]}, which can run arbitrary code')
 
 
 @dataclass(slots=True, eq=False)
@@ -67,11 +67,11 @@ class Storage:
 
 @dataclass(slots=True, eq=False)
 class Leaf:
-    """A value without parts: a tensor, an array, a scalar, bytes.
+    """A value without parts, such as a tensor, an array, a scalar or bytes.
 
     Attributes:
-        kind: what it is.
-        nbytes: the memory it takes beyond that of a number.
+        kind: kind of the value.
+        nbytes: memory in bytes beyond that of a Python object.
     """
 
     kind: str
@@ -100,7 +100,7 @@ def is_int(value: object, low: int = 0, high: int = MAX_SIDE) -> bool:
 
 def find_global(module: str, name: str) -> Global | Leaf:
     """Return the stand-in for a class or function named in a pickle."""
-    module = {'__builtin__': 'builtins'}.get(module, module)  # as Python 2 calls it
+    module = {'__builtin__': 'builtins'}.get(module, module)  # the name in Python 2
     path = f'{module}.{name}'
     if path in DTYPES:
         return Leaf('torch.dtype')
@@ -111,7 +111,7 @@ def find_global(module: str, name: str) -> Global | Leaf:
 
 def new_object(target: object, arguments: object) -> Instance:
     if type(target) is not Global:
-        raise ValueError('an object of what is no class')
+        raise ValueError('an object is created from a value that is not a class')
     if target.name not in (HISTORY, NAMESPACE) or arguments != ():
         raise ForeignCallError(target.name)
     return Instance(target.name)
@@ -120,45 +120,47 @@ def new_object(target: object, arguments: object) -> Instance:
 def call(reader, target: object, arguments: object) -> object:
     """Return the stand-in for the result of a call."""
     if type(target) is not Global or type(arguments) is not tuple:
-        raise ValueError('a call of what is no function')
+        raise ValueError('a value is called that is not a function')
     if target.name not in CALLS:
         raise ForeignCallError(target.name)
     try:
         return CALLS[target.name](reader, *arguments)
-    except TypeError as error:  # another number of arguments
-        raise RefusedError(f'it calls {target.name} with other arguments than torch.save writes') from error
+    except TypeError as error:  # wrong number of arguments
+        raise RefusedError(f'it calls {target.name} with arguments that torch.save does not write') from error
 
 
 def give_state(reader, target: object, state: object) -> None:
     """Set the state of an object from a pickle."""
     if type(target) is Instance:
-        check(type(state) is dict, f'the state of a {target.name} is no dict')
+        check(type(state) is dict, f'it contains a {target.name} whose state is not a dict')
         (check_history if target.name == HISTORY else check_namespace)(state)
         target.attributes.update(state)
     elif type(target) is OrderedDict:
-        # Modules keep their versions there.
-        check(type(state) is dict and set(state) <= {'_metadata'}, 'a dict in it has attributes')
+        # The state dict of a module stores versions as ``_metadata``.
+        check(type(state) is dict and set(state) <= {'_metadata'}, 'it contains a dict with attributes')
         target.__dict__.update(state)
     elif type(target) is NumpyDtype:
         plain = type(state) is tuple and len(state) == 8 and type(state[1]) is str and state[1] in '<>|='
-        check(plain and is_plain_dtype(state), 'an array in it is not of plain numbers')
+        check(plain and is_plain_dtype(state), 'it contains an array that is not numeric')
     elif type(target) is Leaf and target.kind == 'array':
         give_array_state(reader, target, state)
     else:
-        raise ValueError('a state is given to what has none')
+        raise ValueError('a state is set on an object that has none')
 
 
 def give_array_state(reader, array: Leaf, state: object) -> None:
-    check(type(state) is tuple and len(state) == 5, 'the state of an array is none of numpy')
+    check(
+        type(state) is tuple and len(state) == 5, 'it contains an array in a form that numpy does not write'
+    )
     _, shape, dtype, fortran, content = state
     check(
         is_shape(shape) and type(dtype) is NumpyDtype and type(fortran) in (bool, int),
-        'an array in it is not of plain numbers',
+        'it contains an array that is not numeric',
     )
     nbytes = prod(shape) * dtype.item_size
     check(
         type(content) is Leaf and content.kind == 'bytes' and content.nbytes == nbytes,
-        f'an array in it claims {nbytes:,} bytes and has another number',
+        f'it contains an array that should have {nbytes:,} bytes and has another number',
     )
     array.nbytes = nbytes
     reader.count_copied(nbytes)
@@ -166,31 +168,34 @@ def give_array_state(reader, array: Leaf, state: object) -> None:
 
 def storage_of(identity: object) -> Storage:
     """Return the stand-in for a storage, from its description in a pickle."""
-    # Old torch adds None, where there is no view.
+    # Old versions of torch append None if the storage is not a view.
     if type(identity) is not tuple or len(identity) not in (5, 6) or identity[5:] not in ((), (None,)):
-        raise ValueError('a storage is described in another way than by torch.save')
+        raise ValueError('a storage is described in a form that torch.save does not write')
     kind, storage_type, key, location, numel = identity[:5]
     if not (kind == 'storage' and type(key) is str and type(location) is str):
-        raise ValueError('a storage is described in another way than by torch.save')
+        raise ValueError('a storage is described in a form that torch.save does not write')
     check(
         type(storage_type) is Global and storage_type.name in ITEM_SIZES and is_int(numel),
-        'a storage in it is not of plain numbers',
+        'it contains a storage that is not numeric',
     )
     return Storage(key, ITEM_SIZES[storage_type.name], numel)
 
 
 def check_key(key: object) -> None:
-    # Long integers can be chosen so that all of them collide in a dict.
+    # Large integers can be chosen so that their hashes collide, which makes a dict slow.
     short = type(key) is str and len(key) <= MAX_NAME_LENGTH
     check(
         short or is_int(key, -(2**31), 2**31) or type(key) is bool,
-        'a key of a dict is no short name or number',
+        'it contains a dict with a key that is not a short string or number',
     )
 
 
 def check_namespace(state: dict) -> None:
     for name in state:
-        check(type(name) is str and not name.startswith('__'), f'an attribute of a {NAMESPACE} is no name')
+        check(
+            type(name) is str and not name.startswith('__'),
+            f'it contains a {NAMESPACE} with an invalid attribute name',
+        )
 
 
 def check_history(state: dict) -> None:
@@ -201,9 +206,9 @@ def check_history(state: dict) -> None:
         and is_int(state['max_length'])
         and all(type(array) is Leaf and array.kind == 'array' for array in arrays)
         and type(methods) in (dict, OrderedDict)
-        # All buffers of a process share this table, so no name may lead to another method.
+        # All HistoryBuffers of a process share this table, so each name must map to its own method.
         and all(type(method) is Leaf and method.kind == f'method {name}' for name, method in methods.items()),
-        'a loss history in it is none of mmengine',
+        'it contains a loss history that mmengine did not write',
     )
 
 
@@ -217,7 +222,7 @@ def is_shape(shape: object) -> bool:
     return type(shape) is tuple and len(shape) <= MAX_DIMENSIONS and all(is_int(side) for side in shape)
 
 
-# What may be called, each with the arguments that torch and numpy write.
+# Functions that a pickle may call, with the arguments that torch and numpy write.
 
 
 def tensor(reader, storage, offset, shape, stride, requires_grad=False, hooks=None, metadata=None):
@@ -225,42 +230,52 @@ def tensor(reader, storage, offset, shape, stride, requires_grad=False, hooks=No
 
 
 def tensor_of_dtype(reader, storage, offset, shape, stride, requires_grad, hooks, dtype, metadata=None):
-    check(type(dtype) is Leaf and dtype.kind == 'torch.dtype', 'a tensor in it has no dtype')
-    check(type(storage) is Storage and storage.item_size == 1, 'a tensor in it is not of plain numbers')
-    # Every dtype has at least a byte, so this is no less strict than torch, which checks the rest.
+    check(type(dtype) is Leaf and dtype.kind == 'torch.dtype', 'it contains a tensor without a dtype')
+    check(type(storage) is Storage and storage.item_size == 1, 'it contains a tensor that is not numeric')
+    # Every dtype has at least one byte per element; torch itself checks against the actual size.
     return strided(storage, offset, shape, stride, hooks, metadata)
 
 
 def strided(storage, offset, shape, stride, hooks, metadata) -> Leaf:
     check(
         type(storage) is Storage and is_int(offset) and is_shape(shape) and is_shape(stride),
-        'a tensor in it is described in another way than by torch.save',
+        'it contains a tensor in a form that torch.save does not write',
     )
-    check(len(shape) == len(stride), f'a tensor in it has {len(shape)} sides and {len(stride)} strides')
-    check(hooks is None or (type(hooks) is OrderedDict and not hooks), 'a tensor in it has hooks')
-    check(metadata is None or metadata == {}, 'a tensor in it has attributes')
+    check(
+        len(shape) == len(stride),
+        f'it contains a tensor with {len(shape)} dimensions and {len(stride)} strides',
+    )
+    check(hooks is None or (type(hooks) is OrderedDict and not hooks), 'it contains a tensor with hooks')
+    check(metadata is None or metadata == {}, 'it contains a tensor with attributes')
     numel = prod(shape)
     last = offset + sum((side - 1) * step for side, step in zip(shape, stride, strict=True)) if numel else -1
-    check(last < storage.numel, f'a tensor in it reaches {last + 1:,} numbers into {storage.numel:,}')
+    check(
+        last < storage.numel,
+        f'it contains a tensor that needs {last + 1:,} elements of a storage of {storage.numel:,}',
+    )
     check(
         numel <= storage.numel,
-        f'a tensor of shape {shape} in it repeats {storage.numel:,} numbers; save a contiguous copy of it',
+        f'it contains an expanded tensor: shape {shape} with {storage.numel:,} stored elements; save a '
+        'contiguous copy of it',
     )
     return Leaf('tensor', numel * storage.item_size)
 
 
 def parameter(reader, data, requires_grad, hooks):
-    check(type(data) is Leaf and data.kind == 'tensor', 'a parameter in it is no tensor')
-    check(type(hooks) is OrderedDict and not hooks, 'a tensor in it has hooks')
+    check(type(data) is Leaf and data.kind == 'tensor', 'it contains a parameter that is not a tensor')
+    check(type(hooks) is OrderedDict and not hooks, 'it contains a tensor with hooks')
     return data
 
 
 def ordered_dict(reader, pairs=()):
-    check(type(pairs) in (list, tuple), 'a dict in it is made of no pairs')  # as Python 2 wrote them
+    # Python 2 wrote the items as pairs.
+    check(type(pairs) in (list, tuple), 'it contains a dict that is not made from pairs')
     reader.count_copied(100 * len(pairs))
     made = OrderedDict()
     for pair in pairs:
-        check(type(pair) in (list, tuple) and len(pair) == 2, 'a dict in it is made of no pairs')
+        check(
+            type(pair) in (list, tuple) and len(pair) == 2, 'it contains a dict that is not made from pairs'
+        )
         check_key(pair[0])
         made[pair[0]] = pair[1]
     return made
@@ -268,13 +283,16 @@ def ordered_dict(reader, pairs=()):
 
 def counter(reader, counts=None):
     counts = {} if counts is None else counts
-    check(type(counts) is dict and all(map(is_number, counts.values())), 'a Counter in it counts no numbers')
+    check(
+        type(counts) is dict and all(map(is_number, counts.values())),
+        'it contains a Counter with counts that are not numbers',
+    )
     reader.count_copied(100 * len(counts))
     return dict(counts)
 
 
 def plain_set(reader, items):
-    check(type(items) is list, 'a set in it is made of no list')
+    check(type(items) is list, 'it contains a set that is not made from a list')
     for item in items:
         check_key(item)
     reader.count_copied(100 * len(items))
@@ -286,30 +304,30 @@ def is_number(value: object) -> bool:
 
 
 def complex_number(reader, real, imaginary):
-    check(is_number(real) and is_number(imaginary), 'a complex number in it is none')
+    check(is_number(real) and is_number(imaginary), 'it contains an invalid complex number')
     return Leaf('complex')
 
 
 def size(reader, shape):
-    check(is_shape(shape), 'a torch.Size in it is no shape')
+    check(is_shape(shape), 'it contains an invalid torch.Size')
     return shape
 
 
 def device(reader, name, index=0):
-    check(type(name) is str and len(name) < 20 and is_int(index, 0, 127), 'a device in it is none')
+    check(type(name) is str and len(name) < 20 and is_int(index, 0, 127), 'it contains an invalid device')
     return Leaf('device')
 
 
 def encoded(reader, text, encoding):
-    """Python 3 writes bytes so, for Python 2 to read."""
+    """Handle bytes, which Python 3 writes as encoded text so that Python 2 can read them."""
     latin = type(text) is str and type(encoding) is str and encoding in ('latin1', 'latin-1')
-    check(latin, 'bytes in it are encoded in another way than by pickle')
+    check(latin, 'it contains bytes in a form that pickle does not write')
     reader.count_copied(len(text))
     return Leaf('bytes', len(text))
 
 
 def history_method(reader, owner, name):
-    """A pickled HistoryBuffer refers to its own statistics by getattr."""
+    """Handle ``getattr``, by which a pickled HistoryBuffer refers to its own statistics."""
     if not (
         type(owner) is Global and owner.name == HISTORY and type(name) is str and name in HISTORY_METHODS
     ):
@@ -318,10 +336,12 @@ def history_method(reader, owner, name):
 
 
 def numpy_dtype(reader, code, align, copy):
-    # Without a copy, a state would change numpy's own dtype.
+    # Without a copy, setting a state would modify numpy's own dtype.
     check(
         type(code) is str and code in PLAIN_NUMBERS and align in (False, 0) and copy in (True, 1),
-        f'it wants an array of dtype {code!r}'[:100] if type(code) is str else 'it wants an odd dtype',
+        f'it contains an array of dtype {code!r}'[:100]
+        if type(code) is str
+        else 'it contains an invalid dtype',
     )
     return NumpyDtype(np.dtype(code).itemsize)
 
@@ -330,7 +350,8 @@ def reconstructed(reader, array_type, shape, code):
     plain = type(array_type) is Global and array_type.name == 'numpy.ndarray' and type(shape) is tuple
     one_byte = (type(code) is Leaf and code.kind == 'bytes' and code.nbytes == 1) or type(code) is str
     check(
-        plain and len(shape) == 1 and is_int(shape[0], 0, 0) and one_byte, 'an array in it is none of numpy'
+        plain and len(shape) == 1 and is_int(shape[0], 0, 0) and one_byte,
+        'it contains an array in a form that numpy does not write',
     )
     return Leaf('array')
 
@@ -341,7 +362,7 @@ def numpy_scalar(reader, dtype, content):
         and type(content) is Leaf
         and content.kind == 'bytes'
         and content.nbytes == dtype.item_size,
-        'a scalar in it is no plain number',
+        'it contains a scalar that is not a number',
     )
     return Leaf('scalar')
 
@@ -360,7 +381,7 @@ CALLS = {
     'builtins.getattr': history_method,
     '_codecs.encode': encoded,
     'numpy.dtype': numpy_dtype,
-    # numpy 1 calls the module core, numpy 2 _core.
+    # The module is called core in numpy 1 and _core in numpy 2.
     **{f'numpy.{core}.multiarray._reconstruct': reconstructed for core in ('core', '_core')},
     **{f'numpy.{core}.multiarray.scalar': numpy_scalar for core in ('core', '_core')},
 }

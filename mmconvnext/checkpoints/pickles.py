@@ -1,9 +1,9 @@
-"""Check that a pickle is plain data, by interpreting it without any call before torch unpickles it.
+"""Check that a pickle contains plain data, by interpreting it without calls before torch unpickles it.
 
-torch's ``weights_only`` prevents arbitrary calls. It does not prevent a file of 700 bytes from requesting
-more memory than there is: with views of one number, nested lists, or calls that copy memoized values. Here,
-every opcode that torch supports is interpreted with the stand-ins of ``pickled_values``, and the requested
-memory is compared with the size of the file.
+torch's ``weights_only`` prevents arbitrary calls. It does not prevent a file of 700 bytes from allocating
+all memory: with views of one number, nested lists, or calls that copy memoized values. Here, every opcode
+that torch supports is interpreted with the stand-ins of ``pickled_values``, and the memory that the pickle
+would allocate is compared with the size of the file.
 """
 
 import pickle
@@ -31,10 +31,10 @@ from .pickled_values import (
 MAX_OPCODES = 1_000_000
 MAX_DEPTH = 64
 MAX_INT_BYTES = 17  # 128 bits and the sign: the state of a random generator
-# A value that is referred to n times counts n times, since texts and copies of it would.
+# A value with n references counts n times, because printing or copying it visits it n times.
 MAX_VALUES = 1_000_000
-MAX_COPIES = 4  # times the bytes that are there; weights beside their average, say
-SMALL = 2**22  # bytes: below it, no proportion matters
+MAX_COPIES = 4  # ratio of referenced to stored bytes; weights and their average may share storages
+SMALL = 2**22  # bytes that are always allowed
 
 
 class PickleReader:
@@ -53,13 +53,13 @@ class PickleReader:
         self.data, self.position, self.start = data, position, position
         self.storages: dict[str, Storage] = {}
         self.memo, self.stack, self.marked = {}, [], []
-        self.copied = 0  # by calls, in bytes or items
+        self.copied = 0  # bytes that calls copy
 
     def read(self) -> object:
         """Return the pickled value as stand-ins.
 
         Raises:
-            RefusedError: the pickle requests more than data, or too much memory for its size.
+            RefusedError: the pickle contains more than data, or needs too much memory for its size.
             Exception: the pickle is truncated or damaged.
         """
         self.start, opcodes = self.position, OPCODES
@@ -71,24 +71,25 @@ class PickleReader:
                 self.measure(value, self.position - self.start)
                 return value
             opcodes[opcode](self)
-        raise RefusedError(f'it has more than {MAX_OPCODES:,} steps')
+        raise RefusedError(f'its pickle has more than {MAX_OPCODES:,} opcodes')
 
     def measure(self, value: object, size: int) -> None:
-        """Compare the memory of the value without sharing with the size of the data."""
+        """Compare the memory of the value, counted without sharing, with the size of the data."""
         count, nbytes, _ = extent(value, {}, 0)
-        check(count <= max(MAX_VALUES, size), f'its values refer to each other {count:,} times')
+        check(count <= max(MAX_VALUES, size), f'its values contain {count:,} references to each other')
         real = sum(storage.nbytes for storage in self.storages.values()) + size
         check(
             nbytes <= MAX_COPIES * real + SMALL,
-            f'{nbytes:,} bytes of tensors and texts share {real:,} bytes',
+            f'its tensors and strings have {nbytes:,} bytes, but only {real:,} are stored',
         )
 
     def count_copied(self, nbytes: int) -> None:
-        """Refuse copies before they are made, because they may take any amount of memory."""
+        """Check the memory of a copy before torch makes it."""
         self.copied += nbytes
         size = self.position - self.start
         check(
-            self.copied <= MAX_COPIES * size + SMALL, f'its {size:,} bytes ask for {self.copied:,} of copies'
+            self.copied <= MAX_COPIES * size + SMALL,
+            f'its {size:,} bytes would make copies of {self.copied:,} bytes',
         )
 
     def take(self, size: int) -> bytes:
@@ -104,7 +105,7 @@ class PickleReader:
     def line(self) -> str:
         end = self.data.find(b'\n', self.position, self.position + MAX_NAME_LENGTH)
         if end < 0:
-            raise ValueError('a name has no end')
+            raise ValueError('a name is not terminated')
         return self.take(end + 1 - self.position)[:-1].decode()
 
     def text(self, size: int) -> None:
@@ -112,7 +113,7 @@ class PickleReader:
 
     def integer(self) -> None:
         size = self.number('<B', 1)
-        check(size <= MAX_INT_BYTES, f'a number in it has {size} bytes')
+        check(size <= MAX_INT_BYTES, f'it contains an integer of {size} bytes')
         self.stack.append(int.from_bytes(self.take(size), 'little', signed=True))
 
     def get(self, index: int) -> None:
@@ -131,20 +132,20 @@ class PickleReader:
 
     def tuple(self, size: int) -> None:
         if len(self.stack) < size:
-            raise ValueError('a tuple lacks values')
+            raise ValueError('a tuple has too few values')
         items = tuple(self.stack[-size:])
         del self.stack[-size:]
         self.stack.append(items)
 
     def append(self, items: list) -> None:
         if type(self.stack[-1]) is not list:
-            raise ValueError('a value is added to what is no list')
+            raise ValueError('a value is appended to an object that is not a list')
         self.stack[-1].extend(items)
 
     def set_items(self, items: list) -> None:
         target = self.stack[-1]
         if type(target) not in (dict, OrderedDict) or len(items) % 2:
-            raise ValueError('a value is added to what is no dict')
+            raise ValueError('a value is added to an object that is not a dict')
         for key, value in zip(items[::2], items[1::2], strict=True):
             check_key(key)
             target[key] = value
@@ -173,13 +174,13 @@ class PickleReader:
         known = self.storages.setdefault(storage.key, storage)
         check(
             (known.item_size, known.numel) == (storage.item_size, storage.numel),
-            f'its storage {storage.key} has two sizes',
+            f'it describes storage {storage.key} with two sizes',
         )
         self.stack.append(known)
 
 
 def extent(value: object, memo: dict[int, tuple[int, int, int]], depth: int) -> tuple[int, int, int]:
-    """Return the number of values, the bytes of tensors and texts, and the depth of a value.
+    """Return the number of values, the bytes of tensors and strings, and the depth of a value.
 
     Shared values count once per reference.
     """
@@ -191,13 +192,13 @@ def extent(value: object, memo: dict[int, tuple[int, int, int]], depth: int) -> 
     if kind is Leaf:
         return 1, value.nbytes, 0
     if kind in (Global, Storage, NumpyDtype):
-        check(kind is NumpyDtype, 'a class or storage in it stands where a value belongs')
+        check(kind is NumpyDtype, 'it contains a class or a bare storage as a value')
         return 1, 0, 0
     if id(value) in memo:
         found = memo[id(value)]
-        check(depth + found[2] <= MAX_DEPTH, f'its values are nested more than {MAX_DEPTH} deep')
+        check(depth + found[2] <= MAX_DEPTH, f'its values are nested more than {MAX_DEPTH} levels deep')
         return found
-    check(depth < MAX_DEPTH, f'its values are nested more than {MAX_DEPTH} deep')
+    check(depth < MAX_DEPTH, f'its values are nested more than {MAX_DEPTH} levels deep')
     if kind is Instance:
         parts = [value.attributes]
     elif kind in (dict, OrderedDict):
@@ -213,7 +214,7 @@ def extent(value: object, memo: dict[int, tuple[int, int, int]], depth: int) -> 
 
 
 def unsupported(reader: PickleReader) -> None:
-    raise ValueError('its pickle has a step that torch.save does not write')
+    raise ValueError('its pickle contains an opcode that torch.save does not write')
 
 
 STOP = pickle.STOP[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Layout(NamedTuple):
-    """The layout of a tensor in another format, as two functions for both directions."""
+    """Layout of a tensor in another format, as two functions for both directions."""
 
     to_ours: Callable[[Tensor], Tensor]
     to_theirs: Callable[[Tensor], Tensor]
@@ -22,11 +22,11 @@ SAME = Layout(unchanged, unchanged)
 
 
 class Rule(NamedTuple):
-    """A line of a table: our name, their name, and the layout of their tensor.
+    """Entry of a table: our name, their name, and the layout of their tensor.
 
     Names are templates. ``{i}`` and ``{j}`` stand for numbers (stage and block), also as ``{2i+1}``;
     ``{last}`` for the number of the last stage; ``{p}`` for one part of a name (weight, bias); ``{rest}`` for
-    any rest. With ``ours=None``, tensors have no counterpart in our network and are omitted.
+    the rest of a name. With ``ours=None``, tensors have no counterpart in our network and are omitted.
     """
 
     ours: str | None
@@ -36,14 +36,15 @@ class Rule(NamedTuple):
 
 Table = tuple[Rule, ...]
 
-# What most tables have: the starts of our names, and V2's GRN as (1, 1, 1, C).
+# Shared by most tables: the prefixes of our names, and the layout (1, 1, 1, C) of GRN.
 DOWNSAMPLE = 'backbone.downsample_layers'
 BLOCK = 'backbone.stages.{i}.{j}'
 GRN = Layout(lambda x: x.flatten(), lambda x: x.view(1, 1, 1, -1))
 
 
 class Renamed(NamedTuple):
-    """
+    """Result of renaming weights.
+
     Attributes:
         weights: new name -> tensor.
         unknown: old names that are not in the table.
@@ -75,7 +76,7 @@ def to_theirs(weights: dict[str, Tensor], rules: Iterable[Rule]) -> Renamed:
 
 def _rename(weights: dict[str, Tensor], lines: list[tuple[str, str | None, Callable]]) -> Renamed:
     patterns = [(re.compile(pattern_of(source)), source, target, lay) for source, target, lay in lines]
-    # Most names of a file are strange to most tables, which one expression tells ten times faster.
+    # Most names of a file are unknown to most tables; one combined expression finds that ten times faster.
     any_line = re.compile('|'.join(pattern.pattern for pattern, *_ in patterns))
     known = {name for name in weights if any_line.fullmatch(name)}
     last = last_stage(known, patterns)
@@ -96,19 +97,19 @@ def _rename(weights: dict[str, Tensor], lines: list[tuple[str, str | None, Calla
         try:
             renamed[new_name] = lay(tensor)
             names[new_name] = name
-        except (IndexError, RuntimeError):  # of an odd shape, so it is something else
+        except (IndexError, RuntimeError):  # an unexpected shape, so it is another kind of weight
             unknown.append(name)
     return Renamed(renamed, unknown, left_out, names)
 
 
 def last_stage(names: Iterable[str], patterns: list) -> int:
-    """Return the largest ``{i}``, because some formats do not number their last norm."""
+    """Return the largest ``{i}``, which is needed for formats that do not number their last norm."""
     matches = (first_match(name, patterns, None) for name in names)
     return max((match[0].get('i', 0) for match in matches if match), default=0)
 
 
 def first_match(name: str, patterns: list, last: int | None) -> tuple[dict, str | None, Callable] | None:
-    """Return fields, new template and layout of the first line that matches."""
+    """Return fields, new template and layout of the first entry that matches."""
     for pattern, source, target, lay in patterns:
         match = pattern.fullmatch(name)
         fields = match and read_fields(source, match)

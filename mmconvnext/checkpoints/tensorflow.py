@@ -1,4 +1,4 @@
-"""Weights of TensorFlow: .h5 files of transformers and keras.applications, read with h5py only.
+"""TensorFlow weights in .h5 files of transformers and keras.applications, read with h5py only.
 
 Three layouts are supported. transformers and Keras 2 have one group per layer and one dataset per weight,
 which repeats the name of the layer; Keras 3 (.weights.h5) numbers layers and weights, and stores the names of
@@ -25,17 +25,17 @@ from ..models.network import ARCHS
 from ..text import one_line, shortened
 from .renaming import BLOCK, DOWNSAMPLE, GRN, Layout, Rule, Table, fill
 
-MAX_REASON = 200  # characters of what HDF5 says
+MAX_REASON = 200  # characters of HDF5's error message
 NORM = 'backbone.norm{last}'
 
 
 def permuted(*order: int) -> Callable[[Tensor], Tensor]:
-    """Return a layout with permuted dimensions; ``check_fit`` reports tensors of other ranks."""
+    """Return a function that permutes dimensions; ``check_fit`` reports tensors of other ranks."""
     return lambda x: x.permute(order).contiguous() if x.ndim == len(order) else x
 
 
 CONV = Layout(permuted(3, 2, 0, 1), permuted(2, 3, 1, 0))  # HWIO <-> OIHW, depthwise too, with I = 1
-DENSE = Layout(permuted(1, 0), lambda x: permuted(1, 0)(x.flatten(1)))  # ours may be a 1x1 convolution
+DENSE = Layout(permuted(1, 0), lambda x: permuted(1, 0)(x.flatten(1)))  # our layer may be a 1x1 convolution
 
 
 def norm(ours: str, theirs: str) -> Table:
@@ -56,7 +56,7 @@ def block(theirs: str, depthwise: str, norm_name: str, linear1: str, linear2: st
 
 
 def transformers_table(model: str, variable: Table) -> Table:
-    """``variable``: what V1 and V2 do not have in common."""
+    """Return the rules for a model of transformers; ``variable`` has those that differ between V1 and V2."""
     stage = f'{model}/encoder/stages.{{i}}'
     return (
         *layer(f'{DOWNSAMPLE}.0.0', f'{model}/embeddings/patch_embeddings', CONV),
@@ -78,7 +78,7 @@ TENSORFLOW = (
     ),
 )
 
-# keras.applications; in the order in which Keras lists weights, since it loads by position.
+# keras.applications, in the order in which Keras lists weights, because it loads them by position.
 KERAS_STEM = (*layer(f'{DOWNSAMPLE}.0.0', 'stem_conv', CONV), *norm(f'{DOWNSAMPLE}.0.1', 'stem_layernorm'))
 KERAS_DOWNSAMPLING = (
     *norm(f'{DOWNSAMPLE}.{{i}}.0', 'downsampling_layernorm_{i-1}'),
@@ -94,13 +94,13 @@ KERAS_BODY = (
     *KERAS_STEM,
     *KERAS_DOWNSAMPLING,
     *KERAS_BLOCK,
-    # Read only: without a name it is Variable in Keras 2, and variable, variable_1, ... in Keras 3.
+    # For reading only: unnamed, it is Variable in Keras 2 and variable, variable_1, ... in Keras 3.
     Rule(f'{BLOCK}.gamma', 'stage_{i}_block_{j}_layer_scale/{p}'),
 )
-# The mean and variance of the images are constants there, not weights.
+# In Keras, the mean and variance of the images are constants, not weights.
 KERAS = (
-    # First, since it is the one to write a network without a head by. Keras numbers norms without a name
-    # as it makes them; any number is read, and none is written.
+    # This table comes first because networks without a head are written with it. Keras numbers unnamed
+    # norms in order of creation; any number is read, and none is written.
     (*KERAS_BODY, *KERAS_NO_TOP, *norm(NORM, 'layer_normalization_{p}')),
     (*KERAS_BODY, *KERAS_TOP),
 )
@@ -109,7 +109,7 @@ MAX_LINKS = 100_000
 MAX_NESTED_GROUPS = 64
 MAX_CHUNK = 2**20  # numbers
 KERAS_SIZES = ('tiny', 'small', 'base', 'large', 'xlarge')
-# What the numbers in a file of Keras 3 stand for.
+# Names of the numbered variables in a file of Keras 3.
 KERAS_VARIABLES = {
     'conv2d': ('kernel', 'bias'),
     'dense': ('kernel', 'bias'),
@@ -122,7 +122,7 @@ def read_h5(path: str | Path) -> dict[str, Tensor]:
     """Return flat name -> tensor in the layout of the file. Links to other files are not followed.
 
     Raises:
-        UserError: the file is not HDF5, is truncated, has no weights with known names, or refers to other
+        UserError: the file is not HDF5, is truncated, has no weights with known names, or references other
             files.
     """
     path = Path(path)
@@ -133,23 +133,23 @@ def read_h5(path: str | Path) -> dict[str, Tensor]:
         with h5py.File(path, 'r') as file:
             datasets = datasets_of(file, found)
             declared = sum(dataset.nbytes for dataset in datasets.values())
-            # Weights hardly compress; a file of zeros could ask for all the memory there is.
+            # Weights hardly compress; a file of zeros could fill the memory.
             if declared > 10 * size:
-                raise UserError(f'{found} claims to hold {declared:,} bytes of weights; it was not read')
+                raise UserError(f'{found} was not read: it declares {declared:,} bytes of weights')
             weights = {}
             for name, dataset in zip(flat_names(datasets, found), datasets.values(), strict=True):
                 if name in weights:
-                    raise UserError(f'{found} holds {name} twice; a file with one ConvNeXt is needed')
+                    raise UserError(f'{found} contains {name} twice; expected a file with one ConvNeXt')
                 native = dataset.dtype.newbyteorder('=')
                 weights[name] = torch.from_numpy(np.asarray(dataset[()], dtype=native))
             return weights
     except UserError:
         raise
-    except Exception as error:  # h5py and HDF5 raise whatever they like, SystemError and MemoryError included
+    except Exception as error:  # h5py and HDF5 raise any exception, including SystemError and MemoryError
         reason = shortened(one_line(error), MAX_REASON)
         raise UserError(
-            f'{found} is truncated or no HDF5 file ({reason}); copy or download it again, or name another '
-            'file'
+            f'{found} is truncated or not an HDF5 file ({reason}); copy or download it again, or name '
+            'another file'
         ) from error
 
 
@@ -162,42 +162,44 @@ def datasets_of(file, found: str) -> dict:
         return len(links) > MAX_LINKS or name.count('/') > MAX_NESTED_GROUPS or None  # True ends the visit
 
     if file.visititems_links(note):  # follows none
-        raise UserError(f'{found} was not read: it has too many or too deeply nested groups for weights')
+        raise UserError(f'{found} was not read: its groups are too many or too deeply nested for weights')
     for name, link in links.items():
         if not isinstance(link, h5py.HardLink):
-            raise UserError(f'{found} was not read: {name} in it is a link to elsewhere; Keras writes none')
+            raise UserError(f'{found} was not read: it contains the link {name}; Keras does not write links')
     datasets = {
-        name.removeprefix('model_weights/'): item  # where model.save puts them
+        name.removeprefix('model_weights/'): item  # the prefix that model.save adds
         for name in links
         if not name.startswith('optimizer') and isinstance(item := file[name], h5py.Dataset)
     }
     if not datasets:
-        raise UserError(f'{found} holds no weights; its groups are {sorted(file)[:10]}')
+        raise UserError(f'{found} contains no weights; its groups are {sorted(file)[:10]}')
     for name, dataset in datasets.items():
         if dataset.is_virtual or dataset.external:
-            raise UserError(f'{found} was not read: {name} in it lies in another file; Keras writes none')
+            raise UserError(
+                f'{found} was not read: its dataset {name} is stored in another file, which Keras does not do'
+            )
         if dataset.shape is None or dataset.dtype.kind not in 'fiu' or dataset.dtype.itemsize > 8:
-            raise UserError(f'{found} holds {name} of type {dataset.dtype}; weights are plain numbers')
-        # A chunk is read as a whole, however little of it belongs to the weight.
+            raise UserError(f'{found} contains {name} of type {dataset.dtype}; expected plain numbers')
+        # A chunk is always read as a whole, even if the weight is much smaller.
         if prod(dataset.chunks or ()) > max(dataset.size, MAX_CHUNK):
-            raise UserError(f'{found} was not read: {name} in it has chunks of shape {dataset.chunks}')
+            raise UserError(f'{found} was not read: its dataset {name} has chunks of shape {dataset.chunks}')
     return datasets
 
 
 def flat_names(datasets: dict, found: str) -> list[str]:
     paths = [named(path, dataset, found).removesuffix(':0') for path, dataset in datasets.items()]
     if any('/embeddings/patch_embeddings/' in path for path in paths):
-        # The layer and the model come first, then the whole name.
+        # The first two parts are the layer and the model; the rest is the full name.
         return [path.split('/', 2)[-1] for path in paths]
     stem = next(filter(None, (re.search(r'([^/]+_)stem_conv/', path) for path in paths)), None)
     if stem is None:
         return paths
-    # Of the layers around each other, the innermost has the name.
+    # Of nested layers, the innermost has the name.
     return ['/'.join(path.split('/')[-2:]).removeprefix(stem[1]) for path in paths]
 
 
 def named(path: str, dataset, found: str) -> str:
-    """Return the path, with the names of Keras 2 instead of the numbers of Keras 3."""
+    """Return the path of a dataset, with the names of Keras 2 instead of the numbers of Keras 3."""
     numbered = re.fullmatch(r'.*?(\w+?)(?:_\d+)?/vars/(\d+)', path)
     if numbered is None:
         return path
@@ -206,8 +208,8 @@ def named(path: str, dataset, found: str) -> str:
     name = attributes['name'] if scalar else None
     if not isinstance(name, str):
         raise UserError(
-            f'{found} numbers its layers without naming them, as Keras before 3.6 did in .weights.h5; load '
-            "it into its model and save that with model.save('NAME.h5')"
+            f'{found} numbers its layers without naming them, like .weights.h5 files of Keras before 3.6; '
+            "load it into its model, and save that with model.save('NAME.h5')"
         )
     kind, number = numbered[1], int(numbered[2])
     variables = KERAS_VARIABLES.get(kind, ())
@@ -218,22 +220,23 @@ def write_h5(path: str | Path, weights: dict[str, Tensor]) -> None:
     """Write a file that the loaders of transformers or Keras accept.
 
     Args:
-        path: the file. transformers looks for ``tf_model.h5`` beside config.json; for
-            keras.applications any name that ends in .h5, but not in .weights.h5.
-        weights: flat name to tensor, of ``TENSORFLOW`` or ``KERAS``, in their layout.
+        path: file to write: ``tf_model.h5`` beside config.json for transformers; for keras.applications, any
+            name that ends in .h5 but not in .weights.h5.
+        weights: flat name -> tensor, with the names and layout of ``TENSORFLOW`` or ``KERAS``.
 
     Raises:
-        UserError: the weights are not those of a whole keras.applications.ConvNeXt, or Keras would take
-            the name of the file for that of another format.
+        UserError: the weights are not those of a complete keras.applications.ConvNeXt, or Keras would read
+            a file of this name in another format.
     """
     of_transformers = any('/embeddings/patch_embeddings/' in name for name in weights)
     if not of_transformers and str(path).endswith('.weights.h5'):
         raise UserError(
-            f'{path}: Keras 3 expects another format in .weights.h5; let the name end in just .h5'
+            f'{path}: Keras 3 expects another format in .weights.h5 files; choose a name that ends in .h5 '
+            'only'
         )
     layers = transformers_layers(weights) if of_transformers else keras_layers(weights)
     with h5py.File(path, 'w') as file:
-        # A file without these counts as one of Keras 1, whose weights are converted on loading.
+        # Keras reads a file without these attributes as one of Keras 1 and converts its weights.
         file.attrs['backend'], file.attrs['keras_version'] = 'tensorflow', '2.10.0'
         file.attrs['layer_names'] = list(layers)
         for name, members in layers.items():
@@ -251,7 +254,7 @@ def as_array(tensor: Tensor) -> np.ndarray:
 
 
 def transformers_layers(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Layer to dataset to tensor. Names are looked up, so their order does not matter."""
+    """Return layer -> dataset -> tensor. transformers loads by name, so the order does not matter."""
     layers = {}
     for name, tensor in weights.items():
         layers.setdefault(name.partition('/')[0], {})[name] = tensor
@@ -264,7 +267,7 @@ def transformers_layers(weights: dict[str, Tensor]) -> dict[str, dict[str, Tenso
 
 
 def keras_layers(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Layer to dataset to tensor, in the order of the network, since Keras loads by position."""
+    """Return layer -> dataset -> tensor in the order of the network, because Keras loads by position."""
     depths = tuple(
         sum(bool(re.fullmatch(rf'stage_{i}_block_\d+_layernorm/gamma', name)) for name in weights)
         for i in range(KERAS_STAGES)
@@ -273,20 +276,20 @@ def keras_layers(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     strange = sorted(set(names) ^ set(weights))
     if strange:
         raise UserError(
-            "keras.applications has ConvNeXt V1 only, with four stages, layer scale and the stem's norm; "
-            f'missing or without a place there: {", ".join(strange[:3])}{", ..." if strange[3:] else ""}'
+            "keras.applications only has ConvNeXt V1 with four stages, layer scale and the stem's norm; "
+            f'missing or unexpected weights: {", ".join(strange[:3])}{", ..." if strange[3:] else ""}'
         )
     if weights['stem_conv/kernel'].shape[:2] != (4, 4):
         raise UserError(
-            f'the stem has a kernel of {tuple(weights["stem_conv/kernel"].shape[:2])}; that of '
-            'keras.applications.ConvNeXt has (4, 4)'
+            f'the stem has a kernel of {tuple(weights["stem_conv/kernel"].shape[:2])}; '
+            'keras.applications.ConvNeXt needs (4, 4)'
         )
     channels = tuple(len(weights[f'stage_{i}_block_0_layernorm/gamma']) for i in range(KERAS_STAGES))
     model = keras_model(depths, channels)
     layers = {}
     for name in names:
         full = name if name.startswith('layer_normalization') else f'{model}_{name}'
-        # The stem and each downsampling are a Sequential of two layers.
+        # The stem and each downsampling layer are a Sequential of two layers.
         group = re.sub(r'_stem_\w+$', '_stem', full.partition('/')[0])
         group = re.sub(r'_downsampling_\w+_(\d+)$', r'_downsampling_block_\1', group)
         layers.setdefault(group, {})[f'{full}:0'] = weights[name]
@@ -294,7 +297,7 @@ def keras_layers(weights: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def keras_names(depths: Iterable[int], ends: Table) -> Iterator[str]:
-    """All flat names of a network, in the order of its layers."""
+    """Yield all flat names of a network, in the order of its layers."""
     for i, depth in enumerate(depths):
         yield from (fill(rule.theirs, {'i': i}) for rule in (KERAS_DOWNSAMPLING if i else KERAS_STEM))
         for j in range(depth):
@@ -303,7 +306,7 @@ def keras_names(depths: Iterable[int], ends: Table) -> Iterator[str]:
 
 
 def keras_model(depths: tuple[int, ...], channels: tuple[int, ...]) -> str:
-    """Its name, by which Keras finds layers if asked to load by name."""
+    """Return the name of the model, which is part of the layer names when Keras loads by name."""
     sizes = {(ARCHS[size]['depths'], ARCHS[size]['channels']): size for size in KERAS_SIZES}
     size = sizes.get((depths, channels))
     return f'convnext_{size}' if size else 'convnext'

@@ -1,4 +1,4 @@
-"""The directories that transformers saves: config.json, weights, preprocessor_config.json."""
+"""Directories that transformers saves: config.json, weights and preprocessor_config.json."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +33,8 @@ from .descriptions import (
 )
 from .downloading import MissingFileError, fetch
 
-# Field of their config -> argument of our backbone. Theirs applies ``layer_norm_eps`` to the last norm
-# only, and 1e-6 to all others (modeling_convnext.py); DINOv3's to every norm.
+# Field of their config -> argument of our backbone. ``layer_norm_eps`` is not here: it applies to the last
+# norm only, all others have 1e-6 (modeling_convnext.py); in DINOv3, it applies to every norm.
 BACKBONE_FIELDS = {
     'num_channels': 'in_channels',
     'hidden_act': 'act_cfg',
@@ -42,11 +42,11 @@ BACKBONE_FIELDS = {
     'drop_path_rate': 'drop_path_rate',
 }
 WEIGHT_FILES = ('model.safetensors', 'pytorch_model.bin', 'tf_model.h5')
-# PIL's numbers for the ways to interpolate, as their ``resample``.
-MIN_DEEP = 1023  # pixel value of white from which on images are taken for those of more than 8 bits
+MIN_DEEP = 1023  # minimum pixel value of white for images with more than 8 bits per channel
+# Interpolations by the number that ``resample`` and PIL use.
 RESAMPLING = ('nearest', 'lanczos', 'bilinear', 'bicubic', 'box', 'hamming')
 MODEL_TYPES = {'convnext': 'ConvNext', 'convnextv2': 'ConvNextV2', 'dinov3_convnext': 'DINOv3ConvNext'}
-# Their ``problem_type`` for the kinds of head.
+# Kind of head -> their ``problem_type``.
 PROBLEM_TYPES = {
     'softmax': 'single_label_classification',
     'sigmoid': 'multi_label_classification',
@@ -101,14 +101,14 @@ def weight_file(directory: Path) -> Path:
 
 
 def described_by_directory(source: str | Path, tensors: dict[str, Tensor]) -> dict:
-    """Return the fields of ``Weights`` that config.json and preprocessor_config.json tell.
+    """Return the fields of ``Weights`` that config.json and preprocessor_config.json determine.
 
     Args:
-        source: file or URL of the weights, beside which they are.
-        tensors: the weights under our names.
+        source: file or URL of the weights, in the same directory.
+        tensors: weights with our names.
 
     Raises:
-        UserError: they do not fit each other, or have a value that none can have.
+        UserError: the files contradict each other, or a field has an invalid value.
     """
     config, preprocessor = (beside(source, name) for name in ('config.json', 'preprocessor_config.json'))
     if config is None:
@@ -153,7 +153,7 @@ def check_described(described: Network, found: Network, config: Path) -> None:
 
 
 def beside(source: str | Path, name: str) -> Path | None:
-    """The file of this name in the folder or hub repository of the source, if there is one."""
+    """Return the file of this name in the directory or hub repository of the source, if there is one."""
     if str(source).startswith(('http://', 'https://')):
         try:
             return fetch(f'{str(source).rpartition("/")[0]}/{name}')
@@ -164,23 +164,23 @@ def beside(source: str | Path, name: str) -> Path | None:
 
 
 def network_of_config(config: dict, place: str = 'config.json') -> Network:
-    """Our network for the fields of their config.json.
+    """Return our network for transformers' config.json.
 
     Args:
-        config: as read from the file.
-        place: the file, for messages.
+        config: content of the file.
+        place: name of the file in messages.
 
     Raises:
-        UserError: it is the config of another model, or a field has a value that none can have.
+        UserError: it is the config of another model, or a field has an invalid value.
     """
     if 'model_type' not in config:
         raise UserError(f'{place} has no model_type; expected one of {", ".join(MODEL_TYPES)}')
     found = read_fields(config, CONFIG, place)
-    # What they leave out of a saved config has their default.
+    # Fields that are missing in a saved config have their default value.
     model_type, patch_size = found['model_type'], found.get('patch_size', 4)
     depths, channels = found.get('depths', (3, 3, 9, 3)), found.get('hidden_sizes', (96, 192, 384, 768))
     if len(depths) != len(channels):
-        raise UserError(f'{place}: there are {len(depths)} depths for {len(channels)} hidden_sizes')
+        raise UserError(f'{place} has {len(depths)} depths but {len(channels)} hidden_sizes')
     backbone = {
         'arch': dict(depths=depths, channels=channels),
         **{ours: found[theirs] for theirs, ours in BACKBONE_FIELDS.items() if theirs in found},
@@ -217,10 +217,11 @@ def config_of_network(
     """Return transformers' config.json for our network.
 
     Args:
-        network: backbone and head, without deviations that theirs cannot have.
-        preprocessing: for ``image_size``.
+        network: backbone and head, without deviations that transformers does not support.
+        preprocessing: determines ``image_size``.
         classes: names of the outputs.
-        dinov3: for ``DINOv3ConvNextModel``, which has no classifier and one eps for all norms.
+        dinov3: whether the config is for ``DINOv3ConvNextModel``, which has no classifier and one eps for all
+            norms.
     """
     backbone = {**DEFAULTS, **network.backbone}
     arch = resolve_arch(backbone['arch'])
@@ -248,20 +249,20 @@ def config_of_network(
         config['id2label'] = dict(enumerate(names))
         if 'kind' in network.head:
             config['problem_type'] = PROBLEM_TYPES[network.head['kind']]
-        # Where two classes share a name, the first keeps it.
+        # If two classes have the same name, it maps to the first.
         config['label2id'] = {name: i for i, name in reversed(list(enumerate(names)))}
     return config
 
 
 def preprocessing_of_config(config: dict, place: str = 'preprocessor_config.json') -> Preprocessing:
-    """What their preprocessor_config.json says about resizing, cropping and normalising.
+    """Return the preprocessing that transformers' preprocessor_config.json describes.
 
     Args:
-        config: as read from the file.
-        place: the file, for messages.
+        config: content of the file.
+        place: name of the file in messages.
 
     Raises:
-        UserError: a field has a value that none can have, or a step is left out.
+        UserError: a field has an invalid value, or a step is switched off.
     """
     read = read_fields(config, PREPROCESSOR, place)
     found = {key: value for key, value in read.items() if value is not None}
@@ -270,8 +271,8 @@ def preprocessing_of_config(config: dict, place: str = 'preprocessor_config.json
         raise UserError(f'{place} switches off {", ".join(off)}; prepare such images yourself')
     mean, std = found.get('image_mean', (0.5,) * 3), found.get('image_std', (0.5,) * 3)
     if len(mean) != len(std):
-        raise UserError(f'{place}: image_mean has {len(mean)} values and image_std {len(std)}')
-    # They compute (value * rescale_factor - mean) / std.
+        raise UserError(f'{place}: image_mean has {len(mean)} values, but image_std has {len(std)}')
+    # transformers computes (value * rescale_factor - mean) / std.
     white = 1 / found.get('rescale_factor', 1 / 255)
     depth = {}
     if white >= MIN_DEEP:
@@ -291,7 +292,7 @@ def preprocessing_of_config(config: dict, place: str = 'preprocessor_config.json
     if found.get('do_center_crop'):
         crop_short, crop = sides(found.get('crop_size', 224), 'crop_size', place)
         return sized(place, crop or crop_short, short, common)
-    # ConvNextImageProcessor: crops below 384 pixels, warps from there on.
+    # ConvNextImageProcessor crops images below 384 pixels, and resizes to a square from 384 on.
     resize = int(short / found.get('crop_pct', 224 / 256)) if short < 384 else None
     return sized(place, short, resize, common)
 
@@ -300,12 +301,12 @@ def sized(place: str, size: int | tuple[int, int], resize: int | None, common: d
     try:
         image_size(size)
     except Unexpected as expected:
-        raise UserError(f'{place}: the network gets images of {size}; expected {expected}') from None
+        raise UserError(f'{place}: the input size is {size}; expected {expected}') from None
     longest = size if isinstance(size, int) else max(size)
     if resize is not None and not longest <= resize <= MAX_INPUT_SIDE:
         raise UserError(
-            f'{place}: {size} is cut out of images resized to {resize} pixels; expected these to be as '
-            f'large, up to {MAX_INPUT_SIDE}'
+            f'{place}: images are resized to {resize} pixels before a crop of {size}; expected '
+            f'{longest} to {MAX_INPUT_SIDE} pixels'
         )
     return Preprocessing(size=size, resize=resize, **common)
 
@@ -313,7 +314,7 @@ def sized(place: str, size: int | tuple[int, int], resize: int | None, common: d
 def sides(
     size: int | tuple | dict, field: str, place: str
 ) -> tuple[int | None, int | tuple[int, int] | None]:
-    """The short side that a size asks for; or else the side of a square, or (height, width)."""
+    """Return (short side, None), or (None, size) with the side of a square or (height, width)."""
     if isinstance(size, int):
         return size, None
     if isinstance(size, dict) and size.get('shortest_edge'):
@@ -327,18 +328,18 @@ def sides(
 
 
 def preprocessing_of_size(config: dict, place: str) -> Preprocessing:
-    """The usual preparation for the image size that a config.json names."""
+    """Return transformers' default preprocessing for the image size of a config.json."""
     size = read_fields(config, CONFIG, place).get('image_size', 224)
     return preprocessing_of_config(dict(size=size, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD), place)
 
 
 def config_of_preprocessing(preprocessing: Preprocessing) -> dict:
-    """Return transformers' preprocessor_config.json, for the image processor that does the same."""
+    """Return a preprocessor_config.json for the image processor of transformers that does the same."""
     size, resize = preprocessing.size, preprocessing.resize
     height, width = (size, size) if isinstance(size, int) else size
     common = dict(
         do_resize=True,
-        # OpenCV's average over areas is Pillow's box filter.
+        # Pillow's name for OpenCV's area interpolation is box.
         resample=RESAMPLING.index(preprocessing.interpolation.replace('area', 'box')),
         do_rescale=True,
         rescale_factor=1 / preprocessing.unit,
@@ -354,7 +355,7 @@ def config_of_preprocessing(preprocessing: Preprocessing) -> dict:
             image_processor_type='CLIPImageProcessor', size=dict(shortest_edge=resize), **crop, **common
         )
     ratios = (size / resize, size / (resize + 0.5)) if resize else (224 / 256,)
-    # They resize to int(size / crop_pct), which may fall one short of the integer meant.
+    # transformers resizes to int(size / crop_pct), which rounding errors can make one too small.
     crop_pct = next(ratio for ratio in ratios if resize is None or int(size / ratio) == resize)
     return dict(
         image_processor_type='ConvNextImageProcessor',

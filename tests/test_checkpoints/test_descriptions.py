@@ -212,8 +212,8 @@ BLOCK = 'backbone.stages.0.0'
 @pytest.mark.parametrize(
     ('weights', 'message'),
     [
-        ({'head.fc.weight': ONE.expand(10**7, 32), 'head.fc.bias': ONE.expand(10**7)}, 'repeats 1 numbers'),
-        ({'backbone.downsample_layers.0.0.weight': ONE.expand(8, 10**6, 4, 4)}, 'repeats 1 numbers'),
+        ({'head.fc.weight': ONE.expand(10**7, 32), 'head.fc.bias': ONE.expand(10**7)}, '1 stored elements'),
+        ({'backbone.downsample_layers.0.0.weight': ONE.expand(8, 10**6, 4, 4)}, '1 stored elements'),
         ({f'backbone.stages.2.{i}.gamma': ONE for i in range(5000)}, 'not those of a whole ConvNeXt'),
         ({'backbone.stages.2.7.gamma': ONE}, r'stages.2.2'),
         ({f'backbone.stages.{"1" * 500}.0.gamma': ONE}, '1 name is unknown there'),

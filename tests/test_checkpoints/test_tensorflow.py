@@ -189,7 +189,7 @@ def name_that_is_no_text(file):
 def test_damaged_file_is_named_with_its_size(keras_file, damage):
     damage(keras_file)
     size = f'{keras_file.stat().st_size:,} bytes'
-    with pytest.raises(UserError, match=rf'keras\.h5 \({size}\) is truncated or no HDF5 file'):
+    with pytest.raises(UserError, match=rf'keras\.h5 \({size}\) is truncated or not an HDF5 file'):
         read_h5(keras_file)
 
 
@@ -231,14 +231,14 @@ def same_weight_in_two_layers(h5):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (without_weights, r"holds no weights; its groups are \['convnext_stem'\]"),
-        (external_link, 'convnext_stem/stolen in it is a link to elsewhere'),
-        (soft_link, 'convnext_stem/again in it is a link to elsewhere'),
-        (virtual_dataset, 'stolen in it lies in another file'),
-        (external_storage, 'stolen in it lies in another file'),
-        (words, 'holds words of type object'),
-        (more_than_the_file_can_hold, r'claims to hold 4,398,\d+,\d+,\d+ bytes of weights'),
-        (same_weight_in_two_layers, 'holds stem_conv/kernel twice'),
+        (without_weights, r"contains no weights; its groups are \['convnext_stem'\]"),
+        (external_link, 'contains the link convnext_stem/stolen'),
+        (soft_link, 'contains the link convnext_stem/again'),
+        (virtual_dataset, 'stolen is stored in another file'),
+        (external_storage, 'stolen is stored in another file'),
+        (words, 'contains words of type object'),
+        (more_than_the_file_can_hold, r'declares 4,398,\d+,\d+,\d+ bytes of weights'),
+        (same_weight_in_two_layers, 'contains stem_conv/kernel twice'),
     ],
 )
 def test_what_weights_do_not_need_is_refused(keras_file, change, message):
@@ -284,8 +284,8 @@ def small_patches(weights):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (without_layer_scale, 'V1 only, .* stage_2_block_1_layer_scale/gamma'),
-        (with_grn, 'V1 only, .* stage_0_block_0_grn/gamma'),
+        (without_layer_scale, 'only has ConvNeXt V1 .* stage_2_block_1_layer_scale/gamma'),
+        (with_grn, 'only has ConvNeXt V1 .* stage_0_block_0_grn/gamma'),
         (isotropic, 'four stages, .* downsampling_conv_0/bias, .*, ...$'),
         (small_patches, r'kernel of \(2, 2\)'),
     ],
@@ -299,7 +299,7 @@ def test_networks_that_keras_does_not_have_are_not_written(tmp_path, change, mes
 
 
 def test_name_that_keras_3_would_take_for_its_own_layout_is_refused(tmp_path):
-    with pytest.raises(UserError, match='let the name end in just .h5'):
+    with pytest.raises(UserError, match='choose a name that ends in .h5 only'):
         write_h5(tmp_path / 'ours.weights.h5', read_h5(FILES['keras']))
 
 

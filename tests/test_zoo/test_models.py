@@ -195,7 +195,7 @@ def test_a_pickle_with_code_runs_nothing_through_any_tool(tool, tmp_path):
     }[tool]
     result = call(REPO / f'tools/{tool}.py', *arguments, cwd=tmp_path)
     assert result.returncode == 1
-    assert 'which can run foreign code' in result.stderr
+    assert 'which can run arbitrary code' in result.stderr
     assert '--trust-checkpoint' in result.stderr
     assert [file.name for file in tmp_path.iterdir()] == ['evil.pth']
 
@@ -205,6 +205,6 @@ def test_trust_runs_what_the_file_asks_for_and_says_so(tmp_path):
 
     file, marker = tmp_path / 'own.pth', tmp_path / 'was_run'
     torch.save({'state_dict': peers.timm_peer(**TINY_ARCH).state_dict(), 'extra': RunsCode(marker)}, file)
-    with pytest.warns(UserWarning, match='is trusted: any code in it runs now, with your rights'):
+    with pytest.warns(UserWarning, match='is trusted: code in it runs now, with your permissions'):
         get_model(file, trust_checkpoint=True)
     assert marker.exists()
