@@ -1,4 +1,4 @@
-"""The number of pixels up to which Pillow opens an image."""
+"""Raise Pillow's limit on the number of pixels while images are read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +10,16 @@ from ..memory import MAX_PIXELS
 
 
 class Silent(int):
-    """A limit whose double is itself: Pillow warns above its limit and raises an error above the double."""
+    """Limit that equals its double, so that Pillow, which raises an error above the double, never warns."""
 
     def __rmul__(self, factor: int) -> 'Silent':
         return self
 
 
 class PillowLimit:
-    """Pillow's limit for the pixels of an image, which is one for all files, changed while one is read.
+    """Changes Pillow's global limit on the number of pixels while at least one image is read.
 
-    Images between Pillow's limit and twice as much are read without its warning: our own limit follows.
+    Pillow's warning about large images is not shown, because our own limit is checked afterwards.
     """
 
     def __init__(self):
@@ -27,7 +27,7 @@ class PillowLimit:
 
     @contextmanager
     def at_least(self, pixels: int = MAX_PIXELS) -> Iterator[None]:
-        """Let Pillow open images of twice as many pixels inside, in this thread and others."""
+        """Context manager in which Pillow opens images of up to twice as many pixels, in all threads."""
         with self.lock:
             if not self.wanted:
                 self.former = Image.MAX_IMAGE_PIXELS

@@ -1,4 +1,4 @@
-"""The preprocessing of images that a set of weights expects."""
+"""Preprocessing of images for a set of weights."""
 
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -21,7 +21,7 @@ OPENCV_NAMES = {'box': 'area', 'hamming': 'bilinear'}
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The preprocessing with which a checkpoint was evaluated.
+    """Preprocessing with which a checkpoint was evaluated.
 
     Attributes:
         size: side, or (height, width), of the network's input in pixels.
@@ -70,7 +70,7 @@ class Preprocessing:
 
     @property
     def unit(self) -> float:
-        """The pixel value that is scaled to 1."""
+        """Pixel value that is scaled to 1."""
         return 1.0 if self.full_scale is None else self.full_scale
 
     def loader(self) -> dict:
@@ -123,8 +123,8 @@ class Preprocessing:
             resized = resized[..., None]
         if resized.shape[2] != self.channels:
             raise UserError(
-                f'the image has {resized.shape[2]} channels, but {self.channels} are normalised; give an '
-                "image that has as many, or choose color='rgb' or color='gray'"
+                f'the image has {resized.shape[2]} channels, but mean and std have {self.channels}; pass an '
+                "image with as many, or choose color='rgb' or color='gray'"
             )
         if self.channels == 3 and self.color != 'bgr':
             resized = resized[..., ::-1]  # BGR

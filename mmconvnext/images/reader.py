@@ -1,4 +1,4 @@
-"""Read images by the same rules from files, encoded bytes, PIL images and arrays."""
+"""Read images from files, encoded bytes, PIL images and arrays with the same rules."""
 
 import math
 import re
@@ -17,12 +17,13 @@ from ..memory import MAX_PIXELS, budget
 from .array_file import MAGIC, ArrayError, array_of, resizable
 from .pillow_limit import pillow_limit
 
-# By content, never by name. Others run programs (EPS), read other files or are unmaintained.
+# Formats are detected from the content, not the name. Other formats of Pillow run programs (EPS), read other
+# files or are unmaintained.
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'AVIF')
-MAX_SCANS = 100  # of a JPEG; progressive files have about ten, and each is a pass over all pixels
+MAX_SCANS = 100  # scans of a JPEG; progressive files have about ten, and each is a pass over all pixels
 STRIP_PIXELS = 1 << 20
 JPEG_SCAN = 0xDAFF  # FF DA, little-endian
-# The way libjpeg finds the next marker, except markers without a length other than the end.
+# Matches markers as libjpeg finds them, except those without a length (other than the end marker).
 JPEG_MARKER = re.compile(rb'\xff([\xc0-\xcf\xd9-\xfe])')
 TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 SAMPLES_PER_PIXEL = 277  # TIFF tag
@@ -31,7 +32,7 @@ ORIENTATION = 0x0112  # EXIF tag
 WEBP_ANIMATION = 2  # bit of the flags
 COLORS = ('color', 'grayscale', 'unchanged')
 REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION  # versions of OpenCV differ in which files they turn
+AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION  # versions of OpenCV differ in which files they rotate
 # Pillow reads the pixels of a file on first use, possibly in two threads.
 loading = Lock()
 
@@ -76,7 +77,7 @@ class ImageReader:
 
     @property
     def white(self) -> float | None:
-        """The pixel value of white in the result; None: that of the file."""
+        """Pixel value of white in the result; None: that of the file."""
         return 255 if self.full_scale is None and self.channels != 'unchanged' else self.full_scale
 
     def from_bytes(
@@ -113,7 +114,7 @@ class ImageReader:
         except (UnidentifiedImageError, KeyError) as error:  # KeyError: Pillow was built without a format
             hint = '; save it as .npy if it has other channels than RGB and alpha' * content.startswith(TIFF)
             raise ImageError(
-                f'its {len(content):,} bytes are no image of a known format ({", ".join(FORMATS)}, NPY){hint}'
+                f'has {len(content):,} bytes in no supported format ({", ".join(FORMATS)}, NPY){hint}'
             ) from error
         except Exception as error:  # decoders raise any exception
             raise ImageError(str(error) or type(error).__name__) from error
@@ -153,7 +154,7 @@ class ImageReader:
         """Convert an array (H, W) or (H, W, C), which is RGB if it has three or four channels.
 
         Raises:
-            UserError: its type, shape or range is not that of an image.
+            UserError: the array has an unsupported dtype, shape or range.
         """
         if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in 'buif':
             raise UserError(
@@ -167,8 +168,8 @@ class ImageReader:
         limit = self.max_pixels // (2 if kind == 'JPEG2000' else 1)
         if width * height > limit:
             raise ImageError(
-                f'has {width:,} x {height:,} pixels; at most {limit:,} are read, a limit that '
-                'max_pixels of LoadImageFromFile sets'
+                f'has {width:,} x {height:,} pixels; at most {limit:,} are allowed, a limit that max_pixels '
+                'of LoadImageFromFile sets'
             )
         if not width * height:
             raise ImageError(f'has {width} x {height} pixels')
@@ -182,8 +183,8 @@ class ImageReader:
         stored = image.tag_v2.get(SAMPLES_PER_PIXEL, 1) if image.format == 'TIFF' else 1
         if self.channels == 'unchanged' and stored > max(3, len(image.getbands())):
             raise ImageError(
-                f'is a TIFF of {stored} channels, of which {len(image.getbands())} would be read; save it as '
-                '.npy, an array of (height, width, channels)'
+                f'is a TIFF with {stored} channels, of which only {len(image.getbands())} can be read; save '
+                'it as .npy, an array of (height, width, channels)'
             )
         deep = image.mode in ('RGB', 'RGBA') and any('16' in str(tile[3]) for tile in image.tile)
         if deep and self.white != 255:  # Pillow would drop the low byte
@@ -208,7 +209,7 @@ class ImageReader:
             if deep or oriented or animated or image.mode not in ('L', 'RGB', 'RGBA'):
                 return None
             image.verify()  # checksums
-        elif image.format == 'WEBP':  # Pillow needs 16 bytes a pixel
+        elif image.format == 'WEBP':  # Pillow needs 16 bytes per pixel
             whole = len(content) >= 8 + int.from_bytes(content[4:8], 'little')
             if not whole or (content[12:16] == b'VP8X' and content[20] & WEBP_ANIMATION):
                 return None
@@ -225,7 +226,7 @@ class ImageReader:
         name = getattr(image, 'filename', None)
         if image.format == 'TIFF' and name:
             image.filename = ''  # Pillow scrambles rotated files that it memory-maps by name
-        image.load()  # turns some formats by itself
+        image.load()  # rotates some formats by itself
         if name:
             image.filename = name
         orientation = orientation_of(image) if self.turns else 1
@@ -243,7 +244,7 @@ class ImageReader:
         elif mode == 'RGBa':
             conversions = ('RGBA',)
         elif mode not in ('L', 'RGB', 'RGBA', 'F') and not mode.startswith('I'):
-            raise ImageError(f'has pixels of the kind {mode}; save it in RGB')
+            raise ImageError(f'has the unsupported pixel format {mode}; save it as RGB')
         return turned(as_array(image, conversions), orientation)
 
     def finished(self, pixels: np.ndarray) -> np.ndarray:
@@ -269,9 +270,8 @@ class ImageReader:
             brightest = int(pixels.max())
             if 255 < brightest < 1 << 12:
                 warnings.warn(
-                    f'a picture of 16 bits has no value above {brightest}, so it may have 12 bits or fewer, '
-                    'and is nearly black when read with 8; if so, read it with full_scale=4095 or what '
-                    'white is in your data',
+                    f'a 16-bit image has no value above {brightest}; if it was recorded with 12 bits or '
+                    'fewer, it is nearly black now: read it with full_scale=4095, or the value of white',
                     stacklevel=2,
                 )
             return (pixels >> 8).astype(np.uint8)
@@ -280,8 +280,8 @@ class ImageReader:
                 'floating point' if pixels.dtype.kind == 'f' else f'{8 * pixels.dtype.itemsize}-bit integer'
             )
             raise UserError(
-                f'has {kind} pixels from {pixels.min():g} to {pixels.max():g}, whose range is unknown; save '
-                'it with 8 or 16 bits, or set full_scale, the value of white, of the loader'
+                f'has {kind} pixels from {pixels.min():g} to {pixels.max():g}, but it is unknown which value '
+                'is white; save it with 8 or 16 bits, or set full_scale of the loader to that value'
             )
         return pixels.astype(np.float32)
 
@@ -293,8 +293,8 @@ class ImageReader:
             pixels, count = pixels[..., 0], 1
         if count > 4:
             raise UserError(
-                f'has {count} channels, of which {self.channels!r} knows at most 4; read it with '
-                "color_type='unchanged' into a network with as many in_channels"
+                f'has {count} channels, but {self.channels!r} supports at most 4; read it with '
+                "color_type='unchanged' for a network with as many in_channels"
             )
         if self.channels == 'grayscale':
             return (
@@ -335,8 +335,8 @@ def check_scans(content: bytes) -> None:
         scans += code == 0xDA
         if scans > MAX_SCANS:
             raise ImageError(
-                f'is a JPEG of more than {MAX_SCANS} scans, where progressive ones have about ten; '
-                'save it anew'
+                f'is a JPEG with more than {MAX_SCANS} scans, while progressive files have about ten; '
+                'save it again'
             )
 
 
@@ -391,5 +391,5 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def swapped(pixels: np.ndarray) -> np.ndarray:
-    """Swap RGB and BGR and keep alpha; other numbers of channels are not colors and stay."""
+    """Swap RGB and BGR and keep alpha; images with other numbers of channels are returned unchanged."""
     return pixels[..., [2, 1, 0, 3][: pixels.shape[2]]] if pixels.shape[2:] in ((3,), (4,)) else pixels

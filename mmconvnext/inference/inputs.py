@@ -1,4 +1,4 @@
-"""From the names of images to the input of a network."""
+"""Find images by name, and read and preprocess them for a network."""
 
 import glob
 import re
@@ -27,26 +27,26 @@ from ..memory import budget
 from ..registry import default_scope
 from ..text import one_line, shortened
 
-MAX_BYTES = 1 << 30  # of a file
-MAX_DOWNLOAD = 64_000_000  # bytes of a URL; several threads hold one each
+MAX_BYTES = 1 << 30  # size of a file
+MAX_DOWNLOAD = 64_000_000  # bytes of a download; several threads have one each in memory
 
-# The short side is resized to some hundred pixels: a line of one pixel would become a giant.
+# The short side is resized to a few hundred pixels, so an image one pixel wide would become huge.
 MAX_ASPECT_RATIO = 200
 MAX_RESIZED_PIXELS = 1 << 25
 MAX_THREADS = 16
 LOADERS = 'LoadImageFromFile', 'LoadImage', 'LoadImageForCrop'
 
-CONTENT = bytes | bytearray | memoryview  # of a file
+CONTENT = bytes | bytearray | memoryview  # content of a file
 ImageLike = str | Path | np.ndarray | Image.Image
 
 
 class Given(NamedTuple):
-    """One image to classify.
+    """Image to predict.
 
     Attributes:
         image: path, URL, PIL image or RGB array.
-        path: what results call it; None: it came without a name.
-        name: of its annotated picture, relative to the folder of these.
+        path: path or URL in results; None if the image has no name.
+        name: path of its annotated picture, relative to the output folder.
     """
 
     image: ImageLike
@@ -55,25 +55,25 @@ class Given(NamedTuple):
 
 
 def find_images(inputs: ImageLike | Iterable[ImageLike], channels: int | None = None) -> list[Given]:
-    """Return every image of paths, folders, patterns, URLs, PIL images and arrays, in their order.
+    """Return all images of paths, folders, patterns, URLs, PIL images and arrays, in order.
 
     Args:
         inputs: one or several of these.
-        channels: that the network takes; None: unknown.
+        channels: number of input channels of the network; None if unknown.
 
     Raises:
-        UserError: a folder or pattern without images, something that is no image, or nothing at all.
+        UserError: a folder or pattern contains no images, an input is not an image, or there are no inputs.
     """
     if isinstance(inputs, ImageLike | CONTENT) or not isinstance(inputs, Iterable):
         inputs = [inputs]
     found = [given for number, one in enumerate(inputs) for given in expand(one, number, channels)]
     if not found:
-        raise UserError('there is nothing to classify; name an image, a folder, a pattern or a URL')
+        raise UserError('no images were given; name an image, a folder, a pattern or a URL')
     return found
 
 
 def expand(one: ImageLike, number: int, channels: int | None) -> list[Given]:
-    """Return the images that one input names."""
+    """Return the images that one input stands for."""
     if isinstance(one, np.ndarray):
         check_array(one, number, channels)
         return [Given(one, None, f'image-{number}')]
@@ -100,10 +100,10 @@ def expand(one: ImageLike, number: int, channels: int | None) -> list[Given]:
         return find_in_folder(path)
     if path.exists() or not glob.has_magic(str(path)):
         return [file_below(path.parent, path)]
-    # Pictures keep the folders behind the part without wildcards.
+    # Annotated pictures keep the folders below the part without wildcards.
     root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
     pattern = path.relative_to(root)
-    # Not glob.glob: its ** goes round in circles of links.
+    # glob.glob would follow circular links with **.
     found = [file_below(root, match) for match in sorted(root.glob(str(pattern))) if match.is_file()]
     if not is_hidden(pattern):
         found = [given for given in found if not is_hidden(given.name)]
@@ -117,17 +117,17 @@ def file_below(root: Path, path: Path) -> Given:
 
 
 def find_in_folder(folder: Path) -> list[Given]:
-    """Return the images in a folder and below, also behind links, except hidden ones."""
+    """Return the images in a folder and its subfolders, following links, except hidden ones."""
     found = [file_below(folder, path) for path in images_below(folder)]
     if not found:
         raise UserError(
-            f'{folder} holds no images, nor what is below; expected {", ".join(sorted(IMAGE_SUFFIXES))}'
+            f'{folder} and its subfolders contain no images; expected {", ".join(sorted(IMAGE_SUFFIXES))}'
         )
     return found
 
 
 def check_array(image: np.ndarray, number: int, channels: int | None) -> None:
-    # Gray and RGB, also with alpha, are converted to what the network takes.
+    # Gray and RGB arrays, with or without alpha, are converted to the channels of the network.
     fits = image.ndim < 3 or image.shape[2] <= 4 or channels in (None, image.shape[2])
     if image.dtype.kind not in 'uif' or image.ndim not in (2, 3) or not image.size or not fits:
         raise UserError(
@@ -155,12 +155,12 @@ def read_bytes(source: str) -> bytes:
 
 
 class TestPipeline:
-    """Run the steps of the config's test pipeline after its loader, with the settings of the loader.
+    """Read images with the settings of a config's loader, and apply the rest of its test pipeline.
 
-    Annotations are not loaded: there are none.
+    Annotations are not loaded, because there are none.
 
     Raises:
-        UserError: the config has no such steps.
+        UserError: the config has no test pipeline.
     """
 
     __test__ = False  # for pytest
@@ -175,7 +175,7 @@ class TestPipeline:
         loading = [step for step in steps if kind(step) in LOADERS]
         others = [step for step in steps if kind(step) not in (*LOADERS, 'LoadAnnotations')]
         with default_scope(cfg.get('default_scope', 'mmpretrain')):
-            for step in loading:  # to check its arguments; ``ImageReader`` takes its place
+            for step in loading:  # only to check its arguments, because ``ImageReader`` replaces it
                 TRANSFORMS.build(step)
             self.steps = Compose([TRANSFORMS.build(step) for step in others])
         loader = loading[0] if loading else {}
@@ -190,22 +190,22 @@ class TestPipeline:
         """Return the network's input, and what ``look`` returns for the pixels that were read.
 
         Raises:
-            UserError: what is wrong with the image, in one line.
+            UserError: the image cannot be read or preprocessed; the message is one line.
         """
         try:
             with budget.kept():
                 pixels = self.read(image)
                 seen = look and look(pixels)  # before the transforms, which may write into the pixels
                 return self(pixels), seen
-        except Exception as error:  # decoders, transforms and connections raise what they like
+        except Exception as error:  # decoders, transforms and connections raise any exception
             raise UserError(one_line(error)) from error
 
     def read(self, image: ImageLike) -> np.ndarray:
-        """Return the pixels that the config's loader gives, BGR if there are three channels.
+        """Return the pixels as the config's loader does, in BGR if there are three channels.
 
         Raises:
-            UserError: the image is a line, or cannot be read; see ``ImageReader``.
-            Exception: whatever a connection raises.
+            UserError: the image is too narrow, or cannot be read; see ``ImageReader``.
+            Exception: any exception of a connection.
         """
         if isinstance(image, np.ndarray):
             pixels = self.reader.from_array(image)
@@ -216,7 +216,7 @@ class TestPipeline:
         height, width = pixels.shape[:2]
         ratio = max(height, width) / min(height, width)
         if ratio > MAX_ASPECT_RATIO or self.short_side**2 * ratio > MAX_RESIZED_PIXELS:
-            raise UserError(f'is a line of {width} x {height} pixels; one side is too short')
+            raise UserError(f'has {width} x {height} pixels; one side is too short')
         return pixels.astype(np.float32) if self.to_float32 else pixels
 
     def __call__(self, pixels: np.ndarray) -> dict:
@@ -224,16 +224,16 @@ class TestPipeline:
         channels = pixels.shape[2] if pixels.ndim == 3 else 1
         if self.channels is not None and channels != self.channels:
             raise UserError(
-                f'has {channels} channel{"s" * (channels > 1)}, and the network takes {self.channels}; '
+                f'has {channels} channel{"s" * (channels > 1)}, but the network expects {self.channels}; '
                 'convert it, or read it with another color_type'
             )
         size = pixels.shape[:2]
-        # Those of MMDetection ask for a name and a number.
+        # Transforms of MMDetection need a path and an id.
         return self.steps(dict(img=pixels, img_shape=size, ori_shape=size, img_path='', img_id=0))
 
 
 def channels_of(cfg: Config) -> int | None:
-    """Return how many channels the network of a config takes; None: it does not say."""
+    """Return the number of input channels of a config's network; None if the config does not define it."""
     backbone = (cfg.get('model') or {}).get('backbone') or {}
     if 'in_channels' in backbone:
         return backbone['in_channels']
@@ -243,7 +243,7 @@ def channels_of(cfg: Config) -> int | None:
 
 
 def read_ahead(pool: Executor, function: Callable, items: Iterable, ahead: int) -> Iterator:
-    """``map`` in threads that are at most so many items ahead of who takes the results."""
+    """Apply a function in threads, like ``map``, with at most ``ahead`` results waiting to be consumed."""
     items = iter(items)
     waiting = deque(pool.submit(function, item) for item in islice(items, ahead))
     while waiting:

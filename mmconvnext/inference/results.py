@@ -1,4 +1,4 @@
-"""What becomes of predictions: a file and a table."""
+"""Write predictions to a file, and print a summary of them."""
 
 import csv
 import sys
@@ -18,22 +18,22 @@ from ..files import written_whole
 from ..reports.annotated import MAX_CLASSES_SHOWN
 from ..text import class_title, csv_cell, json_text, printable, score_text
 
-MAX_ROWS = 50  # shown; files have all
-# Lists of a result, of which it has one -> what their entries are ranked by.
+MAX_ROWS = 50  # printed rows; files contain all
+# List in a result (each result has one of them) -> field by which its items are ranked.
 MEASURES = {'topk': 'score', 'objects': 'score', 'areas': 'share'}
-# Too long for files: all scores of every image, and the labels of all its pixels.
+# Fields that are too long for files: the scores of all classes, and the labels of all pixels.
 LEFT_OUT = ('pred_scores', 'labels')
 
 
 @contextmanager
 def results_file(out: str | Path | None, layout: 'Layout') -> Iterator[Callable[[dict], None]]:
-    """A function that adds a result to a file, which appears when all are written, or not at all."""
+    """Yield a function that adds a result to a file, which only appears after all results are written."""
     if out is None:
         yield lambda result: None
         return
     out = Path(out)
     try:
-        # Names of files may hold bytes that are no UTF-8.
+        # File names may contain bytes that are not UTF-8.
         text = dict(encoding='utf-8', errors='backslashreplace', newline='')
         with written_whole(out) as part, part.open('w', **text) as file:
             writer = JSONWriter(file) if out.suffix == '.json' else CSVWriter(file, layout)
@@ -44,7 +44,7 @@ def results_file(out: str | Path | None, layout: 'Layout') -> Iterator[Callable[
 
 
 class JSONWriter:
-    """A list of results, one a line."""
+    """Write a JSON list with one result per line."""
 
     def __init__(self, file: TextIO):
         self.file, self.before = file, '[\n'
@@ -59,11 +59,11 @@ class JSONWriter:
 
 
 class Layout(NamedTuple):
-    """The columns of a CSV file and how a result fills them.
+    """Columns of a CSV file, and a function that fills them from a result.
 
     Attributes:
         header: names of the columns.
-        rows: of a result, how many values there may be.
+        rows: function that returns the rows of a result.
     """
 
     header: list[str]
@@ -71,7 +71,7 @@ class Layout(NamedTuple):
 
 
 def class_layout(topk: int, *, multi_label: bool = False) -> Layout:
-    """A line for each image: its best classes from left to right, and which of them reach the threshold."""
+    """Return a layout with one row per image: its top classes, and those that reach the threshold."""
     fields = ('label', 'class', 'score')
     ranks = [f'{field}_{k}' for k in range(1, topk + 1) for field in fields]
     several = ['pred_labels'] if multi_label else []
@@ -86,7 +86,7 @@ def class_layout(topk: int, *, multi_label: bool = False) -> Layout:
 
 
 def dense_layout(finds: str) -> Layout:
-    """A line for each of an image's ``objects`` or ``areas``; without any, one with the path only."""
+    """Return a layout with one row per object or area, or a row with only the path if there are none."""
     fields = ['label', 'class', MEASURES[finds]]
     box = ['left', 'top', 'right', 'bottom'] if finds == 'objects' else []
 
@@ -104,7 +104,7 @@ def dense_layout(finds: str) -> Layout:
 
 
 class CSVWriter:
-    """Lines of a layout, whose text no spreadsheet computes."""
+    """Write rows in a layout, with text that spreadsheets do not interpret as formulas."""
 
     def __init__(self, file: TextIO, layout: Layout):
         self.writer, self.layout = csv.writer(file), layout
@@ -118,11 +118,11 @@ class CSVWriter:
 
 
 class Summary:
-    """What is printed at the end: the first rows, and the images that could not be read.
+    """Summary printed at the end: a table of the first images, and the images that could not be read.
 
     Args:
         finds: a key of ``MEASURES``.
-        percent: whether scores are parts of 1, unlike those of a regression.
+        percent: whether scores are fractions of 1, unlike those of a regression.
     """
 
     def __init__(self, finds: str, *, percent: bool = True):
@@ -152,20 +152,20 @@ class Summary:
             self.rows.append((path, '; '.join(names), '; '.join(scores), others))
 
     def show(self, out: str | None, out_dir: str | None) -> None:
-        """Print it.
+        """Print the summary.
 
         Raises:
-            UserError: with the images that could not be read.
+            UserError: some images could not be read; the message lists them.
         """
         where = f'in {out}' if out else 'written with --out results.csv'
         done = self.total - self.broken
         if hasattr(sys.stdout, 'reconfigure'):
-            sys.stdout.reconfigure(errors='backslashreplace')  # names may have letters that it cannot show
+            sys.stdout.reconfigure(errors='backslashreplace')  # for letters that the terminal cannot encode
         if self.rows:
             # A pipe has no width.
             Console(width=None if sys.stdout.isatty() else 120).print(self.table())
         if done > MAX_ROWS:
-            print(f'These are the first {MAX_ROWS} of {done:,} images; all are {where}')
+            print(f'The table shows the first {MAX_ROWS} of {done:,} images; all are {where}')
         if out:
             print(f'Wrote {out}')
         if out_dir and done:
@@ -185,12 +185,12 @@ class Summary:
         table.add_column(self.measure.capitalize(), justify='right')
         table.add_column('Then', style='dim', overflow='fold')
         for row in self.rows:
-            table.add_row(*map(Text, row))  # as Text, brackets in names are not taken for styles
+            table.add_row(*map(Text, row))  # rich would interpret brackets in plain strings as styles
         return table
 
 
 def track(results: Iterable[dict], total: int) -> Iterator[dict]:
-    """The results, with a progress bar if someone is there to see it."""
+    """Yield the results, with a progress bar if stderr is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn('Predicting'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

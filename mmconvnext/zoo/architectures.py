@@ -1,8 +1,8 @@
-"""The networks of the published checkpoints, under the names of their sources."""
+"""Networks of the published checkpoints, with the names that their sources use."""
 
 V2 = dict(use_grn=True, layer_scale_init_value=0.0)
-# timm's own networks up to nano, and tiny_hnf, compute linear layers as 1x1 convolutions; the result is
-# the same. Arguments from timm/models/convnext.py.
+# timm's networks up to nano and tiny_hnf use 1x1 convolutions instead of linear layers, with the same result.
+# Arguments are from timm/models/convnext.py.
 EPS = dict(norm_cfg=dict(type='LN2d', eps=1e-5))
 TANH = dict(act_cfg='gelu_pytorch_tanh')
 
@@ -35,5 +35,5 @@ ARCHITECTURES = {
     },
 }
 
-# Width of the hidden layer in the head, where there is one.
+# Width of the hidden layer in the head, for networks that have one.
 HIDDEN_CHANNELS = {'convnext_large_mlp': 1536}

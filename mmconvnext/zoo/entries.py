@@ -1,4 +1,4 @@
-"""The published checkpoints, read from the metafiles."""
+"""Published checkpoints, read from the metafiles."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ from .architectures import ARCHITECTURES, HIDDEN_CHANNELS
 MODEL_INDEX = MIM / 'model-index.yml'
 
 TEXT = text(2000)
-MAX_ENTRIES = 10_000  # of a metafile
-MAX_COUNT = 10**15  # of parameters or multiply-accumulates
-# Fields of an entry -> what they hold. mim reads some, we the others.
+MAX_ENTRIES = 10_000  # entries of a metafile
+MAX_COUNT = 10**15  # parameters or multiply-accumulates
+# Field of an entry -> check of its value. Some fields are for OpenMMLab's mim, the others for this package.
 NEEDED = {
     **dict.fromkeys(('Name', 'In Collection', 'Weights'), TEXT),
     'Format': one_of(FORMATS),
@@ -71,7 +71,7 @@ PREPROCESSING_FIELDS = {key.capitalize(): check for key, check in PREPROCESSING.
 
 @dataclass(frozen=True)
 class Entry:
-    """One published checkpoint.
+    """Description of a published checkpoint.
 
     Attributes:
         name: name in the zoo.
@@ -123,7 +123,7 @@ class Entry:
 
     @property
     def network(self) -> Network:
-        """The network of the weights; for a detector or segmenter, its backbone."""
+        """Network of the weights; for a detector or segmenter, its backbone."""
         if self.task in DENSE_TASKS:
             settings = dict(out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
             return Network({**ARCHITECTURES[self.architecture], **settings}, None)
@@ -138,7 +138,7 @@ class Entry:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """The names of the outputs if they are ImageNet classes, else None."""
+        """Names of the outputs if they are ImageNet classes, else None."""
         if self.task != 'Image Classification' or not str(self.training_data).startswith('ImageNet-'):
             return None
         return imagenet_names(self.training_data)
@@ -180,7 +180,9 @@ def read_yaml(path: Path) -> dict:
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f'{path} cannot be read as YAML: {error}') from error
     if not isinstance(content, dict):
-        raise UserError(f'{path} holds a {type(content).__name__}; expected fields such as Import or Models')
+        raise UserError(
+            f'{path} contains a {type(content).__name__}; expected fields such as Import or Models'
+        )
     return content
 
 
@@ -198,7 +200,7 @@ def read_entry(found: dict, root: Path) -> Entry:
     metadata = read_complete(found['Metadata'], needed, METADATA_MORE, f'{place}, Metadata')
     architecture = metadata.get('Architecture')
     if architecture is None and 'Config' not in found:
-        raise UserError(f'{place} has neither Architecture nor Config; one of them has to tell its network')
+        raise UserError(f'{place} has neither Architecture nor Config; one of them must define its network')
     if architecture is not None and architecture not in ARCHITECTURES:
         raise UserError(f'{place}: architecture {architecture!r} is not in mmconvnext/zoo/architectures.py')
     preprocessing = read_complete(

@@ -1,4 +1,4 @@
-"""What the licenses of weights permit."""
+"""Short names of the licenses of weights, and whether they permit commercial use."""
 
 from .entries import Entry
 

@@ -1,4 +1,4 @@
-"""Let mmengine, too, read checkpoints as data only, and in any format."""
+"""Make mmengine load checkpoints in any format, and without running code in them."""
 
 import re
 from collections.abc import Iterator
@@ -16,38 +16,36 @@ from ..errors import UserError
 from ..models.fitting import from_file
 from .names import find, load_weights
 
-# mmengine's loaders for these unpickle without asking what is inside.
+# mmengine's loaders for these URLs unpickle without any check.
 UNSAFE_SCHEMES = (
     *('modelzoo://', 'torchvision://', 'open-mmlab://', 'openmmlab://', 'mmcls://', 'pavi://'),
     *(r'(\S+\:)?s3://', r'(\S+\:)?petrel://'),
 )
-
-
-# Of which prefixes ours read.
+# Prefixes that our loader reads.
 SCHEMES = ('', 'http://', 'https://', 'mmconvnext://')
 
 
 class Rules(NamedTuple):
-    """How checkpoints are read; see ``load_checkpoint`` and ``load_weights``."""
+    """Arguments for reading checkpoints; see ``load_checkpoint`` and ``load_weights``."""
 
     trust: bool = False
     weights: str | None = None
 
 
-# Those of this thread; another one may load a checkpoint by other rules, or by mmengine's.
+# Rules of the current thread; others may load checkpoints with other rules, or with mmengine's loaders.
 rules: ContextVar[Rules | None] = ContextVar('rules', default=None)
 changing = Lock()
-users = 0  # threads that need our loaders now
-mmengines: dict = {}  # its table of loaders without ours
+users = 0  # number of threads that currently use our loaders
+mmengines: dict = {}  # mmengine's table of loaders, without ours
 
 
 @contextmanager
 def safe_loading(*, trust: bool = False, weights: str | None = None) -> Iterator[None]:
-    """Let mmengine read files, URLs and ``mmconvnext://NAME`` with our loaders inside, and nothing else.
+    """Context manager in which mmengine loads files, URLs and ``mmconvnext://NAME`` with our loaders only.
 
-    A program with mmengine's own Runner builds and runs it inside: weights of every format then load from
-    ``load_from`` and ``init_cfg``, no code in a checkpoint runs, and weights that do not fit our backbone
-    raise an error, where mmengine logs a warning and starts from random ones. Our Runner does so by itself.
+    Build and run mmengine's own Runner inside it. ``load_from`` and ``init_cfg`` then accept weights in every
+    format, no code in a checkpoint runs, and weights that do not match our backbone raise an error; without
+    it, mmengine only logs a warning and starts from random weights. Our Runner does this by itself.
 
     Args:
         trust: see ``load_checkpoint``.
@@ -63,7 +61,7 @@ def safe_loading(*, trust: bool = False, weights: str | None = None) -> Iterator
 
 @contextmanager
 def our_loaders() -> Iterator[None]:
-    """Keep them in mmengine's table while a thread needs them; other threads load as without them."""
+    """Register our loaders in mmengine while a thread uses them; other threads keep mmengine's behavior."""
     global mmengines, users
     with changing:
         if users == 0:
@@ -85,7 +83,7 @@ def our_loaders() -> Iterator[None]:
                         CheckpointLoader.register_scheme(prefix, loader, force=True)
 
 
-# mmengine names the functions, from the eleventh letter on, in its log.
+# mmengine logs the names of these functions without their first ten letters ("load_from_").
 def load_from_mmconvnext(filename: str, map_location=None, **options) -> dict:
     current = rules.get()
     if current is None:
@@ -98,16 +96,16 @@ def load_from_mmconvnext(filename: str, map_location=None, **options) -> dict:
     tensors = weights_of(checkpoint, current.weights)
     try:
         found = recognise(tensors, filename)
-    except UserError:  # the weights of another model
+    except UserError:  # weights of another model
         found = None
     if found is not None and not has_our_names(found):
         return dict(state_dict=from_file(found.tensors, filename))
-    # mmengine looks for weights under state_dict only, and takes all else for weights.
+    # mmengine reads weights from state_dict, and treats the whole dict as weights if there is none.
     return dict(checkpoint if 'state_dict' in checkpoint else {}, state_dict=from_file(tensors, filename))
 
 
 def has_our_names(found: Weights) -> bool:
-    """Whether the names of a file are ours, perhaps of a backbone alone, which ``init_cfg`` starts from."""
+    """Return whether a file has our parameter names, for a model or (for ``init_cfg``) a backbone alone."""
     return found.format == 'openmmlab' and (
         all(ours == theirs for ours, theirs in found.names.items())
         or all(ours == f'backbone.{theirs}' for ours, theirs in found.names.items())
@@ -118,12 +116,12 @@ def load_from_elsewhere(filename: str, map_location=None, **options) -> dict:
     if rules.get() is None:
         return load_as_mmengine(filename, map_location, **options)
     raise UserError(
-        f'checkpoint {filename}: only files, http(s) URLs and mmconvnext:// names are read; download it '
-        'and name the file'
+        f'checkpoint {filename}: only files, http(s) URLs and mmconvnext:// names are supported; download '
+        'it and name the file'
     )
 
 
 def load_as_mmengine(filename: str, map_location=None, **options) -> dict:
-    """Load with the first of mmengine's loaders whose prefix fits, as ``CheckpointLoader`` does."""
+    """Load with the first of mmengine's loaders whose prefix matches, as ``CheckpointLoader`` does."""
     loader = next(loader for prefix, loader in mmengines.items() if re.match(prefix, filename))
     return loader(filename, map_location, **options)

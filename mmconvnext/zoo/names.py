@@ -1,7 +1,4 @@
-"""What does a name stand for? The one place that tells published names, configs and weights apart.
-
-``load_config`` and ``load_weights`` read what was found.
-"""
+"""Resolve names of published checkpoints, configs and weights, and load what they stand for."""
 
 import os
 from dataclasses import dataclass, replace
@@ -32,12 +29,12 @@ CONFIG_SUFFIXES = ('.py', *SUFFIXES)
 
 @dataclass(frozen=True)
 class Named:
-    """The meaning of a name: a published checkpoint, a config or weights.
+    """Result of resolving a name: a published checkpoint, a config or weights.
 
     Attributes:
         name: name in messages.
         entry: published checkpoint.
-        file: config; a recipe and a checkpoint trained with it may have the same name.
+        file: config file; a recipe and a checkpoint trained with it may have the same name.
         weights: file, folder or URL of the weights.
     """
 
@@ -48,7 +45,7 @@ class Named:
 
     @cached_property
     def config(self) -> Config:
-        """The config of a published checkpoint or a file, read once.
+        """Config of a published checkpoint or a file, read once.
 
         Raises:
             UserError: the name stands for weights, or the config is invalid.
@@ -103,7 +100,7 @@ def find(name: 'str | Path | Named', what: str = 'model') -> Named:
         return Named(text, weights=text)
     if '://' in text:
         raise UserError(
-            f'{what} {text}: only files, http(s) URLs and {SCHEME} names are read; download it and name '
+            f'{what} {text}: only files, http(s) URLs and {SCHEME} names are supported; download it and name '
             'the file'
         )
     # Methods of Path raise errors for text that cannot be a path.

@@ -125,7 +125,7 @@ def test_what_is_no_array_of_an_image_ends_in_a_message(kind, tmp_path):
 
 
 def test_the_limit_on_pixels_holds():
-    with pytest.raises(ImageError, match='has 9 x 8 pixels; at most 70 are read'):
+    with pytest.raises(ImageError, match='has 9 x 8 pixels; at most 70 are allowed'):
         ImageReader('unchanged', max_pixels=70).from_bytes(saved(values(8, 9, 5)))
 
 

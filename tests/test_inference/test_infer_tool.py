@@ -32,7 +32,7 @@ def test_tool_writes_all_and_lists_what_is_broken(files, tmp_path):
     assert result.returncode == 1
     assert result.stderr == (
         'Error: 1 of 4 images could not be read; the others are done:\n'
-        '  photos/notes.jpg: its 5 bytes are no image of a known format (JPEG, PNG, BMP, GIF, TIFF, WEBP, '
+        '  photos/notes.jpg: has 5 bytes in no supported format (JPEG, PNG, BMP, GIF, TIFF, WEBP, '
         'PPM, JPEG2000, AVIF, NPY)\n'
     )
     lines = [line for line in result.stdout.splitlines() if line.strip() and 'OneDL' not in line]
@@ -86,7 +86,7 @@ def test_tool_takes_weights_alone(files, tmp_path, capsys):
         (dict(checkpoint='there.json'), 'there.json is a config and holds no weights'),
         (dict(), 'checkpoint none.pth does not exist'),
         (dict(checkpoint='there.pth', inputs=['typo.jpg']), 'typo.jpg does not exist; name an image'),
-        (dict(checkpoint='there.pth', inputs=['empty']), 'empty holds no images'),
+        (dict(checkpoint='there.pth', inputs=['empty']), 'empty and its subfolders contain no images'),
     ],
 )
 def test_tool_looks_at_everything_before_it_loads_a_model(options, message, tmp_path, monkeypatch):

@@ -48,8 +48,8 @@ def test_folders_and_patterns_are_searched_in_order(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('inputs', 'message'),
     [
-        ([], 'nothing to classify'),
-        ('.', r'holds no images, nor what is below; expected \.avif'),
+        ([], 'no images were given'),
+        ('.', r'and its subfolders contain no images; expected \.avif'),
         ('*.jpg', r'\*\.jpg matches no file'),
         (b'no path', 'input 0 is the content of a file; give its path, or open it'),
         (memoryview(b'no path'), 'input 0 is the content of a file; give its path, or open it'),
@@ -117,5 +117,5 @@ def test_a_panorama_is_not_resized_to_a_giant():
     cfg = Config(dict(test_dataloader=dict(dataset=dict(pipeline=[dict(type='ResizeEdge', scale=2000)]))))
     pipeline = TestPipeline(cfg)
     assert pipeline.read(np.zeros((10, 80, 3), np.uint8)).shape == (10, 80, 3)
-    with pytest.raises(UserError, match='is a line of 100 x 10 pixels'):
+    with pytest.raises(UserError, match='has 100 x 10 pixels; one side is too short'):
         pipeline.read(np.zeros((10, 100, 3), np.uint8))

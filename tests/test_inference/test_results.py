@@ -19,7 +19,7 @@ def test_csv_has_a_line_for_each_image(files, tmp_path, capsys):
     infer(
         [str(tmp_path / 'photos')], model=config, checkpoint=checkpoint, topk=6, out=str(tmp_path / 'r.csv')
     )
-    assert 'These are the first 50 of 60 images; all are in' in capsys.readouterr().out
+    assert 'The table shows the first 50 of 60 images; all are in' in capsys.readouterr().out
     with (tmp_path / 'r.csv').open(encoding='utf-8', newline='') as file:
         rows = list(csv.DictReader(file))
     assert [row['path'] for row in rows] == sorted(paths)

@@ -147,4 +147,4 @@ def test_another_number_of_channels_is_named_before_anything_is_written(trained,
         train(config, data_root=str(tmp_path / 'other'), work_dir=str(tmp_path / 'w'))
     assert not (tmp_path / 'w').exists()
     (result,) = ImageClassificationInferencer(str(checkpoint))([str(tmp_path / 'other/dry/0.npy')])
-    assert 'has 4 channels, and the network takes 5' in result['error']
+    assert 'has 4 channels, but the network expects 5' in result['error']

@@ -208,7 +208,7 @@ def test_broken_or_missing_metafile_is_named(tmp_path):
     with pytest.raises(UserError, match='none.yml cannot be read as YAML'):
         read_model_index(tmp_path / 'model-index.yml')
     (tmp_path / 'none.yml').write_text(json.dumps([1]))
-    with pytest.raises(UserError, match='none.yml holds a list'):
+    with pytest.raises(UserError, match='none.yml contains a list'):
         read_model_index(tmp_path / 'model-index.yml')
 
 
