@@ -1,6 +1,6 @@
-"""The block of ConvNeXt in plain torch, then the layers and activations that it adds to torch.nn.
+"""ConvNeXt block in plain PyTorch, and its layers and activations that torch.nn does not have.
 
-``fusion`` computes the same in fewer passes through memory, ``inference`` with weights that stay as they are.
+``fusion`` computes the same block with fewer passes over memory; ``inference`` does so with fixed weights.
 """
 
 from functools import partial
@@ -21,7 +21,7 @@ from .network import LAYER_NORM
 
 
 class ConvNeXtBlock(BaseModule):
-    """Depthwise convolution, norm, and an MLP over channels, added to the input.
+    """Residual block with a depthwise convolution, a norm and an MLP over channels.
 
     Args:
         channels: channels in and out.
@@ -31,7 +31,7 @@ class ConvNeXtBlock(BaseModule):
         conv_bias: whether the depthwise convolution has a bias.
         norm_cfg: see ``ConvNeXt``.
         act_cfg: see ``ConvNeXt``.
-        linear_pw_conv: whether the MLP has linear layers on (N, H, W, C), or else 1x1 convolutions.
+        linear_pw_conv: whether the MLP uses linear layers on (N, H, W, C) instead of 1x1 convolutions.
         use_grn: whether GRN follows the activation (V2).
         drop_path_rate: probability of skipping the block in training.
         layer_scale_init_value: initial value of the per-channel scale; 0 for no scale.
@@ -77,9 +77,9 @@ class ConvNeXtBlock(BaseModule):
         self.register_load_state_dict_pre_hook(shape_pointwise)
 
     def forward(self, x: Tensor, visible: VisiblePatches | None = None) -> Tensor:
-        """x (N, C, H, W) -> (N, C, H, W).
+        """Map x (N, C, H, W) to (N, C, H, W).
 
-        With ``visible``, x consists of the visible patches of masked images, see ``masking``.
+        With ``visible``, x consists of the visible patches of masked images; see ``masking``.
         """
         if self.with_cp and torch.is_grad_enabled():
             return checkpoint(self._forward, x, visible, use_reentrant=False)
@@ -126,14 +126,14 @@ def shape_pointwise(block: ConvNeXtBlock, state_dict: dict, prefix: str, *_) -> 
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """Convolution of each channel with a kernel of its own, which keeps the size of the map.
+    """Depthwise convolution with an output of the input's size.
 
-    It is ``nn.Conv2d`` with ``groups=channels``; on a CPU, its gradients are computed faster.
+    Equivalent to ``nn.Conv2d`` with ``groups=channels``, with faster gradients on a CPU.
 
     Args:
-        channels: C.
+        channels: number of channels.
         kernel_size: odd kernel size.
-        dilation: distance of the kernel's taps in pixels.
+        dilation: spacing between the elements of the kernel in pixels.
         bias: whether to add a bias.
     """
 
@@ -149,7 +149,7 @@ class DepthwiseConv2d(nn.Conv2d):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W) -> (N, C, H, W)."""
+        """Map x (N, C, H, W) to (N, C, H, W)."""
         return depthwise_conv(x, self.weight, self.bias, self.dilation[0])
 
 
@@ -157,7 +157,7 @@ class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels: (x - mean) / sqrt(variance + eps) * weight + bias at each pixel of a map.
 
     ``forward`` takes (N, C, H, W); ``normalize`` takes (..., C), for code that already has channels last. The
-    result of ``forward`` stays in channels-last memory.
+    result of ``forward`` is in channels-last memory format.
     """
 
     def normalize(self, x: Tensor) -> Tensor:
@@ -205,13 +205,13 @@ def build_norm(cfg: dict, channels: int) -> nn.Module:
 
 
 class GRN(nn.Module):
-    """Global response normalisation (ConvNeXt V2, section 3.3, algorithm 1), channels last.
+    """Global response normalization of channels-last maps (ConvNeXt V2, section 3.3, algorithm 1).
 
-    With a channel's norm over the map, ``r = x.norm(dim=(1, 2), keepdim=True)``, it returns
-    ``x + gamma * (x * r / (r.mean(-1, keepdim=True) + eps)) + beta``.
+    Returns ``x + gamma * (x * r / (r.mean(-1, keepdim=True) + eps)) + beta`` with each channel's norm over
+    the map, ``r = x.norm(dim=(1, 2), keepdim=True)``.
 
     Args:
-        channels: C, the number of channels.
+        channels: number of channels.
         eps: added to the mean response; 1e-6 as in the official ``models/utils.py``.
     """
 
@@ -222,28 +222,28 @@ class GRN(nn.Module):
         self.beta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply GRN: (N, H, W, C) -> (N, H, W, C)."""
+        """Map x (N, H, W, C) to (N, H, W, C)."""
         return grn(x, self.gamma, self.beta, eps=self.eps)
 
 
 def build_activation(act_cfg: str | dict) -> nn.Module:
-    """A new activation module for a name from ``ACTIVATIONS`` or a registry dict.
+    """Return a new activation module for a name in ``ACTIVATIONS`` or a registry dict.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: the name is unknown.
     """
     if not isinstance(act_cfg, str):
         return MODELS.build(act_cfg)
     if act_cfg not in ACTIVATIONS:
         raise ValueError(
             f'activation {act_cfg!r} is unknown; choose from {", ".join(ACTIVATIONS)}, '
-            "or pass a registry dict as dict(type='GELU')"
+            "or pass a registry dict such as dict(type='GELU')"
         )
     return ACTIVATIONS[act_cfg]()
 
 
 class Elementwise(nn.Module):
-    """A formula without parameters as a module."""
+    """Module for a function without parameters."""
 
     def __init__(self, formula):
         super().__init__()
@@ -257,23 +257,23 @@ class Elementwise(nn.Module):
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """The sigmoid approximation of GELU (arXiv:1606.08415, section 2)."""
+    """Sigmoid approximation of GELU (arXiv:1606.08415, section 2)."""
     return x * torch.sigmoid(1.702 * x)
 
 
 def clipped_gelu(x: Tensor) -> Tensor:
-    """GELU limited to [-10, 10], for 8-bit quantisation (arXiv:2004.09602)."""
+    """GELU clipped to [-10, 10], for 8-bit quantization (arXiv:2004.09602)."""
     return F.gelu(x).clip(-10, 10)
 
 
 def laplace(x: Tensor) -> Tensor:
-    """Distribution function of a Gaussian near squared ReLU (arXiv:2209.10655, section 3.2)."""
+    """Gaussian distribution function that approximates squared ReLU (arXiv:2209.10655, section 3.2)."""
     mean, deviation = 0.707107, 0.282095
     return 0.5 * (1 + torch.erf((x - mean) / (deviation * 2**0.5)))
 
 
 def squared_relu(x: Tensor) -> Tensor:
-    """arXiv:2109.08668, section 4."""
+    """Squared ReLU (arXiv:2109.08668, section 4)."""
     return F.relu(x).square()
 
 
@@ -282,9 +282,9 @@ def sqrt_softplus(x: Tensor) -> Tensor:
 
 
 class XIELU(nn.Module):
-    """Expanded integral of ELU (arXiv:2411.13010): trained slopes on either side of zero.
+    """Expanded integral of ELU (arXiv:2411.13010), with trainable slopes on both sides of zero.
 
-    Parameters and buffers are bfloat16, as in the published class, so that its state dicts fit.
+    Parameters and buffers are bfloat16 as in the published class, so that its state dicts can be loaded.
     """
 
     def __init__(self):
@@ -309,7 +309,7 @@ def _tanh_gelu() -> nn.Module:
     return nn.GELU(approximate='tanh')
 
 
-# The vocabulary of ``hidden_act`` in transformers (5.23.0).
+# Values of ``hidden_act`` in transformers (5.23.0).
 ACTIVATIONS = {
     'gelu': nn.GELU,
     'gelu_10': lambda: Elementwise(clipped_gelu),

@@ -1,4 +1,4 @@
-"""The block with its MLP computed as one operation, where that pays."""
+"""ConvNeXt block that computes its MLP as one fused operation if that is faster."""
 
 import torch
 from mmcv.cnn.bricks import DropPath
@@ -9,7 +9,7 @@ from ..ops.block_mlp import Constants, Weights, block_mlp
 from .block import GRN, ConvNeXtBlock, LayerNorm2d
 from .masking import VisiblePatches
 
-# Exactly these: a subclass, as of LoRA or quantization, computes something else.
+# Exact types: subclasses, such as those of LoRA or quantization, compute something else.
 FUSED_TYPES = dict(
     norm=(LayerNorm2d,),
     pointwise_conv1=(nn.Linear,),
@@ -18,13 +18,13 @@ FUSED_TYPES = dict(
     pointwise_conv2=(nn.Linear,),
     drop_path=(DropPath, nn.Identity),
 )
-# Below so many hidden values its calls cost more than the memory it saves.
+# With fewer hidden values, the overhead of the calls exceeds the gain.
 MIN_FUSED_ELEMENTS = 1 << 20
 HOOKS = ('_forward_hooks', '_forward_pre_hooks', '_backward_hooks', '_backward_pre_hooks')
 
 
 class FusedConvNeXtBlock(ConvNeXtBlock):
-    """``ConvNeXtBlock`` that keeps less of the MLP in memory; results and state dict are the same."""
+    """``ConvNeXtBlock`` with less memory for the MLP, and the same results and state dict."""
 
     def _forward(self, x: Tensor, visible: VisiblePatches | None) -> Tensor:
         y = self._convolve(x, visible)
@@ -32,7 +32,7 @@ class FusedConvNeXtBlock(ConvNeXtBlock):
 
 
 def can_fuse(block: ConvNeXtBlock, x: Tensor) -> bool:
-    """Return whether the fused MLP applies to a map x (N, C, H, W) behind the depthwise convolution.
+    """Return whether the fused MLP applies to a map x (N, C, H, W) after the depthwise convolution.
 
     It applies to plain modules and weights without hooks, and to maps that are large enough to gain.
     """
@@ -46,7 +46,7 @@ def can_fuse(block: ConvNeXtBlock, x: Tensor) -> bool:
     ]
     return (
         all(type(module) in types for module, types in zip(modules, FUSED_TYPES.values(), strict=True))
-        and all(type(weight) in (nn.Parameter, Tensor) for weight in weights)  # nor None
+        and all(type(weight) in (nn.Parameter, Tensor) for weight in weights)  # not None
         and not any('forward' in vars(module) for module in modules if module)
         and x[:, 0].numel() * block.pointwise_conv1.out_features >= MIN_FUSED_ELEMENTS
         and not any(getattr(module, hooks) for module in modules if module for hooks in HOOKS)
@@ -54,7 +54,7 @@ def can_fuse(block: ConvNeXtBlock, x: Tensor) -> bool:
 
 
 def fused_mlp(block: ConvNeXtBlock, x: Tensor, residual: Tensor) -> Tensor:
-    """The block behind its depthwise convolution x (N, C, H, W), added to the residual (N, C, H, W)."""
+    """Compute the rest of a block from the convolved x (N, C, H, W), and add the residual (N, C, H, W)."""
     norm, linear1, grn, linear2 = block.norm, block.pointwise_conv1, block.grn, block.pointwise_conv2
     kept, scale = draw(block.drop_path, x)
     out = block_mlp(
@@ -78,9 +78,9 @@ def fused_mlp(block: ConvNeXtBlock, x: Tensor, residual: Tensor) -> Tensor:
 
 
 def draw(drop_path: nn.Module, x: Tensor) -> tuple[Tensor | None, float]:
-    """Numbers of the images of x that ``DropPath`` lets pass (None: all), and by what it multiplies them.
+    """Return the indices of the images of x that ``DropPath`` keeps (None for all), and their scale.
 
-    Drawn where the host knows them at once: it could not wait for a GPU to tell it.
+    They are drawn on the CPU, because reading them from a GPU would have to wait for it.
     """
     if not isinstance(drop_path, DropPath) or not drop_path.training:
         return None, 1.0
@@ -90,5 +90,5 @@ def draw(drop_path: nn.Module, x: Tensor) -> tuple[Tensor | None, float]:
 
 
 def rows_of(x: Tensor) -> Tensor:
-    """(N, C, H, W) as (N, H * W, C), contiguous: a view if channels come last in memory."""
+    """Return x (N, C, H, W) as contiguous (N, H * W, C), which is a view if x is in channels-last format."""
     return x.movedim(1, -1).flatten(1, 2).contiguous()

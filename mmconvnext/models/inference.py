@@ -1,4 +1,4 @@
-"""The network for inference: fewer operations, the same function."""
+"""ConvNeXt for inference, with folded weights and fewer operations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 
 @contextmanager
 def optimized(model: nn.Module, dtype: str) -> Iterator[None]:
-    """Within, each ConvNeXt of a model computes in its form for inference; the weights stay as they are.
+    """Context manager in which each ConvNeXt of a model runs its inference form; weights are not changed.
 
     Args:
         model: classifier, detector or segmenter.
@@ -30,15 +30,15 @@ def optimized(model: nn.Module, dtype: str) -> Iterator[None]:
         yield
     finally:
         for backbone in backbones:
-            del backbone.forward  # of the instance: that of the class shows again
+            del backbone.forward  # the attribute of the instance, so that the method applies again
 
 
 class InferenceConvNeXt(nn.Module):
-    """A copy of a ``ConvNeXt`` for inference, with its blocks folded.
+    """Copy of a ``ConvNeXt`` for inference, with folded blocks.
 
     Args:
-        backbone: is left as it is.
-        dtype: of the computation; outputs have the dtype of the input.
+        backbone: network to copy.
+        dtype: dtype of the computation; outputs have the dtype of the input.
     """
 
     def __init__(self, backbone: nn.Module, dtype: torch.dtype):
@@ -60,7 +60,7 @@ class InferenceConvNeXt(nn.Module):
 
 
 class InferenceBlock(nn.Module):
-    """A folded ``ConvNeXtBlock``."""
+    """Folded ``ConvNeXtBlock`` for inference."""
 
     def __init__(self, block: nn.Module, dtype: torch.dtype):
         super().__init__()
@@ -75,7 +75,7 @@ class InferenceBlock(nn.Module):
         self.mlp = InferenceMLP(block.norm.normalize, weight1, bias1, block.act, response, weight2, bias2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W), whose memory may be used again if its channels come last there, -> (N, C, H, W)."""
+        """Map x (N, C, H, W) to (N, C, H, W); x may be overwritten if it is in channels-last format."""
         rows = self.mlp(rows_of(self.depthwise_conv(x)), rows_of(x))
         return rows.transpose(1, 2).unflatten(2, x.shape[2:])
 
@@ -88,7 +88,7 @@ class Response(nn.Module):
         self.gamma, self.eps = grn.gamma, grn.eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, rows, C)."""
+        """Change x (N, rows, C) in place and return it."""
         response = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         relative = response / (response.mean(dim=-1, keepdim=True) + self.eps)
         return x.mul_(torch.addcmul(torch.ones_like(relative), self.gamma, relative))
@@ -98,8 +98,8 @@ class Response(nn.Module):
 def fold(block: nn.Module) -> nn.Module:
     """Fold a ``ConvNeXtBlock`` that will no longer be trained, in place.
 
-    LayerNorm's affine goes into the first linear layer, GRN's shift and the layer scale into the second, in
-    double precision. All are linear, so the function stays the same to rounding.
+    LayerNorm's affine parameters are folded into the first linear layer, and GRN's shift and the layer scale
+    into the second, in double precision. All of them are linear, so the output only changes by rounding.
     """
     norm, linear1, linear2 = block.norm, block.pointwise_conv1, block.pointwise_conv2
     (weight1, bias1), (weight2, bias2) = map(in_double, (linear1, linear2))
@@ -120,7 +120,7 @@ def fold(block: nn.Module) -> nn.Module:
 
 
 def in_double(linear: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight (out, in) and bias (out,) of a linear layer or a 1x1 convolution."""
+    """Return weight (out, in) and bias (out,) of a linear layer or 1x1 convolution, in float64."""
     weight = linear.weight.flatten(1).double()
     return weight, weight.new_zeros(len(weight)) if linear.bias is None else linear.bias.double()
 

@@ -1,4 +1,4 @@
-"""The sizes of the named networks, and a classifier in two lines: which backbone, which head."""
+"""Sizes of the named networks, and configs of classifiers from the arguments of backbone and head."""
 
 from typing import NamedTuple
 
@@ -57,7 +57,7 @@ def resolve_arch(arch: str | dict) -> dict:
     depths, channels = tuple(arch['depths']), tuple(arch['channels'])
     if len(depths) != len(channels) or not depths or min(depths + channels) < 1:
         raise ValueError(
-            f'arch has depths {depths} and channels {channels}; it needs one positive number of each a stage'
+            f'arch has depths {depths} and channels {channels}; each needs one positive number per stage'
         )
     return {**defaults, **arch, 'depths': depths, 'channels': channels}
 

@@ -152,7 +152,7 @@ def test_size_limits_match_what_the_network_can_do():
     ('kwargs', 'message'),
     [
         (dict(arch='tinny'), "'tinny' is unknown; choose from zepto, atto"),
-        (dict(arch=dict(depths=[1, 1], channels=[4])), 'one positive number of each a stage'),
+        (dict(arch=dict(depths=[1, 1], channels=[4])), 'each needs one positive number per stage'),
         (dict(arch=dict(depths=[1, 1])), 'needs depths and channels'),
         (dict(arch=dict(depths=[1], channels=[4], width=3)), 'width'),
         (dict(out_indices=4), 'out_indices is 4; the network has 4 stages'),
