@@ -28,7 +28,7 @@ def metadata_of(name: str, model: nn.Module, graph: Graph) -> dict:
     Returns:
         ``name`` (in the zoo, or the file's without its folder), ``license`` of the weights if the zoo
         states one, ``mmconvnext`` (version), ``classes`` (their names or None), ``input`` and ``output``
-        in words, ``preprocessed`` (whether the file normalises), ``channels`` (in words, as RGB or BGR),
+        in words, ``preprocessed`` (whether the file normalizes), ``channels`` (in words, as RGB or BGR),
         ``full_scale`` (pixel value of white, 255 for ordinary images), ``mean`` and ``std`` of these
         channels in units of it, ``min_size`` in pixels, and what ``resizing`` returns.
     """

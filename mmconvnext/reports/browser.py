@@ -59,11 +59,11 @@ def save_browser(
     anew = (
         ''
         if seed is None
-        else f' Training draws every epoch anew; these are the draws of a run with seed {seed}.'
+        else f' Augmentation differs between epochs; shown is that of a run with seed {seed}.'
     )
     head = (
-        f'<h1>{escaped(title)}</h1>\n<p class="faint">{len(samples)} of {total:,} images{classes}, spread '
-        f'evenly: each as it is, then as the model sees it before its colours are normalised.{anew}</p>'
+        f'<h1>{escaped(title)}</h1>\n<p class="faint">{len(samples)} of {total:,} images{classes}, evenly '
+        f'spaced. Each is shown as stored, then as the model sees it, without normalization.{anew}</p>'
     )
     write_page(Path(out), title, '\n'.join([head, *map(row_of, samples), *map(section_of, mixes)]))
 
@@ -74,7 +74,7 @@ def row_of(sample: Sample) -> str:
         cells = [figure(None, f'<b class="wrong">cannot be read</b><small>{escaped(sample.error)}</small>')]
     else:
         height, width = sample.original.shape[:2]
-        cells = [figure(sample.original, f'as it is<small>{width} × {height}</small>')]
+        cells = [figure(sample.original, f'as stored<small>{width} × {height}</small>')]
         for epoch, image in enumerate(sample.draws, 1):
             seen = 'as the model sees it' if len(sample.draws) == 1 else f'epoch {epoch}'
             cells.append(figure(image, f'{seen}<small>{image.shape[1]} × {image.shape[0]}</small>'))

@@ -86,7 +86,7 @@ def save_explanation(explanation: Explanation, out: str | Path) -> None:
     )
     figure.supxlabel(
         'Stages: the first three principal components of the features in red, green and blue; '
-        'like colours are like features',
+        'similar colors are similar features',
         **dict(x=0.025, ha='left', fontsize=9, color=FAINT),
     )
     save_figure(figure, out, dpi=110)
