@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Serve a page that classifies images: choose a model, drop an image, see classes, Grad-CAM and latency.
+"""Serve a web page that classifies images and shows the top classes, Grad-CAM and the latency.
 
-Only this machine can connect, unless --host or --origin is given. Other users can choose only models given by
---model and --checkpoint: they can neither upload checkpoints nor make the server download others.
+Only this machine can connect, unless --host or --origin is given. Remote users can only choose the models
+given by --model and --checkpoint: they can neither upload checkpoints nor make the server download others.
 """
 
 import argparse
@@ -25,9 +25,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on; default 127.0.0.1')
     parser.add_argument('--port', type=int, default=7860, help='default 7860; 0 for any free port')
-    parser.add_argument('--max-megabytes', type=float, default=20, help='of an image; default 20')
+    parser.add_argument('--max-megabytes', type=float, default=20, help='maximum image size; default 20')
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default a GPU if there is one')
-    parser.add_argument('--origin', help='https://NAME under which a proxy on this machine serves the page')
+    parser.add_argument('--origin', help='public URL, https://NAME, of a proxy on this machine')
     return parser.parse_args()
 
 

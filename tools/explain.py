@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw what the prediction of a classifier is based on: Grad-CAM, occlusion and the feature maps."""
+"""Visualize the prediction of a classifier with Grad-CAM, occlusion and feature maps."""
 
 import argparse
 

@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
         '--images',
         metavar='DIR',
         help='real images to check and calibrate with; with one folder per class, the accuracy is reported. '
-        "Default: the config's data, or photographs that libraries carry",
+        "Default: the config's data, or photographs from installed libraries",
     )
     add_trust_checkpoint(parser)
     return parser.parse_args()

@@ -1,8 +1,5 @@
 #!/usr/bin/env python
-"""Predict images: files, folders, patterns in quotes, or URLs.
-
-Classifiers give classes, detectors objects with boxes and masks, segmenters areas.
-"""
+"""Predict classes, objects or areas in images with a classifier, detector or segmenter."""
 
 import argparse
 

@@ -53,15 +53,14 @@ def parse_args() -> argparse.Namespace:
         '--log',
         nargs='+',
         choices=['tensorboard', 'wandb'],
-        help='also record the run with these; a resumed run continues its record',
+        help='also log the run to these; a resumed run continues its log',
     )
     add_cfg_options(parser, 'model.backbone.drop_path_rate=0.2')
     add_trust_checkpoint(parser)
     parser.add_argument(
         '--distributed',
         metavar='ENGINE',
-        help='how to spread the training over processes: ddp as torch has it (the default), fsdp or '
-        'deepspeed, see docs/training.md',
+        help='engine for distributed training: ddp (default), fsdp or deepspeed; see docs/training.md',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none')
     return parser.parse_args()

@@ -72,7 +72,7 @@ def test_pretraining_on_whole_maps_has_the_same_loss():
 def test_wrong_form_is_not_timed(monkeypatch, tmp_path):
     right = InferenceConvNeXt.forward
     monkeypatch.setattr(InferenceConvNeXt, 'forward', lambda self, x: tuple(y + 0.1 for y in right(self, x)))
-    with pytest.raises(UserError, match='differs by .* it is not timed before it is right'):
+    with pytest.raises(UserError, match='differ by .* it is not timed until they agree'):
         compare(arch=['atto'], mode=['inference'], batch=[1], size=32, out=tmp_path / 'rows.jsonl')
     assert not (tmp_path / 'rows.jsonl').exists()
 
@@ -81,7 +81,10 @@ def test_wrong_form_is_not_timed(monkeypatch, tmp_path):
     ('options', 'problem'),
     [
         (dict(arch=['giant']), 'network giant is unknown'),
-        (dict(contenders=['keras eager']), 'keras eager cannot be measured here; there are mmconvnext eager'),
+        (
+            dict(contenders=['keras eager']),
+            'keras eager cannot be measured here; choose from mmconvnext eager',
+        ),
         (dict(rounds=1), '--rounds is 1'),
     ],
 )

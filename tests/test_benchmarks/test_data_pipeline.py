@@ -41,5 +41,5 @@ def test_rows_hold_speed_and_conditions(tmp_path, capsys):
 
 
 def test_spread_takes_two_rounds():
-    with pytest.raises(UserError, match='--rounds is 1; measuring a spread'):
+    with pytest.raises(UserError, match='--rounds is 1; expected at least 2'):
         compare_pipelines(rounds=1)

@@ -36,7 +36,9 @@ def test_rows_hold_time_bandwidth_and_conditions(monkeypatch, capsys):
 
 @pytest.mark.parametrize('wrong', [lambda x: 2.1 * x, lambda x: x / 0, lambda x: 2 * x.detach() + 0 * x])
 def test_wrong_kernel_is_not_timed(wrong):
-    with pytest.raises(UserError, match=r'double on \(2, 8\) is wrong by .* not timed before it is right'):
+    with pytest.raises(
+        UserError, match=r'double on \(2, 8\) has an error of .* not timed until it is correct'
+    ):
         measure(case(wrong), ('triton',), rounds=2, copy=1e9)
 
 
@@ -48,5 +50,5 @@ def test_copy_counts_what_is_read_and_written(monkeypatch):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='tests the message for machines without a GPU')
 def test_missing_gpu_is_told():
-    with pytest.raises(UserError, match='sees no CUDA device; kernels are timed on an NVIDIA GPU'):
+    with pytest.raises(UserError, match='finds no CUDA device; timing the kernels needs an NVIDIA GPU'):
         measure_kernels(op=['grn'])

@@ -61,11 +61,13 @@ def test_changed_metafile_fails_the_check_in_one_line(monkeypatch, tmp_path):
     metafile.write_text(text.replace('Top 1 Accuracy: 84.192', 'Top 1 Accuracy: 84.392'))
     message = tool('--check', monkeypatch=monkeypatch)
     # sys.exit with a text means exit code 1.
-    assert re.fullmatch('Error: .*model_zoo.md is not what .* renew it with tools/zoo_page/write.py', message)
+    assert re.fullmatch(
+        'Error: .*model_zoo.md does not match .* update it with tools/zoo_page/write.py', message
+    )
 
 
 def test_missing_page_fails_the_check(monkeypatch, tmp_path):
-    assert 'renew it' in tool('--check', '--out', tmp_path / 'none.md', monkeypatch=monkeypatch)
+    assert 'update it' in tool('--check', '--out', tmp_path / 'none.md', monkeypatch=monkeypatch)
 
 
 def test_every_entry_has_one_row_and_leads_to_its_file():
@@ -79,7 +81,7 @@ def test_rows_of_files_without_a_hash_carry_no_mark():
     assert 'convnext-base_3rdparty_in21k' in marked
     assert 'convnext_tiny.in12k_ft_in1k' not in marked
     without = len(ENTRIES) - len(marked)
-    assert f'{without} of the {len(ENTRIES)} files carry no hash' in PAGE
+    assert f'{without} of the {len(ENTRIES)} files have no hash' in PAGE
 
 
 def test_rows_have_as_many_cells_as_their_header():

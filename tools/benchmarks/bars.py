@@ -1,4 +1,4 @@
-"""Draw a comparison as bars."""
+"""Draw a bar chart of measured speeds."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure images per second and peak memory of this ConvNeXt and its peers, in alternation."""
+"""Compare images per second and peak memory of our ConvNeXt and those of other libraries."""
 
 import argparse
 import gc
@@ -45,8 +45,8 @@ def compare(
         dtype: fp32, bf16.
         batch: batch sizes to measure.
         size: image heights and widths in pixels.
-        contenders: library and variant, for example ``timm eager``; default: all installed ones except the
-            compiled, whose compilation takes minutes.
+        contenders: library and variant, for example ``timm eager``; default: all installed ones except
+            compiled ones, because compilation takes minutes.
         rounds: timed rounds per contender, at least 2.
         quick: measure one network with batches of 1 and 8, few rounds and no memory, in three minutes.
         out: file of JSON lines to append to; default: that of this repository.
@@ -83,7 +83,7 @@ def check(arch: Iterable[str], contenders: Iterable[str], rounds: int) -> None:
     missing = set(contenders) - set(installed_contenders())
     if missing:
         raise UserError(
-            f'{", ".join(sorted(missing))} cannot be measured here; there are '
+            f'{", ".join(sorted(missing))} cannot be measured here; choose from '
             f'{", ".join(installed_contenders())}'
         )
     check_rounds(rounds)
@@ -182,13 +182,13 @@ def parse_args() -> argparse.Namespace:
         '--contenders',
         nargs='+',
         metavar='NAME',
-        help='such as "mmconvnext optimized" "timm compiled"; default all installed but the compiled',
+        help='such as "mmconvnext optimized" "timm compiled"; default all installed except compiled ones',
     )
     parser.add_argument(
         '--rounds', type=int, default=7, help='timed rounds per contender; the median is reported'
     )
     parser.add_argument(
-        '--quick', action='store_true', help='one network, few rounds, no memory: three minutes'
+        '--quick', action='store_true', help='measure one network in few rounds without memory, in 3 minutes'
     )
     parser.add_argument(
         '--out', metavar='FILE', help='file of JSON lines to append to; default that of this repository'

@@ -1,4 +1,4 @@
-"""Build ConvNeXt of every library with 1000 classes and random weights."""
+"""Build ConvNeXt with 1000 classes and random weights in each library."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,7 +152,7 @@ def contender(name: str, condition: Condition) -> Callable[[], object]:
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=condition.dtype == 'bf16')
     if condition.mode == 'training':
         if form == 'optimized':
-            raise LookupError('this form is for inference')
+            raise LookupError('the optimized variant is for inference only')
         return training_step(model, images, autocast)
     model.eval()
     if form == 'optimized':
@@ -251,6 +251,6 @@ def check_sameness(condition: Condition) -> None:
         error = ((model(images) - expected).abs().max() / expected.abs().max()).item()
     if error > 2e-6:
         raise UserError(
-            f'{condition.arch}: the form for inference differs by {error:.1e} from the network, more than '
-            '2e-6; it is not timed before it is right'
+            f'{condition.arch}: the outputs of the optimized network differ by {error:.1e}, more than 2e-6; '
+            'it is not timed until they agree'
         )

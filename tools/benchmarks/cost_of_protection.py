@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Measure the time that protection (resuming, safe files, guards, monitoring) takes in the digits run.
+"""Measure the overhead of protection (resuming, safe files, guards, monitoring) in training on digits.
 
-Two measures: alternating runs with and without protection, and the time spent in the functions that
-protection adds, which varies less on a busy machine.
+There are two measures: alternating runs with and without protection, and the time spent in the functions
+that protection adds, which varies less on a busy machine.
 """
 
 import argparse
@@ -38,7 +38,7 @@ ADDED = (
 
 
 class Marks(mmengine.hooks.Hook):
-    """Measure from the first iteration to the end of the run, including checkpoints and validation."""
+    """Measure the time from the first iteration to the end of the run, with checkpoints and validation."""
 
     priority = 'LOWEST'
     seconds = None
@@ -51,7 +51,7 @@ class Marks(mmengine.hooks.Hook):
 
 
 class PlainRunner(IsolatedRun, mmengine.runner.Runner):
-    """mmengine's Runner in the form in which ``train`` takes foreign ones."""
+    """mmengine's Runner with the arguments that ``train`` passes."""
 
 
 def run(config: str, epochs: int, *, protected: bool) -> float:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure how many training images per second one core prepares with our, mmpretrain's and timm's code."""
+"""Compare how many training images per second one core prepares with our, mmpretrain's and timm's code."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ from mmconvnext.training.augmenting import augment_batches
 RESULTS = Path(__file__).parent / 'results/data_pipeline.jsonl'
 HEIGHT, WIDTH, QUALITY = 375, 500, 90  # a common size in ImageNet
 IMAGES = 32
-BATCH = 4  # times the number of images gives the 128 of the recipe
+BATCH = 4  # repeats of the 32 images, for the recipe's batch size of 128
 OURS = 'mmconvnext'
 ON_DEVICE = f'{OURS} with --augment-on-device'
 
@@ -148,7 +148,7 @@ def compare_pipelines(*, rounds: int = 15, out: str | Path | None = None) -> Non
         UserError: too few rounds, or no timm.
     """
     if find_spec('timm') is None:
-        raise UserError('timm, which is one of the contenders, is not installed: pip install timm')
+        raise UserError('timm, one of the contenders, is not installed: pip install timm')
     check_rounds(rounds)
     out = results_file(out, RESULTS)
     with TemporaryDirectory() as folder, one_thread():

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check the Triton kernels on a GPU, and time them in alternation with plain and compiled torch."""
+"""Check the Triton kernels on a GPU, and compare their speed with plain and compiled PyTorch."""
 
 import argparse
 import os
@@ -71,8 +71,8 @@ def measure_kernels(
     """
     if not torch.cuda.is_available():
         raise UserError(
-            f'torch {torch.__version__} sees no CUDA device; kernels are timed on an NVIDIA GPU (Ampere or '
-            'later) with a torch for CUDA and triton'
+            f'torch {torch.__version__} finds no CUDA device; timing the kernels needs an NVIDIA GPU (Ampere '
+            'or later), a CUDA build of torch, and triton'
         )
     check_rounds(rounds)
     os.environ['MMCONVNEXT_TRITON'] = '0'  # torch must not use our kernels
@@ -194,8 +194,8 @@ def check(case: Case, calls: dict[str, Callable]) -> dict[str, float]:
     allowed = max(2 * errors['torch'], torch.finfo(DTYPE).eps)
     if not errors['triton'] <= allowed:  # also true for NaN
         raise UserError(
-            f'{case.op} on {tuple(case.inputs[0].shape)} is wrong by {errors["triton"]:.2g} of its norm, '
-            f'plain torch by {errors["torch"]:.2g}; it is not timed before it is right'
+            f'{case.op} on {tuple(case.inputs[0].shape)} has an error of {errors["triton"]:.2g} of its norm, '
+            f'plain torch {errors["torch"]:.2g}; it is not timed until it is correct'
         )
     return errors
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Time the forward pass of every ImageNet classifier of the zoo in alternation, for model_zoo.md."""
+"""Measure the images per second of all ImageNet classifiers in the zoo, for model_zoo.md."""
 
 import argparse
 import json
@@ -48,7 +48,7 @@ def measure(
         UserError: no network is small enough, or there are too few rounds.
     """
     if rounds < 2:
-        raise UserError(f'--rounds is {rounds}; measuring a spread takes at least 2')
+        raise UserError(f'--rounds is {rounds}; expected at least 2, to measure the spread')
     out = RESULTS if out is None else Path(out)
     check_writable(out)
     chosen = {
@@ -83,7 +83,7 @@ def measure(
 def forward_passes(
     chosen: dict[tuple[str, int], Entry], batch_size: int, device: torch.device
 ) -> dict[tuple[str, int], Callable]:
-    """Yield the forward passes to time; all resolutions of an entry share one network."""
+    """Return the forward passes to time; all resolutions of an architecture share one network."""
     init_default_scope('mmpretrain')
     layout = layout_on(device)
     models = {

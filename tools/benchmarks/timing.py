@@ -1,4 +1,4 @@
-"""Time calls in alternation, and record the conditions."""
+"""Time functions in alternation, and record the conditions of measurements."""
 
 import json
 import os
@@ -16,15 +16,15 @@ import torch
 
 from mmconvnext.errors import UserError
 
-# Minimum seconds of one timing, long compared with the resolution of the clock and the overhead of a call.
+# Minimum seconds per timing, long compared with the resolution of the clock and the overhead of a call.
 SHORTEST_TIMING = 0.2
 
 
 def time_interleaved(cases: dict[Hashable, Callable], rounds: int) -> dict[Hashable, list[float]]:
     """Return the seconds of one call per round for each case.
 
-    Cases alternate, so that other load on the machine affects all alike. Each round has another order, as
-    one case may slow down the next: threads of some runtimes keep spinning.
+    Cases alternate, so that other load on the machine affects all of them equally. Each round has another
+    order, because one case may slow down the next: threads of some runtimes keep spinning.
     """
     repeats = {}
     for case, call in cases.items():
@@ -48,7 +48,7 @@ def time(call: Callable, repeats: int = 1) -> float:
 
 
 def speed(times: list[float], batch_size: int) -> dict[str, float]:
-    """Return median and quartiles; extremes would mostly show other load on the machine."""
+    """Return median and quartiles of images per second; extremes mostly show other load on the machine."""
     slow, middle, fast = quantiles([batch_size / seconds for seconds in times], n=4, method='inclusive')
     numbers = dict(images_per_second=middle, lower_quartile=slow, upper_quartile=fast)
     return {name: float(f'{number:.4g}') for name, number in numbers.items()}
@@ -69,7 +69,7 @@ def conditions_on(device: torch.device) -> dict:
 
 def check_rounds(rounds: int) -> None:
     if rounds < 2:
-        raise UserError(f'--rounds is {rounds}; measuring a spread takes at least 2')
+        raise UserError(f'--rounds is {rounds}; expected at least 2, to measure the spread')
 
 
 def results_file(out: str | Path | None, default: Path) -> Path:

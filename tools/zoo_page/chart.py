@@ -47,7 +47,7 @@ def plot_accuracy(out: str | Path | None = None) -> None:
 
 
 def drawn(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the ImageNet-1k classifiers of a named size; the others are for tests."""
+    """Return the ImageNet-1k classifiers with a named size; timm's others are for tests."""
     classifiers = [entry for entry in imagenet_classifiers(entries) if entry.top1 is not None]
     return [entry for entry in classifiers if isinstance(entry.network.backbone['arch'], str)]
 
@@ -63,8 +63,8 @@ def draw(entries: list[Entry], conditions: dict, measured: dict[tuple[str, int],
     figure = Figure(figsize=(13, 6.2), layout='constrained')
     by_macs, by_time = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     plot(by_macs, entries, lambda entry: entry.macs / 1e9)
-    by_macs.set(title='Accuracy against computation', xlabel='GMACs an image')
-    by_macs.set_ylabel('ImageNet-1k top-1 as published, %')
+    by_macs.set(title='Accuracy against computation', xlabel='GMACs per image')
+    by_macs.set_ylabel('Published ImageNet-1k top-1 accuracy, %')
     by_macs.legend(title='Family: pre-training', loc='lower right')
     speeds = {case: row['images_per_second'] for case, row in measured.items()}
     timed = [entry for entry in entries if (entry.architecture, entry.resolution) in speeds]
