@@ -1,15 +1,14 @@
+"""Files are downloaded once, completely, and only if they are what they should be."""
+
 import hashlib
-import http.server
 import json
 import os
-import re
 import resource
 import shutil
 import socket
 import struct
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,160 +17,10 @@ from tqdm import tqdm
 
 from mmconvnext.checkpoints.downloading import MissingFileError, cache_dir, fetch
 from mmconvnext.errors import UserError
+from tests.download_servers import BODY, DIGEST, HALF, OTHER, begun, kept
 from tests.processes import CONTEXT
 
-NOISE = bytes(range(256)) * 1024
-BODY = b'\x80\x02' + NOISE  # starts like the oldest checkpoints of torch
-HALF = len(BODY) // 2
-OTHER = b'\x80\x02' + NOISE[::-1]
-DIGEST = hashlib.sha256(BODY).hexdigest()[:8]
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    timeout = 10
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, body=b'', **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            if value is not None:
-                self.send_header(name.replace('_', '-'), str(value))
-        self.end_headers()
-        if self.command != 'HEAD':
-            self.wfile.write(body)
-
-
-class Site(Handler):
-    """Serve one file under every path; ``site`` controls how, and records requests and responses."""
-
-    def do_GET(self):
-        site = self.server.site
-        site.asked.append((self.path, self.headers['Range'], self.headers['If-Range']))
-        if site.statuses:
-            self.answer(site.statuses.pop(0), Content_Length=0)
-            return
-        time.sleep(site.delay)
-        body, version = site.body, dict(ETag=site.etag, Last_Modified=site.modified)
-        wanted = re.fullmatch(r'bytes=(\d+)-', self.headers['Range'] or '')
-        same = self.headers['If-Range'] in version.values() or not site.knows_if_range
-        start = int(wanted[1]) if wanted and site.knows_ranges and same else 0
-        if start > len(body):
-            self.answer(416, Content_Range=f'bytes */{len(body)}', Content_Length=0)
-            return
-        start += site.shift if start else 0
-        content = body[start:]
-        # The announced length is correct, but the connection breaks.
-        sent = content[: len(content) // 2] if site.drops else content
-        content_range = f'bytes {start}-{len(body) - 1}/{len(body)}' if start else None
-        length = len(content) if site.tells_length else None
-        site.sent += len(sent)  # before sending: the client may send its next request at once
-        self.answer(
-            206 if start else 200, sent, Content_Range=content_range, Content_Length=length, **version
-        )
-        if site.drops:
-            site.drops -= 1
-            vars(site).update(site.after_a_drop)
-            self.wfile.flush()
-            site.lose(self.connection)
-
-
-class Hub(Handler):
-    """Serve files like huggingface.co, as far as downloads need it."""
-
-    def do_GET(self):
-        site = self.server.site
-        site.asked.append((self.command, self.path))
-        name = self.path.removeprefix('/owner/net/resolve/main/')
-        commit = dict(X_Repo_Commit='0123456789abcdef0123456789abcdef01234567')
-        if site.refuses:
-            self.answer(403, X_Error_Code='GatedRepo', Content_Length=0)
-        elif site.is_no_hub:
-            self.answer(200, b'log in', Content_Length=6)
-        elif name not in site.files:
-            self.answer(404, X_Error_Code='EntryNotFound', Content_Length=0, **commit)
-        else:
-            body = site.files[name]
-            etag = f'"{hashlib.sha256(body).hexdigest()}"'
-            self.answer(200, body, ETag=etag, Content_Length=len(body), **commit)
-
-    do_HEAD = do_GET
-
-
-class State:
-    """The behavior of a server, which each test adjusts."""
-
-    def __init__(self, port):
-        self.host = f'127.0.0.1:{port}'
-        self.url = f'http://{self.host}'
-        self.asked = []
-        # for Site
-        self.body, self.etag, self.modified = BODY, '"1"', None
-        self.statuses = []  # of the first responses
-        self.drops = 0  # responses that end halfway
-        self.after_a_drop = {}  # attributes that change then
-        self.lose = lambda connection: None  # breaks a connection
-        self.knows_ranges = self.knows_if_range = self.tells_length = True
-        self.shift = 0  # bytes between the requested and the sent range
-        self.delay = 0  # seconds before a response
-        self.sent = 0  # bytes so far
-        # for Hub
-        self.files = {}
-        self.refuses = self.is_no_hub = False
-
-
-@contextmanager
-def served(handler):
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as httpd:
-        httpd.site = State(httpd.server_port)
-        thread = threading.Thread(target=httpd.serve_forever, kwargs=dict(poll_interval=0.01))
-        thread.start()
-
-        def stop():
-            httpd.shutdown()
-            httpd.server_close()
-            thread.join()
-
-        httpd.site.stop = stop
-        yield httpd.site
-        stop()
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    for name in ('MMCONVNEXT_MIRROR', 'HF_ENDPOINT'):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv('NO_PROXY', '*')
-    monkeypatch.setattr('mmconvnext.checkpoints.receiving.PAUSES', (0, 0.01, 0.01, 0.01, 0.01))
-    monkeypatch.setenv('MMCONVNEXT_HOME', str(tmp_path / 'home'))
-    return tmp_path / 'home'
-
-
-@pytest.fixture
-def site():
-    with served(Site) as site:
-        yield site
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    with served(Hub) as hub:
-        monkeypatch.setenv('HF_ENDPOINT', hub.url)
-        yield hub
-
-
-def kept(home):
-    """Return the files that count as downloaded."""
-    return [
-        file.name
-        for file in home.rglob('checkpoints/*')
-        if file.suffix not in ('.part', '.version', '.lock', '.sha256')
-    ]
-
-
-def begun(home):
-    return [file for file in home.rglob('checkpoints/*.part*') if file.is_file()]
+pytestmark = pytest.mark.usefixtures('home')
 
 
 def test_path_is_returned_as_it_is_but_for_the_home_folder(monkeypatch, tmp_path):
@@ -326,14 +175,6 @@ def test_part_of_a_killed_process_is_resumed(site, home):
     assert site.asked[-1][1] == f'bytes={size}-'
 
 
-@pytest.fixture
-def waits(monkeypatch):
-    """Record the seconds of each ``time.sleep`` instead of sleeping."""
-    asked = []
-    monkeypatch.setattr(time, 'sleep', asked.append)
-    return asked
-
-
 def test_unreachable_server_says_what_helps(site, home, waits):
     site.stop()
     with pytest.raises(UserError) as error:
@@ -402,68 +243,6 @@ def test_full_disk_leaves_no_file(site, home):
     assert not kept(home)
 
 
-@pytest.mark.parametrize('host', ['https://huggingface.co', None])
-def test_hub_file_comes_from_hf_endpoint_and_later_from_the_cache(hub, home, host):
-    hub.files['sub/config.json'] = b'{}'
-    url = f'{host or hub.url}/owner/net/resolve/main/sub/config.json?download=true'
-    file = fetch(url)
-    assert file.read_bytes() == b'{}'
-    assert home / 'hub' in file.parents
-    hub.stop()
-    assert fetch(url) == file
-
-
-def test_weights_of_another_name_are_found_on_the_hub_and_in_the_cache(hub):
-    hub.files['pytorch_model.bin'] = BODY
-    url = 'https://huggingface.co/owner/net/resolve/main/model.safetensors'
-    file = fetch(url)
-    assert file.name == 'pytorch_model.bin'
-    assert file.read_bytes() == BODY
-    assert fetch(url) == file
-    # Files that are known to be missing are not requested again.
-    assert hub.asked.count(('HEAD', '/owner/net/resolve/main/model.safetensors')) == 1
-    hub.stop()
-    assert fetch(url) == file
-
-
-def test_weights_that_were_asked_for_come_first(hub):
-    hub.files = {'model.safetensors': BODY, 'open_clip_pytorch_model.bin': OTHER}
-    url = 'https://huggingface.co/owner/net/resolve/main/open_clip_pytorch_model.bin'
-    assert fetch(url).read_bytes() == OTHER
-
-
-def test_repository_without_weights_names_all_that_were_tried(hub, home):
-    with pytest.raises(
-        MissingFileError,
-        match='owner/net at main has no pytorch_model.bin or model.safetensors or '
-        'open_clip_model.safetensors or open_clip_pytorch_model.bin',
-    ):
-        fetch('https://huggingface.co/owner/net/resolve/main/pytorch_model.bin')
-    assert not list(home.rglob('snapshots/*/*'))
-
-
-def test_optional_file_that_the_hub_lacks_is_told_from_a_failure(hub):
-    url = 'https://huggingface.co/owner/net/resolve/main/preprocessor_config.json'
-    with pytest.raises(MissingFileError, match='has no preprocessor_config.json; check the URL'):
-        fetch(url)
-    hub.files['preprocessor_config.json'] = b'{}'  # and it is requested again
-    assert fetch(url).read_bytes() == b'{}'
-
-
-@pytest.mark.parametrize(
-    ('trouble', 'reason'), [('refuses', 'Cannot access gated repo'), ('is_no_hub', 'check your firewall')]
-)
-def test_hub_that_gives_nothing_is_named_with_what_helps(hub, home, trouble, reason):
-    setattr(hub, trouble, True)
-    url = 'https://huggingface.co/owner/net/resolve/main/model.safetensors'
-    with pytest.raises(UserError) as error:
-        fetch(url)
-    assert error.type is UserError
-    for word in (url, hub.url, reason, str(home / 'hub'), 'HF_ENDPOINT', 'HF_TOKEN', 'MMCONVNEXT_HOME'):
-        assert word.lower() in str(error.value).lower()
-    assert not list(home.rglob('snapshots/*/*'))
-
-
 def test_a_file_that_changed_in_the_cache_is_refused_until_it_is_accepted(site, home):
     file = fetch(f'{site.url}/net.pth')
     record = file.with_name(f'{file.name}.sha256')
@@ -504,32 +283,6 @@ def test_a_cache_of_others_is_used_without_a_record(site, home):
     file.with_name(f'{file.name}.sha256').unlink()
     file.with_name(f'{file.name}.sha256').symlink_to('/proc/none/nothing')  # cannot be replaced
     assert fetch(f'{site.url}/net.pth') == file
-
-
-def test_a_file_that_was_put_into_the_cache_by_hand_is_used(hub, home):
-    hub.stop()
-    url = f'{hub.url}/owner/net/resolve/main/model.safetensors'
-    with pytest.raises(UserError) as error:
-        fetch(url)
-    place = Path(re.search(r'put the file at (\S+) yourself', str(error.value))[1])
-    place.write_bytes(BODY)
-    assert fetch(url) == place
-
-
-def test_an_unreachable_hub_is_told_at_once_with_ways_to_go_on(hub, home, waits):
-    hub.stop()
-    with pytest.raises(UserError) as error:
-        fetch('https://huggingface.co/owner/net/resolve/main/model.safetensors')
-    assert sum(waits) < 5  # out of 23 attempts by huggingface_hub
-    for word in ('Connection refused', str(home), 'load_from=FILE', 'load_from=None', 'HF_ENDPOINT'):
-        assert word in str(error.value)
-
-
-def test_a_page_from_the_hub_is_not_kept(hub, home):
-    hub.files['model.safetensors'] = b'<!doctype html><p>Log in'
-    with pytest.raises(UserError, match='a page of HTML .* nothing of it was kept'):
-        fetch(f'{hub.url}/owner/net/resolve/main/model.safetensors')
-    assert not list(home.rglob('snapshots/*/*')) and not list(home.rglob('blobs/*'))
 
 
 def test_a_process_that_waits_says_for_what(site, home, capfd, monkeypatch):
