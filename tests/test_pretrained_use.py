@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.registry import MODELS
+from timm.models.convnext import ConvNeXt
 
 from mmconvnext import ImageClassificationInferencer, get_model
 from mmconvnext.apis import evaluate, train
@@ -14,6 +15,7 @@ from mmconvnext.apis.infer import infer
 from mmconvnext.apis.publish import publish
 from mmconvnext.errors import UserError
 from mmconvnext.export.exporting import export
+from mmconvnext.images.preprocessing import Preprocessing
 from mmconvnext.models.outputs import outputs_of
 from mmconvnext.zoo.mmengine_loader import safe_loading
 from mmconvnext.zoo.names import load_weights
@@ -152,6 +154,28 @@ def test_file_alone_is_a_feature_extractor(pretrained):
     torch.testing.assert_close(outputs.pooler_output, pooled)
     torch.testing.assert_close(features, pooled)
     assert outputs.logits is None
+
+
+def test_file_tells_how_the_network_computes_and_how_images_are_prepared(pretrained, tmp_path):
+    model = get_model(pretrained.file)
+    assert model.preprocessing_told
+    assert model.preprocessing == Preprocessing(32, None, mean=(0.5,) * 3, std=(0.5,) * 3)
+    run(pretrained.config, tmp_path / 'w', pretrained.file, **{'model.backbone.act_cfg': 'relu'})
+    assert load_weights(tmp_path / 'w/epoch_1.pth').network.backbone['act_cfg'] == 'relu'
+
+
+def test_timm_computes_the_same_features(pretrained, tmp_path):
+    convert(pretrained.file, tmp_path / 'timm.pth', target_format='timm')
+    settings = dict(use_grn=True, ls_init_value=None, num_classes=0, patch_size=1)
+    theirs = ConvNeXt(depths=ARCH['depths'], dims=ARCH['channels'], **settings).eval()
+    missing, unexpected = theirs.load_state_dict(torch.load(tmp_path / 'timm.pth'), strict=False)
+    assert {*missing} == {'head.norm.weight', 'head.norm.bias'}
+    assert not unexpected
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        ours = outputs_of(get_model(pretrained.file).eval(), images)
+        torch.testing.assert_close(ours.last_hidden_state, theirs.forward_features(images))
+        torch.testing.assert_close(ours.pooler_output, theirs(images))
 
 
 def test_config_with_the_file_is_the_pre_training_itself(pretrained):

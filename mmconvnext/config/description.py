@@ -23,6 +23,8 @@ SOFTMAX_HEADS = ('LinearClsHead', 'mmpretrain.LinearClsHead')
 
 SIGMOID_HEADS = ('MultiLabelLinearClsHead', 'mmpretrain.MultiLabelLinearClsHead')
 
+MASKED_AUTOENCODERS = ('FCMAE', 'SparK')
+
 LOADERS = 'LoadImageFromFile', 'LoadImage'
 
 CROPS = {'CenterCrop': 'round', 'FloorCenterCrop': 'floor'}
@@ -33,20 +35,24 @@ class Inexpressible(ValueError):
 
 
 def describe_training(cfg: Mapping) -> Description | None:
-    """Return the description for checkpoints of a training; None unless our backbone is in a classifier."""
+    """Return the description for checkpoints of a training.
+
+    It is None unless our backbone is in a classifier or a masked autoencoder.
+    """
     model = cfg['model']
     backbone = model.get('backbone') or {}
-    if not str(model.get('type')).endswith('ImageClassifier') or backbone.get('type') not in (
+    pretraining = kind(model) in MASKED_AUTOENCODERS
+    if not (pretraining or kind(model) == 'ImageClassifier') or backbone.get('type') not in (
         'mmconvnext.ConvNeXt',
         'ConvNeXt',
     ):
         return None
     try:
-        preprocessing = preprocessing_of_test(cfg)
+        preprocessing = preprocessing_of_test(cfg, pipeline_of_pretraining(cfg) if pretraining else None)
     except Inexpressible:
         preprocessing = None
     try:
-        unseen, head = describe_backbone(backbone), describe_head(model)
+        unseen, head = describe_backbone(backbone), {} if pretraining else describe_head(model)
     except Inexpressible as error:
         return Description(preprocessing=preprocessing, needs_config=str(error)[:MAX_REASON])
     return Description(unseen, head, preprocessing)
@@ -99,6 +105,28 @@ def describe_head(model: Mapping) -> dict:
 def pipeline_of_test(cfg: Mapping) -> list[Mapping]:
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     return inner_settings(loader.get('dataset') or {})[0].get('pipeline') or []
+
+
+def pipeline_of_pretraining(cfg: Mapping) -> list[Mapping]:
+    """Return the training pipeline without augmentation, for images whose features are computed.
+
+    Raises:
+        Inexpressible: images have another size than a random crop or a resize gives them.
+    """
+    steps = inner_settings(cfg['train_dataloader']['dataset'])[0].get('pipeline') or []
+    loader = [step for step in steps if kind(step) in LOADERS]
+    crop = next((step for step in steps if kind(step) == 'RandomResizedCrop'), None)
+    if crop is None:
+        return loader + [step for step in steps if kind(step) == 'Resize']
+    size = crop['scale']
+    if not isinstance(size, int):
+        raise Inexpressible('its crops')
+    how = dict(interpolation='bicubic', backend='pillow')
+    return [
+        *loader,
+        dict(type='ResizeEdge', scale=size * 256 // 224, **how),
+        dict(type='CenterCrop', crop_size=size),
+    ]
 
 
 def preprocessing_of_test(cfg: Mapping, pipeline: list[Mapping] | None = None) -> Preprocessing:
@@ -205,6 +233,6 @@ def side_of(size: int | tuple[int, int]) -> int | tuple[int, int]:
 
 
 def kind(step: Mapping) -> str:
-    """Return the class name of a step."""
+    """Return the class name of a step or model."""
     name = step['type'] if isinstance(step['type'], str) else step['type'].__name__
     return name.rpartition('.')[2]
