@@ -30,17 +30,16 @@ class SparK(MaskedAutoencoder):
         **kwargs: see ``MaskedAutoencoder``.
 
     Raises:
-        UserError: the decoder cannot double the maps of the backbone up to the image, or see
-            ``MaskedAutoencoder``.
+        UserError: the stride is no power of 2 or does not divide the channels, or see ``MaskedAutoencoder``.
     """
 
     def __init__(self, backbone: dict, patch_size: int = 32, decoder_channels: int = 768, **kwargs):
         super().__init__(backbone, patch_size, **kwargs)
-        stride, stages = self.backbone.min_input_size, len(self.backbone.channels)
-        if stride & (stride - 1) or stride < 2**stages:
+        stride = self.backbone.min_input_size
+        if stride & (stride - 1):
             raise UserError(
-                f"SparK's decoder doubles the map of each stage, and does not get from a network of {stages} "
-                f'stages and stride {stride} to the image; set model.backbone.stem_patch_size to 2, 4 or 8'
+                f"SparK's decoder doubles maps up to that of the image, and the network's stride {stride} is "
+                'no power of 2; set model.backbone.stem_patch_size to 4, for example'
             )
         if decoder_channels < 1 or decoder_channels % stride:
             raise UserError(
@@ -58,6 +57,8 @@ class SparK(MaskedAutoencoder):
 class SparKDecoder(BaseModule):
     """Fill the maps of all stages with trained tokens, and decode them from the smallest to the largest.
 
+    A map as large as the image, of a network whose stem has patches of one pixel, is not decoded.
+
     Args:
         channels: channels of the maps of the stages.
         image_channels: C, channels of the image.
@@ -67,13 +68,14 @@ class SparKDecoder(BaseModule):
 
     def __init__(self, channels: tuple[int, ...], image_channels: int, stride: int, *, width: int):
         super().__init__()
-        smallest_first = channels[::-1]
-        widths = [width // 2**i for i in range(len(channels))]
+        doublings = stride.bit_length() - 1
+        smallest_first = channels[::-1][:doublings]
+        widths = [width // 2**i for i in range(doublings)]
         self.norms = nn.ModuleList(build_norm(LAYER_NORM, count) for count in smallest_first)
         self.mask_tokens = nn.ParameterList(torch.zeros(1, count, 1, 1) for count in smallest_first)
         self.projections = nn.ModuleList(
             nn.Conv2d(count, wide, kernel, padding=kernel // 2)
-            for count, wide, kernel in zip(smallest_first, widths, [1] + [3] * len(channels), strict=False)
+            for count, wide, kernel in zip(smallest_first, widths, [1] + [3] * doublings, strict=False)
         )
         if smallest_first[0] == width:
             self.projections[0] = nn.Identity()
@@ -98,7 +100,8 @@ class SparKDecoder(BaseModule):
 
     def forward(self, states: tuple[Tensor, ...], visible: VisiblePatches) -> Tensor:
         """Maps of the visible patches, see ``ConvNeXt.visible_states`` -> images (N, C, H, W)."""
-        parts = zip(self.norms, self.mask_tokens, self.projections, states[::-1], strict=True)
+        states = states[::-1][: len(self.norms)]
+        parts = zip(self.norms, self.mask_tokens, self.projections, states, strict=True)
         return self.decoder(
             [project(visible.fill(norm(state), token)) for norm, token, project, state in parts]
         )
