@@ -4,6 +4,9 @@
 #   tools/dist_train.sh configs/spark/spark_convnext-small_16xb256-amp-1600e_in1k.py 8 --accumulate
 #
 # Fine-tune with configs/convnext/convnext-small_32xb128_in1k.py and --cfg-options load_from=FILE.
+# The official fine-tuning (downstream_imagenet/arg.py) has values of its own: batch 4096, lr 0.0032, 400 epochs with 20 of warm-up,
+# layer decay 0.7, weight decay 0.01, drop path 0.3, mixup 0.8, repeated augmentation 3. The official encoders, files that
+# end in _official_style.pth, load in the same way, here and there.
 _base_ = [
     '../_base_/models/spark.py',
     '../_base_/datasets/imagenet_spark_224.py',
