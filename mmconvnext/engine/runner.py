@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 
 import mmengine.runner
+from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop
@@ -13,6 +14,7 @@ from mmengine.visualization import Visualizer
 
 from ..config.data_root import with_absolute_paths
 from ..config.description import describe_training
+from ..config.printing import PrintedConfig
 from ..errors import UserError
 from ..files import put_in_place
 from ..hooks.checkpoint import is_checkpoint, is_own, run_id
@@ -86,7 +88,11 @@ class OwnVisualizer:
 
 
 class ConfigForAnyFolder:
-    """Mixin for a Runner that writes its config with absolute paths of the data."""
+    """Mixin for a Runner that formats its config once, and writes it with absolute paths of the data."""
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> mmengine.runner.Runner:
+        return super().from_cfg(PrintedConfig.of(cfg))
 
     def dump_config(self) -> None:
         given = self.cfg
