@@ -216,6 +216,13 @@ RUNS = {
         f'{FCMAE} --cfg-options load_from=None {SMALL_FCMAE}\n'
         f'mv work_dirs/fcmae_convnext-v2-tiny_folder/epoch_1.pth {FCMAE_WEIGHTS}'
     ),
+    f'tools/linear_probe.py {FCMAE_CONFIG} data/pets --checkpoint {FCMAE_WEIGHTS}': (
+        f'tools/linear_probe.py work_dirs/small_fcmae.py data/pets --checkpoint {FCMAE_WEIGHTS}'
+    ),
+    f'tools/linear_probe.py {FCMAE_CONFIG} data/pets': (
+        'tools/linear_probe.py work_dirs/small_fcmae.py data/pets'
+    ),
+    'tools/linear_probe.py convnext_atto.d2_in1k data/pets --labels-per-class 10 --knn 5': '{}',
     f'tools/reconstruct.py photos {FCMAE_CONFIG} {FCMAE_WEIGHTS} --out work_dirs/photos.png': (
         f'{MAKE_SMALL_FCMAE}\n'
         f'tools/reconstruct.py photos work_dirs/small_fcmae.py {FCMAE_WEIGHTS} --out work_dirs/photos.png'

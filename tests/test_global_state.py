@@ -31,6 +31,7 @@ from mmconvnext.apis.browse import browse_dataset
 from mmconvnext.apis.convert import convert
 from mmconvnext.apis.explain import explain
 from mmconvnext.apis.infer import infer
+from mmconvnext.apis.linear_probe import linear_probe
 from mmconvnext.apis.plot_predictions import plot_predictions
 from mmconvnext.apis.publish import publish
 from mmconvnext.apis.reconstruct import reconstruct
@@ -270,6 +271,7 @@ CALLS = {
     'reconstruct': lambda files: reconstruct(
         [str(files.image)], files.pretraining, files.pretrained, out='out.png'
     ),
+    'linear_probe': lambda files: linear_probe(files.config, checkpoint=files.checkpoint),
     'plot_predictions': lambda files: plot_predictions(files.config, files.checkpoint, 'out.png', count=4),
     'plot_runs': lambda files: plot_runs([files.run], 'out.png'),
     'make_shards': lambda files: make_shards(files.folder / 'images/val', 'shards', workers=2),
