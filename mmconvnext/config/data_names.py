@@ -14,12 +14,12 @@ from ..errors import did_you_mean
 # Types of this package, such as mmconvnext.ConvNeXt, except those that take the name of a file to write: the
 # backends of --log, which the tools add themselves.
 OWN = {
-    'models': 'AugmentingDataPreprocessor ConvNeXt LinearClsHead',
-    'data': 'Digits ImageFolder Shards Synthetic ReplayableBatches leave_signals_to_parent',
-    'transforms': 'DrawAugmentation FloorCenterCrop LoadImage LoadImageForCrop PackInputs RandAugment '
-    'RandomErasing RandomFlip RandomResizedCrop',
+    'models': 'AugmentingDataPreprocessor ConvNeXt FCMAE LinearClsHead SparK SyncBatchNorm',
+    'data': 'Digits ImageFolder Shards Synthetic UnlabeledImages ReplayableBatches leave_signals_to_parent',
+    'transforms': 'DrawAugmentation FloorCenterCrop LoadImage LoadImageForCrop MaskPatches PackInputs '
+    'RandAugment RandomErasing RandomFlip RandomResizedCrop',
     'hooks': 'BrokenImagesHook CheckpointHook ClassReportHook EMAHook FiniteHook PreemptionHook ProgressHook '
-    'ReplayHook ThroughputHook',
+    'ReconstructionHook ReplayHook ThroughputHook',
     'training': 'EpochLoop IterLoop LayerDecayOptimWrapperConstructor WarmupCosineLR SparKSchedule '
     'FlexibleRunner Runner ShardedRunner',
 }
