@@ -297,6 +297,11 @@ def test_file_alone_is_no_classifier(pretrained, tmp_path, door):
         calls[door]()
 
 
+def test_published_encoder_is_not_tested_as_a_classifier(pretrained, tmp_path):
+    with pytest.raises(UserError, match=f'^convnextv2_atto.fcmae {NO_CLASSIFIER}'):
+        evaluate('convnextv2_atto.fcmae', work_dir=str(tmp_path / 't'))
+
+
 def test_weights_without_a_decoder_are_no_pre_training(pretrained, tmp_path):
     convert(pretrained.file, tmp_path / 'encoder.pth')
     with pytest.raises(UserError, match='encoder.pth has no decoder.*load_from='):

@@ -119,7 +119,8 @@ def load_classifier(
         raise UserError(f'{config} is a detector or segmenter; export is for classifiers and their backbones')
     if with_head and headless:
         raise UserError(f'--int8 is judged by the classes of images, and {config} has no head')
-    check_has_classes(named)
+    if named.entry is None:  # the features of published encoders can be exported
+        check_has_classes(named)
     model = get_model(named, True if checkpoint is None else checkpoint, trust_checkpoint=trust)
     if not isinstance(model, ImageClassifier):
         raise UserError(f'{config} is a {type(model).__name__}; export is for classifiers')

@@ -215,6 +215,7 @@ def load_classifier(
 ) -> BaseModel:
     """Build a model with its weights from the arguments of an inferencer."""
     named = find(model)
+    check_has_classes(named)
     if pretrained is True and named.entry is not None and named.entry.task != 'Image Classification':
         raise UserError(
             f'{named} is for {named.entry.task}: it gives features, not classes; see '
@@ -222,7 +223,6 @@ def load_classifier(
         )
     if named.weights is None and not pretrained:
         raise UserError(f'{named} without weights would predict at random; pass pretrained=FILE')
-    check_has_classes(named)
     classifier = get_model(named, pretrained or True, trust_checkpoint=trust)  # a file contains its weights
     if named.weights is not None and classifier.head is None:
         raise no_classifier(str(named), title(network_of(classifier.state_dict())))

@@ -17,6 +17,7 @@ from ..config.loading import check_config
 from ..errors import UserError, did_you_mean
 from ..files import check_regular
 from ..images.preprocessing import Preprocessing
+from ..models.fitting import no_classifier, title
 from ..models.network import Network
 from ..paths import CONFIGS
 from ..registry import default_scope
@@ -142,7 +143,9 @@ def load_config(
 
 
 def check_has_classes(named: Named) -> None:
-    """Raise UserError if a config stands for a pre-training."""
+    """Raise UserError if a config stands for a pre-training, or a published network has no head."""
+    if named.entry is not None and named.entry.num_classes is None and not named.is_dense:
+        raise no_classifier(named.name, title(named.entry.network))
     if named.is_pretraining:
         raise UserError(
             f'{named} pre-trains a network without labels: it has no classes. Fine-tune its checkpoint with '
