@@ -5,69 +5,27 @@ import tarfile
 from collections import Counter
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from mmengine.registry import TRANSFORMS
 from mmpretrain.datasets import CustomDataset
 from torch.utils.data import DataLoader
 
-from mmconvnext.apis import evaluate, train
-from mmconvnext.datasets import Shards, shard_reading, shards
+from mmconvnext.datasets import shard_reading, shards
 from mmconvnext.datasets.shard_index import open_file
 from mmconvnext.datasets.shard_order import split
-from mmconvnext.datasets.shard_writing import make_shards
 from mmconvnext.errors import UserError
 from tests.servers import Folder, serve
-
-COUNT = 53  # a multiple of neither the batch size nor the number of processes
-PACK = [dict(type='PackInputs')]
-CROP = [dict(type='RandomCrop', crop_size=6), dict(type='RandomFlip', prob=0.5), *PACK]
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-    """Create 53 different images of different file sizes in three classes and two formats."""
-    root = tmp_path_factory.mktemp('images')
-    noise = np.random.default_rng(0)
-    for i in range(COUNT):
-        file = root / ('cat', 'dog', 'eel')[i % 3] / f'{i:02d}{(".png", ".JPEG")[i % 2]}'
-        file.parent.mkdir(exist_ok=True)
-        height, width = noise.integers(8, 14, 2)
-        cv2.imwrite(str(file), noise.integers(0, 256, (height, width, 3), dtype=np.uint8))
-    return root
-
-
-@pytest.fixture(scope='module')
-def root(folder, tmp_path_factory):
-    root = tmp_path_factory.mktemp('shards') / 'train'
-    make_shards(folder, root, per_shard=8)
-    return root
-
-
-def shards_of(root, *, rank=0, world_size=1, epoch=0, batches=0, **options):
-    dataset = Shards(str(root), **{**dict(pipeline=CROP, batch_size=4, shuffle_buffer=5), **options})
-    dataset.rank, dataset.world_size = rank, world_size
-    dataset.set_position(epoch, batches)
-    return dataset
-
-
-def batches_of(dataset, num_workers=0):
-    """Return batches as lists of (sample, image)."""
-    loader = DataLoader(dataset, dataset.batch_size, num_workers=num_workers, collate_fn=list)
-    return [[(s['data_samples'].sample_idx, s['inputs']) for s in batch] for batch in loader]
-
-
-def numbers(batches):
-    return [number for batch in batches for number, _ in batch]
-
-
-def assert_same(found, expected):
-    assert numbers(found) == numbers(expected)
-    for batch, other in zip(found, expected, strict=True):
-        for (_, image), (_, image_expected) in zip(batch, other, strict=True):
-            assert torch.equal(image, image_expected)
+from tests.test_datasets.small_shards import (
+    COUNT,
+    CROP,
+    PACK,
+    assert_same,
+    batches_of,
+    break_images,
+    numbers,
+    shards_of,
+)
 
 
 @pytest.mark.parametrize('num_workers', [0, 1, 3])
@@ -259,22 +217,6 @@ def test_a_connection_that_breaks_off_is_opened_again(root, monkeypatch, size):
         batches_of(shards_of(url))
 
 
-# Broken images.
-
-
-def break_images(root, out, numbers):
-    """Copy the shards and overwrite some images with zeros."""
-    for file in root.iterdir():
-        (out / file.name).write_bytes(file.read_bytes())
-    for number in numbers:
-        file = out / f'{number // 8:06d}.tar'
-        content = bytearray(file.read_bytes())
-        with tarfile.open(file) as tar:
-            member = next(m for m in tar if m.name.startswith(f'{number:09d}') and not m.name.endswith('cls'))
-        content[member.offset_data : member.offset_data + member.size] = bytes(member.size)
-        file.write_bytes(content)
-
-
 @pytest.fixture
 def broken(root, tmp_path):
     """Break the first and the last image, and two neighbors."""
@@ -305,9 +247,6 @@ def test_a_broken_image_ends_an_evaluation(broken):
         batches_of(shards_of(broken, training=False, shuffle=False))
 
 
-# Resuming within an epoch.
-
-
 def test_layout_that_changed_is_refused_with_what_changed(root):
     dataset = shards_of(root)
     saved = json.loads(json.dumps(dataset.layout(num_workers=4)))
@@ -315,172 +254,3 @@ def test_layout_that_changed_is_refused_with_what_changed(root):
     with pytest.raises(UserError, match='num_workers was 4, is 2. Set it back'):
         dataset.check_layout(saved, num_workers=2)
     assert dataset.layout(0) == dataset.layout(1)
-
-
-# Invalid input.
-
-
-def edited(**changes):
-    def edit(index):
-        for key, value in changes.items():
-            if value is None:
-                del index[key]
-            else:
-                index[key] = value
-
-    return edit
-
-
-def shard_with(**changes):
-    return lambda index: index['shards'][1].update(changes)
-
-
-@pytest.mark.parametrize(
-    'edit, message',
-    [
-        (edited(classes=None), "index.json is not an index of shards: 'classes' is missing; make it with"),
-        (edited(classes='cat'), "'classes' is 'cat', and should be a list of names"),
-        (edited(shards=[]), r"'shards' is \[\], and should be a list of at least one shard"),
-        (shard_with(samples=-1), r"in shards\[1\], 'samples' is -1, and should be a whole number above 0"),
-        (shard_with(name='../a.tar'), r"in shards\[1\], 'name' is '../a.tar', and should be a plain"),
-        (shard_with(name='a;rm b'), r"in shards\[1\], 'name' is 'a;rm b', and should be a plain"),
-        (shard_with(name='000000.tar'), '000000.tar is listed twice'),
-        (shard_with(size=70_000), r'000001.tar has [\d,]+ bytes, but index.json lists it with 70,000 bytes'),
-        (shard_with(name='x.tar'), 'x.tar is missing, but index.json lists it'),
-        (edited(classes=['cat']), 'with the label .*in cls a label below 1'),
-    ],
-)
-def test_wrong_index_is_told_in_one_message(root, tmp_path, edit, message):
-    for file in root.glob('*.tar'):
-        (tmp_path / file.name).hardlink_to(file)
-    index = json.loads((root / 'index.json').read_text())
-    edit(index)
-    (tmp_path / 'index.json').write_text(json.dumps(index))
-    with pytest.raises(UserError, match=message):
-        list(shards_of(tmp_path))
-
-
-def test_roots_that_hold_no_index(tmp_path):
-    with pytest.raises(
-        UserError, match='index.json cannot be read: .*tools/make_shards.py, or correct data_r'
-    ):
-        shards_of(tmp_path)
-    (tmp_path / 'index.json').write_text('{')
-    with pytest.raises(UserError, match='index.json is not an index of shards: Expecting'):
-        shards_of(tmp_path)
-    with (
-        serve(tmp_path) as url,
-        pytest.raises(UserError, match='nothing/index.json cannot be read: .*exit 22'),
-    ):
-        shards_of(f'{url}/nothing')
-
-
-@pytest.mark.parametrize(
-    'root',
-    [
-        'pipe:touch ran; cat {}',
-        'pipe://touch ran',
-        'PIPE:touch ran',
-        'https://host/$(touch ran)',
-        "https://host/'; touch ran; '",
-        'https://host/\ntouch ran',
-        'gs://bucket/`touch ran`',
-        's3://bucket/path',
-        'file:///tmp/shards',
-        'file:shards',
-        'scp://host/path',
-        'ais://bucket',
-        'htgs://bucket',
-    ],
-)
-def test_a_root_that_is_no_plain_address_is_refused_and_runs_nothing(root, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match='A command is not run'):
-        shards_of(root)
-    assert not list(tmp_path.iterdir())
-
-
-def test_shard_with_fewer_samples_than_listed(root, tmp_path):
-    for file in root.glob('*.tar'):
-        (tmp_path / file.name).hardlink_to(file)
-    index = json.loads((root / 'index.json').read_text())
-    index['shards'][6]['samples'] = 8
-    (tmp_path / 'index.json').write_text(json.dumps(index))
-    with pytest.raises(
-        UserError, match='000006.tar cannot be read: it ends after 5 samples, 8 were expected'
-    ):
-        list(shards_of(tmp_path, batch_size=1))
-
-
-def test_more_in_a_batch_than_there_are_samples(root):
-    with pytest.raises(UserError, match='has 53 samples, too few for 1 x 64 in each of 1 processes'):
-        shards_of(root, batch_size=64)
-
-
-# Configs.
-
-
-def shard_options(root):
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(32, 32)), *PACK]
-    dataset = dict(_delete_=True, type='mmconvnext.Shards', data_root=str(root), pipeline=pipeline)
-    return {
-        'train_dataloader.dataset': dataset,
-        'train_dataloader.num_workers': 2,
-        'val_dataloader.dataset': dict(dataset, shuffle=False),
-        'test_dataloader.dataset': dict(dataset, shuffle=False),
-        'model.head.num_classes': 3,
-        'val_evaluator.topk': (1,),
-        'test_evaluator.topk': (1,),
-        'train_cfg.max_epochs': 1,
-    }
-
-
-def test_train_and_test_on_shards(tiny_config, root, tmp_path):
-    options = shard_options(root)
-    runner = train(tiny_config, work_dir=str(tmp_path / 'work'), cfg_options=options)
-    assert runner.iter == 3  # whole batches of 16
-    assert runner.train_dataloader.dataset.metainfo['classes'] == ('cat', 'dog', 'eel')
-    out = tmp_path / 'predictions.pkl'
-    checkpoint = tmp_path / 'work/epoch_1.pth'
-    evaluate(tiny_config, checkpoint, work_dir=str(tmp_path / 'test'), out=str(out), cfg_options=options)
-    import mmengine
-
-    assert sorted(sample['sample_idx'] for sample in mmengine.load(out)) == list(range(COUNT))
-
-
-def test_shards_that_do_not_fit_the_model_are_refused_before_anything_is_written(tiny_config, root, tmp_path):
-    options = shard_options(root)
-    with pytest.raises(UserError, match='has 3 classes .cat, dog, eel., but the head has 2 outputs'):
-        train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options={**options, 'model.head.num_classes': 2})
-    options['train_dataloader.dataset']['data_root'] = str(tmp_path)
-    with pytest.raises(UserError, match='index.json cannot be read'):
-        train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
-    assert not (tmp_path / 'w').exists()
-
-
-def test_error_of_a_loader_process_is_one_message(tiny_config, root, tmp_path):
-    (tmp_path / 'val').mkdir()
-    break_images(root, tmp_path / 'val', [20])
-    options = {**shard_options(root), 'val_dataloader.num_workers': 1}
-    options['val_dataloader.dataset']['data_root'] = str(tmp_path / 'val')
-    with pytest.raises(UserError) as caught:
-        train(tiny_config, work_dir=str(tmp_path / 'w'), cfg_options=options)
-    assert str(caught.value).startswith(f'{tmp_path}/val/000002.tar/000000020-')
-    assert str(caught.value).endswith('replace it and make the shards again')
-
-
-@pytest.mark.parametrize(
-    'fragment, schedule', [('imagenet_shards_224', 'adamw_300e'), ('imagenet21k_shards_224', 'adamw_90e')]
-)
-def test_configs_of_shards_run_small_without_them(fragment, schedule, tmp_path):
-    repo = Path(__file__).parents[2]
-    config = tmp_path / 'small.py'
-    config.write_text(
-        f"_base_ = ['{repo}/configs/_base_/models/convnext.py', "
-        f"'{repo}/configs/_base_/datasets/{fragment}.py', "
-        f"'{repo}/configs/_base_/schedules/{schedule}.py', '{repo}/configs/_base_/default_runtime.py']\n"
-        'arch = dict(_delete_=True, depths=(1, 1, 1, 1), channels=(8, 8, 8, 8))\n'
-        'model = dict(backbone=dict(arch=arch), head=dict(num_classes=1000, in_channels=8))\n'
-        'train_dataloader = dict(sampler=None)\n'
-    )
-    assert train(config, work_dir=str(tmp_path / 'work'), smoke=True).iter == 2
