@@ -58,3 +58,14 @@ def test_two_processes_train_like_one(config, tmp_path):
     assert one.keys() == two.keys()
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    'name', ['spark_convnext-small_16xb256-amp-1600e_in1k', 'spark_convnext-v2-tiny_16xb256-amp-800e_in1k']
+)
+def test_smoke_test_of_a_config_passes(name, tmp_path):
+    options = {'model.backbone.arch': 'atto', 'model.decoder_channels': 32}
+    runner = train(name, smoke=True, work_dir=str(tmp_path / 'w'), cfg_options=options)
+    assert runner.iter == 2
+    for loss in runner.message_hub.get_scalar('train/loss').data[0]:
+        assert 0.5 < loss < 2
