@@ -197,17 +197,16 @@ def choose(labels: np.ndarray, per_class: int | None, seed: int) -> np.ndarray:
     """Return the indices of the training images: all, or some of each class."""
     if per_class is None:
         return np.arange(len(labels))
-    noise, chosen = np.random.default_rng(seed), []
-    for label in np.unique(labels):
-        members = noise.permutation(np.flatnonzero(labels == label))
-        if len(members) < per_class:
-            warnings.warn(
-                f'class {label} has {counted(len(members), "training image")}, fewer than {per_class}; all '
-                'are used',
-                stacklevel=3,
-            )
-        chosen += members[:per_class].tolist()
-    return np.array(sorted(chosen))
+    noise = np.random.default_rng(seed)
+    members = [noise.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    counts = np.array([len(each) for each in members])
+    if (counts < per_class).any():
+        warnings.warn(
+            f'{counted(int((counts < per_class).sum()), "class")} of {len(counts)} have fewer than '
+            f'{counted(per_class, "training image")}, the smallest {counts.min()}; all of theirs are used',
+            stacklevel=3,
+        )
+    return np.sort(np.concatenate([each[:per_class] for each in members]))
 
 
 def check_classes(training: np.ndarray, validation: np.ndarray, names: tuple[str, ...] | None) -> None:

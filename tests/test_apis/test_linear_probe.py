@@ -134,7 +134,7 @@ def test_images_of_each_class_are_chosen_by_the_seed():
     assert len(set(chosen)) == 12 and (np.diff(chosen) > 0).all()
     assert choose(labels, 4, seed=0).tolist() == chosen.tolist() != choose(labels, 4, seed=1).tolist()
     assert choose(labels, None, seed=0).tolist() == list(range(35))
-    with pytest.warns(UserWarning, match='class 1 has 5 training images, fewer than 6; all are used'):
+    with pytest.warns(UserWarning, match='1 class of 3 have fewer than 6 training images, the smallest 5'):
         assert np.bincount(labels[choose(labels, 6, seed=0)]).tolist() == [6, 5, 6]
 
 
@@ -207,7 +207,7 @@ def test_weights_of_another_network_are_refused(networks, folder):
 def test_tool_prints_the_number_and_notes(networks, folder):
     done = call(REPO / 'tools/linear_probe.py', networks[0][0], folder, '--knn', '--labels-per-class', 10)
     assert done.returncode == 1
-    assert 'Note: class 0 has 8 training images, fewer than 10; all are used' in done.stderr
+    assert 'Note: 2 classes of 2 have fewer than 10 training images, the smallest 8; all' in done.stderr
     assert 'Error: --knn 20 is more than the 16 training images' in done.stderr
     done = call(REPO / 'tools/linear_probe.py', networks[0][0], folder, '--checkpoint', networks[0][1])
     assert done.returncode == 0 and done.stdout.startswith('Top-1 '), done.stderr
