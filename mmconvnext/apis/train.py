@@ -139,6 +139,6 @@ def train(
                 match_batch_size(cfg, runner)
                 check_first_epoch(cfg, runner)
                 runner.train()
-            ending = 'Smoke test passed; accuracies on noise mean nothing.' if smoke else next_steps(runner)
+            ending = 'Smoke test passed; results on noise mean nothing.' if smoke else next_steps(runner)
             print_log(ending, logger='current')
         return runner

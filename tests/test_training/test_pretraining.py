@@ -1,30 +1,25 @@
 """FCMAE trains through the tools as a classifier does."""
 
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from mmengine.hooks import Hook
 from PIL import Image
 from torch._dynamo.utils import counters
 
 from mmconvnext.apis import load_config, train
 from mmconvnext.errors import UserError
-from mmconvnext.registry import HOOKS
 from mmconvnext.training.augmenting import augment_batches
 from mmconvnext.zoo.names import load_weights
 from tests import peers
-from tests.conftest import REPO
+from tests.conftest import write_tiny_pretraining
 from tests.processes import run
 from tests.signals import signalled
 from tests.test_datasets.test_augmentation import photo
 from tests.test_models.test_fcmae import normalized, removed_patches
 from tests.test_training.test_interruption import KILLS, OPTIONS, kill_and_resume, weights_of_the_end
 
-# Of stride 4, with a stem of one pixel.
-ARCH = dict(depths=(1, 1, 1), channels=(8, 16, 24), stem_patch_size=1)
 # Where a run is killed, as in test_interruption.py.
 KILLED = {
     'mmconvnext.engine.runner:put_in_place': 3,
@@ -39,25 +34,16 @@ ENLARGE = dict(type='Resize', scale=(32, 32))
 
 @pytest.fixture
 def config(tmp_path):
-    """A config file that pre-trains a tiny network on 64 digits for two epochs."""
-    file = tmp_path / f'{tmp_path.name}.py'
-    file.write_text(
-        f"_base_ = '{REPO / 'configs/digits/fcmae_convnext-v2-atto_1xb48_digits.py'}'\n"
-        f'model = dict(backbone=dict(arch=dict(_delete_=True, **{ARCH}), stem_patch_size=None),'
-        ' decoder_channels=16)\n'
-        'train_dataloader = dict(batch_size=16, dataset=dict(indices=64))\n'
-        'train_cfg = dict(max_epochs=2)\n'
-        'param_scheduler = dict(epochs=2, warmup_epochs=1)\n'
-        'auto_scale_lr = dict(base_batch_size=16)\n'
-    )
-    return file
+    return write_tiny_pretraining(tmp_path)
 
 
 def losses(runner):
     return list(runner.message_hub.get_scalar('train/loss').data[0])
 
 
-def test_smoke_test_needs_neither_data_nor_classes(config, tmp_path):
+@pytest.mark.parametrize('algorithm', ['fcmae', 'spark'])
+def test_smoke_test_needs_neither_data_nor_classes(algorithm, tmp_path):
+    config = write_tiny_pretraining(tmp_path, algorithm)
     runner = train(config, smoke=True, work_dir=str(tmp_path / 'w'))
     assert runner.iter == 2
     assert len(losses(runner)) == 2
@@ -106,7 +92,6 @@ def test_gradients_are_accumulated_to_the_batch_of_the_recipe(config, tmp_path):
     options = {
         'train_dataloader.batch_size': 4,
         'train_cfg.max_epochs': 1,
-        'param_scheduler.warmup_epochs': 0,
     }
     runner = train(config, accumulate=True, work_dir=str(tmp_path / 'w'), cfg_options=options)
     assert runner.optim_wrapper._accumulative_counts == 4
@@ -162,7 +147,7 @@ def test_a_folder_of_images_goes_on_from_the_official_encoder(tmp_path):
 @pytest.mark.slow
 def test_compiled_backbone_computes_the_same(config, tmp_path):
     smallest = dict(_delete_=True, depths=(1, 1), channels=(8, 8), stem_patch_size=1)
-    options = {'model.backbone.arch': smallest, 'train_cfg.max_epochs': 1, 'param_scheduler.warmup_epochs': 0}
+    options = {'model.backbone.arch': smallest, 'train_cfg.max_epochs': 1}
     options |= {'custom_hooks': []}  # pictures of reconstructions need a graph without gradients
     counters.clear()
     compiled = train(config, compile=True, work_dir=str(tmp_path / 'compiled'), cfg_options=options)
@@ -183,7 +168,9 @@ def test_killed_and_resumed_runs_end_bit_for_bit_as_uninterrupted_ones(config, t
     torch.testing.assert_close(weights_of_the_end(tmp_path / 'killed'), expected, rtol=0, atol=0)
 
 
-def test_interrupted_and_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(config, tmp_path):
+@pytest.mark.parametrize('algorithm', ['fcmae', 'spark'])
+def test_interrupted_and_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(algorithm, tmp_path):
+    config = write_tiny_pretraining(tmp_path, algorithm)
     options = {'train_dataloader.dataset.indices': 75, 'model.backbone.drop_path_rate': 0.3}
     with pytest.raises(SystemExit):
         train(config, work_dir=str(tmp_path / 'w'), cfg_options=options | signalled(signal.SIGTERM, 7))
@@ -193,28 +180,20 @@ def test_interrupted_and_resumed_run_ends_bit_for_bit_as_the_uninterrupted_one(c
     torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
 
 
-@HOOKS.register_module()
-class WriteLossesHook(Hook):
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        with Path(runner.work_dir, f'losses_{runner.rank}.txt').open('a') as file:
-            print(outputs['loss'].item(), file=file)
-
-
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(config, tmp_path):
     """Masks belong to the samples, and every image has the same number of removed patches."""
     found = {}
     for ranks in (1, 2):
         options = {
-            'custom_hooks': [dict(type='mmconvnext.WriteLossesHook')],
+            'custom_hooks': [dict(type='mmconvnext.LossesHook')],
             'train_dataloader.batch_size': 16 // ranks,
             'train_cfg.max_epochs': 4,
             'param_scheduler.epochs': 4,
         }
-        work_dir, module = tmp_path / str(ranks), 'tests.test_training.test_pretraining'
-        codes = run(config, work_dir, options, ranks=ranks, preload=module, rehearsal=False)
-        assert codes == [0] * ranks
-        found[ranks] = [np.loadtxt(work_dir / f'losses_{rank}.txt') for rank in range(ranks)]
+        work_dir, module = tmp_path / str(ranks), 'tests.test_training.test_interruption'
+        assert run(config, work_dir, options, ranks=ranks, preload=module) == [0] * ranks
+        found[ranks] = [torch.load(work_dir / f'losses_{rank}') for rank in range(ranks)]
     assert not np.allclose(*found[2])  # each process has its own images
     np.testing.assert_allclose(np.mean(found[2], 0), found[1][0], rtol=1e-5)
 
@@ -223,7 +202,6 @@ def test_it_learns_more_than_the_mean_of_each_patch(config, tmp_path):
     options = {
         'train_dataloader.dataset.indices': 1437,
         'train_cfg.max_epochs': 1,
-        'param_scheduler.warmup_epochs': 0,
         'optim_wrapper.optimizer.lr': 4e-3,
     }
     runner = train(config, work_dir=str(tmp_path / 'w'), rehearsal=False, cfg_options=options)
