@@ -183,6 +183,10 @@ RUNS = {
         '{} --arch atto --size 32 --mode inference --contenders "mmconvnext optimized" "timm eager" '
         '--out work_dirs/rows.jsonl'
     ),
+    'tools/benchmarks/compare.py --arch v2-tiny --mode pretraining --batch 8': (
+        'tools/benchmarks/compare.py --arch v2-atto --mode pretraining --batch 2 --size 64 --rounds 2 '
+        '--contenders "mmconvnext eager" --out work_dirs/rows.jsonl'
+    ),
     f'tools/train.py {PETS_CONFIG} --data-root data/pets': (
         f'{{}} --cfg-options {FEW_PETS} train_cfg.max_epochs=1'
     ),
