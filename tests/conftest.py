@@ -8,9 +8,12 @@ import torch
 REPO = Path(__file__).parents[1]
 # Tests run in parallel, one process per core.
 torch.set_num_threads(1)
+
+
 # mmengine collects garbage at the start of each run. Without the million objects of the libraries and the
 # list of tests this takes milliseconds instead of a second.
-gc.disable()
+def pytest_configure():
+    gc.disable()
 
 
 def pytest_collection_finish():

@@ -119,6 +119,8 @@ def pipeline_of_pretraining(cfg: Mapping) -> list[Mapping]:
     if crop is None:
         return loader + [step for step in steps if kind(step) == 'Resize']
     size = crop['scale']
+    if isinstance(size, (list, tuple)) and len({*size}) == 1:
+        size = size[0]
     if not isinstance(size, int):
         raise Inexpressible('its crops')
     how = dict(interpolation='bicubic', backend='pillow')

@@ -15,7 +15,7 @@ from .loading import find_type
 RANDOM_CROPS = ('RandomResizedCrop', 'EfficientNetRandomCrop')
 KEPT = (
     *('LoadImageFromFile', 'LoadImage', 'Resize', 'ResizeEdge', 'CenterCrop', 'FloorCenterCrop'),
-    *('MaskPatches', 'PackInputs'),
+    *('Pad', 'Normalize', 'MaskPatches', 'PackInputs'),
 )
 LIBRARIES = ('mmconvnext', 'mmcv', 'mmpretrain')
 
@@ -46,7 +46,8 @@ def unaugmented_pipeline(cfg: Config) -> list[dict]:
         elif name in RANDOM_CROPS:
             steps += resizing(step, Preprocessing(**reading_of(steps)).for_channels(channels))
         elif name == 'RandomCrop':
-            steps.append(dict(type='CenterCrop', crop_size=width_first(step)))
+            pads = dict(auto_pad=True) if step.get('pad_if_needed') or step.get('padding') else {}
+            steps.append(dict(type='CenterCrop', crop_size=width_first(step), **pads))
         elif name in KEPT or not is_of_library(step, cfg):
             steps.append(dict(step))
     return steps

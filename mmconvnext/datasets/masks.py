@@ -25,8 +25,8 @@ class MaskPatches(BaseTransform):
     """
 
     def __init__(self, patch_size: int = 32, mask_ratio: float = 0.6, nearest: bool = False):
-        if not 0 < mask_ratio < 1:
-            raise UserError(f'mask_ratio is {mask_ratio}; it should be above 0 and below 1, such as 0.6')
+        if not isinstance(mask_ratio, (int, float)) or not 0 < mask_ratio < 1:
+            raise UserError(f'mask_ratio is {mask_ratio!r}; it should be above 0 and below 1, such as 0.6')
         if not isinstance(patch_size, int) or patch_size < 1:
             raise UserError(
                 f'patch_size is {patch_size!r}; it should be a whole number of pixels, such as 32'

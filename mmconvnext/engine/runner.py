@@ -92,7 +92,7 @@ class ConfigForAnyFolder:
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> mmengine.runner.Runner:
-        return super().from_cfg(PrintedConfig.of(cfg))
+        return super().from_cfg(PrintedConfig.of(cfg) if isinstance(cfg, Config) else cfg)
 
     def dump_config(self) -> None:
         given = self.cfg

@@ -44,23 +44,36 @@ def fit_linear_probe(features: np.ndarray, labels: np.ndarray, seed: int) -> Pro
         labels: (images,), of two classes or more.
         seed: seed of the folds.
     """
-    folds = min(FOLDS, int(np.unique(labels, return_counts=True)[1].max()))
-    if folds < 2:
+    splits = cross_validation(labels, seed)
+    if not splits:
         warnings.warn(
-            'every class has one training image, so that the regularization cannot be chosen; C is 1',
+            'fewer than two classes have two training images, so that the regularization cannot be chosen; '
+            'C is 1',
             stacklevel=2,
         )
     with warnings.catch_warnings():
-        # Few images of many classes; and the optimum is flat where the limit of iterations is reached.
-        warnings.filterwarnings('ignore', 'The least populated class|The number of unique classes')
+        # The optimum is flat where the limit of iterations is reached.
+        warnings.filterwarnings('ignore', 'The number of unique classes')
         warnings.simplefilter('ignore', ConvergenceWarning)
-        strength = 1.0 if folds < 2 else best_strength(features, labels, folds, seed)
+        strength = best_strength(features, labels, splits) if splits else 1.0
         return Probe(logistic(strength).fit(features, labels), f'linear probe, C={strength:g}')
 
 
-def best_strength(features: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> float:
+def cross_validation(labels: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return numbers of images to train on and to test on, with at least two classes to train on."""
+    folds = min(FOLDS, int(np.unique(labels, return_counts=True)[1].max()))
+    if folds < 2:
+        return []
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'The least populated class|The number of unique classes')
+        splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels))
+    return [(kept, rest) for kept, rest in splits if len(np.unique(labels[kept])) > 1]
+
+
+def best_strength(
+    features: np.ndarray, labels: np.ndarray, splits: list[tuple[np.ndarray, np.ndarray]]
+) -> float:
     # Not scikit-learn's search, which sets the start method of processes for the whole program.
-    splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, labels))
 
     def accuracy(strength: float) -> float:
         fitted = ((logistic(strength).fit(features[kept], labels[kept]), rest) for kept, rest in splits)

@@ -6,6 +6,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .convnext import ConvNeXt
 from .masking import VisiblePatches
 
 
@@ -18,15 +19,15 @@ class MaskedAutoencoder(BaseSelfSupervisor):
     mean and deviation.
 
     Args:
-        backbone: config of a ``ConvNeXt`` of several stages. ``out_indices=()`` leaves out the final norm,
-            which is not trained here.
+        backbone: config of a ``ConvNeXt`` of several stages, with ``out_indices=()``: it has no final norm.
         patch_size: side of the patches in pixels, a multiple of the backbone's stride.
         norm_pix: whether to normalize the target of each patch.
         data_preprocessor: config of mmpretrain's ``ClsDataPreprocessor``.
         init_cfg: see mmengine's ``BaseModule``.
 
     Raises:
-        UserError: the backbone has a single stage, or its stride does not divide the patches.
+        UserError: the backbone is another one, has a single stage or final norms, or its stride does not
+            divide the patches.
     """
 
     def __init__(
@@ -48,6 +49,16 @@ class MaskedAutoencoder(BaseSelfSupervisor):
         )
         super().__init__(backbone, head=head, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.patch_size = patch_size
+        if not isinstance(self.backbone, ConvNeXt):
+            raise UserError(
+                f'{type(self).__name__} takes an mmconvnext.ConvNeXt, and model.backbone is of '
+                f"{type(self.backbone).__module__}; write type='mmconvnext.ConvNeXt'"
+            )
+        if self.backbone.out_indices:
+            raise UserError(
+                f'model.backbone.out_indices is {self.backbone.out_indices}, and the norms of these outputs '
+                f'would stay untrained in {type(self).__name__}; write out_indices=()'
+            )
         stride = self.backbone.min_input_size
         if len(self.backbone.depths) == 1:
             raise UserError(

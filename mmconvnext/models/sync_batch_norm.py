@@ -15,15 +15,16 @@ class SyncBatchNorm(nn.BatchNorm2d):
         """x (N, C, H, W) -> (N, C, H, W)."""
         if not (self.training and is_distributed()):
             return super().forward(x)
+        dtype, x = x.dtype, x.float()  # statistics of bf16 would lose digits
         count = Sum.apply(x.new_tensor(x.numel() / x.shape[1]))
         mean = Sum.apply(x.sum((0, 2, 3))) / count
         x = x - mean[:, None, None]
         variance = Sum.apply(x.square().sum((0, 2, 3))) / count
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean.detach(), self.momentum)
-        self.running_var.lerp_((variance * count / (count - 1)).detach(), self.momentum)
+        self.running_var.lerp_((variance * count / (count - 1).clip(1)).detach(), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return x * scale[:, None, None] + self.bias[:, None, None]
+        return (x * scale[:, None, None] + self.bias[:, None, None]).to(dtype)
 
 
 class Sum(torch.autograd.Function):

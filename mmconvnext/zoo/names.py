@@ -6,21 +6,19 @@ from functools import cached_property
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 
 from ..checkpoints.reading import Weights, read_weights
 from ..config.data import SUFFIXES
 from ..config.files import read_config
 from ..config.libraries import LIBRARIES
-from ..config.loading import check_config
+from ..config.loading import check_config, find_type
 from ..errors import UserError, did_you_mean
 from ..files import check_regular
 from ..images.preprocessing import Preprocessing
 from ..models.fitting import no_classifier, title
 from ..models.network import Network
 from ..paths import CONFIGS
-from ..registry import default_scope
 from .entries import DENSE_TASKS, Entry, get_entry, zoo
 
 SCHEME = 'mmconvnext://'
@@ -71,8 +69,8 @@ class Named:
         """Whether the config stands for a self-supervised pre-training."""
         if self.file is None or self.is_dense:
             return False
-        with default_scope(self.config.get('default_scope', 'mmpretrain')):
-            model = MODELS.get((self.config.get('model') or {}).get('type') or '')
+        scope = self.config.get('default_scope', 'mmpretrain')
+        model = find_type((self.config.get('model') or {}).get('type'), scope)
         return isinstance(model, type) and issubclass(model, BaseSelfSupervisor)
 
     def __str__(self) -> str:

@@ -142,7 +142,7 @@ def test_data_root_moves_the_annotations_that_metrics_read():
 
 
 def test_smoke_test_of_a_detector_is_refused():
-    with pytest.raises(UserError, match='--smoke makes noise for classifiers.* and MaskRCNN is none'):
+    with pytest.raises(UserError, match='--smoke makes noise for classifiers.* MaskRCNN is neither'):
         make_smoke_test(Config(dict(model=dict(type='MaskRCNN'))))
 
 

@@ -65,6 +65,19 @@ def test_augmentation_goes_and_what_prepares_images_stays():
     assert steps[2]['scale'] == (64, 48) and steps[2]['backend'] == 'cv2'
 
 
+def test_padding_stays():
+    cfg = config(
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(64, 40), keep_ratio=True),
+        dict(type='Pad', size=(64, 64)),
+        dict(type='RandomCrop', crop_size=32, padding=2),
+        dict(type='PackInputs'),
+    )
+    steps = unaugmented_pipeline(cfg)
+    assert kinds(steps) == ['LoadImageFromFile', 'Resize', 'Pad', 'CenterCrop', 'PackInputs']
+    assert steps[3]['auto_pad']
+
+
 def test_steps_are_copies():
     cfg = load_config('fcmae_convnext-v2-atto_1xb48_digits')
     before = cfg.pretty_text

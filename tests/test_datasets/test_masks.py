@@ -40,7 +40,7 @@ def test_masks_of_all_patches_or_none_are_reported(arguments, visible):
         draw(40, 32, patch_size=8, **arguments)
 
 
-@pytest.mark.parametrize('ratio', [0, 1, -0.1, 1.5, float('nan')])
+@pytest.mark.parametrize('ratio', [0, 1, -0.1, 1.5, float('nan'), 'a', None])
 def test_a_ratio_out_of_range_is_reported(ratio):
     with pytest.raises(UserError, match='it should be above 0 and below 1'):
         MaskPatches(mask_ratio=ratio)

@@ -54,6 +54,13 @@ def test_files_of_others_are_kept_under_names_that_are_free(runner_of, tmp_path)
     assert (tmp_path / 'net.pth.old1').read_text() == 'second'
 
 
+def test_a_plain_dict_builds_a_runner_as_in_mmengine(tmp_path):
+    from mmconvnext.engine.runner import Runner
+
+    cfg = dict(model=dict(type='mmconvnext.ConvNeXt', arch='atto'), work_dir=str(tmp_path / 'w'))
+    assert Runner.from_cfg(cfg).work_dir == str(tmp_path / 'w')
+
+
 def test_each_run_has_a_visualizer_of_its_own(runner_of, tmp_path):
     first, second = (runner_of(**{'visualizer.name': 'visualizer', 'experiment_name': name}) for name in 'ab')
     assert first.visualizer is not second.visualizer

@@ -51,7 +51,7 @@ def test_linear_probe_chooses_and_fits_as_scikit_learn_does(data):
 def test_strength_is_1_where_no_class_can_be_held_out(data):
     train, labels, _, _ = data
     one_each = [np.flatnonzero(labels == label)[0] for label in range(3)]
-    with pytest.warns(UserWarning, match='every class has one training image'):
+    with pytest.warns(UserWarning, match='fewer than two classes have two training images'):
         probe = fit_linear_probe(train[one_each], labels[one_each], seed=0)
     assert probe.title == 'linear probe, C=1'
     assert probe.accuracy(train[one_each], labels[one_each]) == 1
@@ -63,6 +63,13 @@ def test_rare_class_does_not_keep_the_others_from_a_choice(data, recwarn):
     probe = fit_linear_probe(train[kept], labels[kept], seed=0)
     assert set(probe.classifier.predict(val)) <= {0, 1, 2}
     assert not recwarn.list
+
+
+@pytest.mark.parametrize('labels', [[0, 0, 1], [0, 0, 0, 0, 1], [0] * 9 + [1]])
+def test_a_class_with_one_image_beside_another_is_no_error(labels):
+    features = np.random.default_rng(0).normal(size=(len(labels), 4))
+    probe = fit_linear_probe(features, np.array(labels), 0)
+    assert probe.accuracy(features, np.array(labels)) > 0
 
 
 def test_many_classes_of_few_images_warn_of_nothing(recwarn):

@@ -8,6 +8,7 @@ import torch
 from mmpretrain.structures import DataSample
 
 from mmconvnext.errors import UserError
+from mmconvnext.models import FCMAE
 from mmconvnext.models.masking import VisiblePatches
 from mmconvnext.registry import MODELS
 from tests.test_models.test_masking import Definition, draw_mask, erf
@@ -178,6 +179,18 @@ def test_training_in_bfloat16_stays_finite():
         losses.append(loss.item())
     assert np.isfinite(losses).all()
     assert np.mean(losses[-20:]) < 0.9 * np.mean(losses[:20])
+
+
+@pytest.mark.parametrize(
+    ('backbone', 'message'),
+    [
+        (dict(type='mmconvnext.ConvNeXt', arch=SMALL), r'out_indices is \(2,\).* write out_indices=\(\)'),
+        (dict(type='mmpretrain.ConvNeXt', arch='atto'), "write type='mmconvnext.ConvNeXt'"),
+    ],
+)
+def test_a_backbone_with_parts_that_stay_untrained_or_cannot_be_masked_is_refused(backbone, message):
+    with pytest.raises(UserError, match=message):
+        FCMAE(backbone)
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,12 @@ def test_config_is_read_once(tmp_path, monkeypatch):
     assert not named.is_dense
     get_model(named)
     assert read == [named.file]
+
+
+def test_pretraining_is_recognized_by_its_model_given_as_a_name_or_a_class(tmp_path):
+    assert find('fcmae_convnext-v2-base_64xb64-1600e_in1k').is_pretraining
+    assert not find('convnext-tiny_32xb128_in1k').is_pretraining
+    for model, is_pretraining in (('ImageClassifier', False), ('MAE', True)):
+        file = tmp_path / f'{model}.py'
+        file.write_text(f'from mmpretrain.models import {model}\nmodel = dict(type={model})\n')
+        assert find(file).is_pretraining == is_pretraining
