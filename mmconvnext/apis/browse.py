@@ -102,7 +102,9 @@ def mixed_batches(
     cfg: Config, draws: Replayed, chosen: list[int], samples: list[Sample], names: Sequence[str] | None
 ) -> list[Mix]:
     """Return the first images as a batch, with each batch augmentation of the model."""
-    augments = (cfg.model.get('train_cfg') or {}).get('augments') or []
+    augments = (cfg.model.get('train_cfg') or {}).get('augments')
+    if not augments:
+        return []
     packed = [
         draws[Draw(index, 0)] for index, sample in zip(chosen, samples, strict=True) if sample.error is None
     ]

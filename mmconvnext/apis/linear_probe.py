@@ -66,8 +66,8 @@ def linear_probe(
     counts = dict(batch_size=batch_size, knn=knn, labels_per_class=labels_per_class)
     check_counts(**{name: count for name, count in counts.items() if count is not None})
     check_device(device)
-    if seed < 0:
-        raise UserError(f'--seed is {seed}; it should be a whole number from 0 on')
+    if not 0 <= seed < 2**32:
+        raise UserError(f'--seed is {seed}; it should be a whole number from 0 to 4,294,967,295')
     named = find(model)
     cfg = data_config(named if data is None else data)
     network = load_frozen(named, checkpoint, seed, trust_checkpoint)

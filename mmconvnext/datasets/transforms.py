@@ -8,6 +8,7 @@ from mmengine import fileio
 from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmpretrain.registry import TRANSFORMS as MMPRETRAIN_TRANSFORMS
 
+from ..errors import UserError
 from ..files import open_regular
 from ..images.reader import MAX_PIXELS, ImageError, ImageReader
 from ..registry import TRANSFORMS
@@ -73,6 +74,8 @@ class LoadImage(LoadImageFromFile):
                 return None
             if isinstance(error, ImageError):
                 raise ImageError(f'failed to load image: {results["img_path"]}: {error}') from error
+            if isinstance(error, UserError):  # the file needs another setting of the loader
+                raise UserError(f'{results["img_path"]} {error}') from error
             raise
         if self.to_float32:
             image = image.astype(np.float32)

@@ -105,6 +105,8 @@ class BrokenImagesHook(Hook):
                     file.write(f'{line}\n')
                 self.paths.add(path)
         images = len(runner.train_dataloader) * runner.cfg.train_dataloader.batch_size
+        if hasattr(runner.train_dataloader.dataset, '__len__'):  # the last batch may not be full
+            images = min(images, len(runner.train_dataloader.dataset))
         if self.count > max(1, self.max_fraction * images):
             paths = sorted(self.paths)
             raise RunError(

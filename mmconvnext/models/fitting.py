@@ -223,7 +223,8 @@ def check_trained_for(missing: list[str], unexpected: list[str], source: str, ne
         raise no_classifier(source, network)
     if missing == {'neck'} and unexpected <= {'head'}:
         raise UserError(
-            f'{source} has no decoder, without which the model predicts no pixels. Name a checkpoint of this '
+            f'{source} has no decoder of this model, without which it predicts no pixels. Name a checkpoint '
+            'of this '
             f'pre-training, or start one from these weights: --cfg-options load_from={source}, and another '
             '--work-dir'
         )
@@ -239,8 +240,8 @@ def no_classifier(source: str, network: str) -> UserError:
     return UserError(
         f'{source} was pre-trained without a classifier: it gives features, not classes. Fine-tune it with a '
         f'classification config of its network{f" ({network})" if network else ""}: tools/train.py CONFIG '
-        f'--work-dir FOLDER --cfg-options load_from={source}; then use the checkpoint of that training. For '
-        'its features, name it without a config'
+        f'--work-dir FOLDER --cfg-options load_from={source}; then use the checkpoint of that training. '
+        'tools/linear_probe.py and mmconvnext.get_model use its features'
     )
 
 

@@ -61,7 +61,7 @@ def get_model(
         load_config(named)  # a missing library is reported before anything is downloaded
     if named.weights is not None:
         if pretrained not in (False, True):
-            raise UserError(f'{named} is a file of weights already; leave out pretrained={pretrained}')
+            raise UserError(f'{named} is a file of weights already; leave out the other, {pretrained}')
         source = named
     elif pretrained is True:
         source = published(named)

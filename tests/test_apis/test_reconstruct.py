@@ -152,7 +152,7 @@ def test_checkpoint_without_a_decoder_is_refused(content, fcmae, photos, tmp_pat
     model = classifier if content == 'a classifier' else get_model(fcmae[0])
     weights = {n: w for n, w in model.state_dict().items() if not n.startswith('neck.')}
     torch.save(dict(state_dict=weights), tmp_path / 'other.pth')
-    with pytest.raises(UserError, match='other.pth has no decoder, without which'):
+    with pytest.raises(UserError, match='other.pth has no decoder of this model, without which'):
         reconstruct([str(photos)], fcmae[0], tmp_path / 'other.pth', out=str(tmp_path / 'out.png'))
 
 

@@ -69,7 +69,7 @@ def test_broken_images_are_told_at_the_end(tiny_config, weights, photos, tmp_pat
     (photos / 'aa.jpg').write_bytes(b'no image')
     (photos / 'b.png').rename(photos / os.fsdecode(b'gr\xfcn.png'))  # fonts have no glyphs for invalid UTF-8
     network = dict(model=str(tiny_config), checkpoint=str(weights))
-    with pytest.raises(UserError, match=r'1 of 3 images could not be read.*\n.*aa.jpg: its 8 bytes'):
+    with pytest.raises(UserError, match=r'1 of 3 images could not be read.*\n.*aa.jpg: has 8 bytes'):
         explain([str(photos)], **network, out_dir=str(tmp_path / 'out'))
     assert sorted(file.name for file in (tmp_path / 'out').iterdir()) == [
         'a.jpg.png',

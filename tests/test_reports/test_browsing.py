@@ -13,7 +13,7 @@ from mmconvnext.apis.browse import browse_dataset
 from mmconvnext.errors import UserError
 from mmconvnext.reports.pictures import rgb_of
 from mmconvnext.training.runner import build_runner
-from tests.conftest import REPO
+from tests.conftest import REPO, write_tiny_pretraining
 from tests.processes import call
 
 FOLDER = 'convnext-v2-atto_ft_folder'
@@ -132,3 +132,9 @@ def test_what_cannot_be_shown_is_told(tiny_config, tmp_path):
         with pytest.raises(UserError, match=message):
             browse_dataset(tiny_config, **{'out': page, **arguments})
     assert not page.exists()
+
+
+def test_data_of_a_pretraining_is_shown_without_labels(tmp_path):
+    config = write_tiny_pretraining(tmp_path)
+    browse_dataset(config, out=str(tmp_path / 'page.html'), number=2)
+    assert (tmp_path / 'page.html').stat().st_size > 1000

@@ -3,7 +3,6 @@
 import logging
 import multiprocessing
 import os
-import random
 import re
 import resource
 import signal
@@ -23,47 +22,9 @@ from mmconvnext.hooks.preemption import REQUEUE
 from mmconvnext.registry import HOOKS
 from mmconvnext.training.resuming import newest_checkpoint
 from tests.conftest import REPO
+from tests.interruptions import KILLS, OPTIONS, kill_and_resume, weights_of_the_end
 from tests.processes import run
 from tests.signals import signalled
-
-# Where a run is killed, and the maximum call: before a checkpoint is renamed, between it and the pointer to
-# it, while writing, in a step, in a loss, in a validation, after an iteration.
-PLACES = {
-    'mmconvnext.engine.runner:put_in_place': 3,
-    'mmconvnext.hooks.checkpoint:written_whole': 3,
-    'mmengine.fileio.backends:LocalBackend.put': 3,
-    'torch.optim:AdamW.step': 6,
-    'mmpretrain.models:ImageClassifier.loss': 6,
-    'mmpretrain.models:ImageClassifier.predict': 3,
-    'mmconvnext.hooks.preemption:PreemptionHook.after_train_iter': 6,
-}
-# KILLS=20 is thorough and takes minutes.
-KILLS = int(os.environ.get('KILLS', 2))
-OPTIONS = {
-    'train_cfg.max_epochs': 6,
-    'default_hooks.checkpoint.every_iters': 3,
-    'model.backbone.drop_path_rate': 0.3,  # draws from the random states of the process
-    'train_dataloader.dataset.indices': 75,  # the last batch is not full
-}
-
-
-def weights_of_the_end(work_dir, name='epoch_6.pth'):
-    checkpoint = torch.load(work_dir / name, weights_only=False)
-    optimizer = checkpoint['optimizer']['state']
-    moments = {f'{i}.{key}': value for i, state in optimizer.items() for key, value in state.items()}
-    return checkpoint['state_dict'] | moments
-
-
-def kill_and_resume(config, work_dir, options, kills, *, ranks=1, seed=0, places=PLACES):
-    """Kill a run at random moments, resume it each time, and let it finish."""
-    draw = random.Random(seed)
-    for _ in range(kills):
-        place = draw.choice(sorted(places))
-        moment = place, draw.randint(1, places[place])
-        codes = run(config, work_dir, options, ranks=ranks, kill=moment, resume='auto')
-        # A rank that loses its partner ends with another error.
-        assert -signal.SIGKILL in codes, f'{moment} was not reached: {codes}'
-    assert run(config, work_dir, options, ranks=ranks, resume='auto') == [0] * ranks
 
 
 @pytest.mark.parametrize('workers', [0, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 3))])

@@ -14,11 +14,11 @@ from mmconvnext.training.augmenting import augment_batches
 from mmconvnext.zoo.names import load_weights
 from tests import peers
 from tests.conftest import write_tiny_pretraining
+from tests.interruptions import KILLS, OPTIONS, kill_and_resume, weights_of_the_end
 from tests.processes import run
 from tests.signals import signalled
 from tests.test_datasets.test_augmentation import photo
 from tests.test_models.test_fcmae import normalized, removed_patches
-from tests.test_training.test_interruption import KILLS, OPTIONS, kill_and_resume, weights_of_the_end
 
 # Where a run is killed, as in test_interruption.py.
 KILLED = {
