@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ..registry import MODELS
 from .convnext import INIT_CFG
 from .fusion import FusedConvNeXtBlock
-from .masked_autoencoder import MaskedAutoencoder
+from .masked_autoencoder import MaskedAutoencoder, check_counts
 from .masking import VisiblePatches
 
 
@@ -35,6 +35,7 @@ class FCMAE(MaskedAutoencoder):
         decoder_depth: int = 1,
         **kwargs,
     ):
+        check_counts(decoder_channels=decoder_channels, decoder_depth=decoder_depth)
         super().__init__(backbone, patch_size, **kwargs)
         self.neck = FCMAEDecoder(
             self.backbone.channels[-1],

@@ -47,6 +47,7 @@ class MaskedAutoencoder(BaseSelfSupervisor):
             norm_pix=norm_pix,
             loss=dict(type='mmpretrain.PixelReconstructionLoss', criterion='L2'),
         )
+        check_counts(patch_size=patch_size)
         super().__init__(backbone, head=head, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.patch_size = patch_size
         if not isinstance(self.backbone, ConvNeXt):
@@ -65,7 +66,7 @@ class MaskedAutoencoder(BaseSelfSupervisor):
                 f'{type(self).__name__} takes a network of several stages, and this one has a single '
                 'stage, as isotropic ones have: choose another model.backbone.arch, such as tiny'
             )
-        if patch_size < 1 or patch_size % stride:
+        if patch_size % stride:
             raise UserError(
                 f'patches of {patch_size} pixels do not fit a backbone of stride {stride}; set '
                 f'model.patch_size and patch_size of MaskPatches in the pipeline to a multiple of {stride}'
@@ -136,10 +137,18 @@ class MaskedAutoencoder(BaseSelfSupervisor):
         if side != self.patch_size:
             raise UserError(
                 f'the masks have patches of {side} pixels and the model patches of {self.patch_size}; give '
-                'model.patch_size and patch_size of MaskPatches the same value'
+                'both the same value, model.patch_size and that of MaskPatches in '
+                'train_dataloader.dataset.pipeline'
             )
         return visible.to(inputs.device)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the map of the last stage, (N, C, H / stride, W / stride), of whole images."""
         return self.backbone.hidden_states(inputs)[-1:]
+
+
+def check_counts(**settings: int) -> None:
+    """Raise UserError unless all settings of the model are whole numbers from 1 on."""
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UserError(f'model.{name} is {value!r}; it should be a whole number from 1 on')

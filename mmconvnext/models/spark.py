@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..registry import MODELS
 from .block import build_norm
-from .masked_autoencoder import MaskedAutoencoder
+from .masked_autoencoder import MaskedAutoencoder, check_counts
 from .masking import VisiblePatches
 from .network import LAYER_NORM
 
@@ -34,6 +34,7 @@ class SparK(MaskedAutoencoder):
     """
 
     def __init__(self, backbone: dict, patch_size: int = 32, decoder_channels: int = 768, **kwargs):
+        check_counts(decoder_channels=decoder_channels)
         super().__init__(backbone, patch_size, **kwargs)
         stride = self.backbone.min_input_size
         if stride & (stride - 1):
@@ -41,7 +42,7 @@ class SparK(MaskedAutoencoder):
                 f"SparK's decoder doubles maps up to that of the image, and the network's stride {stride} is "
                 'no power of 2; set model.backbone.stem_patch_size to 4, for example'
             )
-        if decoder_channels < 1 or decoder_channels % stride:
+        if decoder_channels % stride:
             raise UserError(
                 f'model.decoder_channels is {decoder_channels}; they are halved with each doubling of the '
                 f'map, so they have to be a multiple of the stride {stride}, such as {24 * stride}'

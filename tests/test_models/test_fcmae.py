@@ -17,12 +17,16 @@ from tests.test_models.test_masking import Definition, draw_mask, erf
 SMALL = dict(depths=(1, 1, 1), channels=(4, 6, 8), stem_patch_size=1)
 
 
-def config(patch_size=8, **changes):
+def config(patch_size=8, decoder_channels=12, decoder_depth=1, **changes):
     backbone = dict(
         type='mmconvnext.ConvNeXt', arch=SMALL, use_grn=True, layer_scale_init_value=0.0, out_indices=()
     )
     return dict(
-        type='mmconvnext.FCMAE', backbone=backbone | changes, patch_size=patch_size, decoder_channels=12
+        type='mmconvnext.FCMAE',
+        backbone=backbone | changes,
+        patch_size=patch_size,
+        decoder_channels=decoder_channels,
+        decoder_depth=decoder_depth,
     )
 
 
@@ -201,8 +205,11 @@ def test_a_backbone_with_parts_that_stay_untrained_or_cannot_be_masked_is_refuse
             'a single stage, as isotropic ones have: choose another model.backbone',
         ),
         (dict(patch_size=6), 'patches of 6 pixels do not fit a backbone of stride 4.* a multiple of 4'),
-        (dict(patch_size=0), 'patches of 0 pixels do not fit'),
-        (dict(patch_size=-4), 'patches of -4 pixels do not fit'),
+        (dict(patch_size=0), 'model.patch_size is 0; it should be a whole number from 1 on'),
+        (dict(patch_size=64.0), 'model.patch_size is 64.0; it should be a whole number'),
+        (dict(patch_size='a'), "model.patch_size is 'a'"),
+        (dict(decoder_channels=-4), 'model.decoder_channels is -4'),
+        (dict(decoder_depth=True), 'model.decoder_depth is True'),
     ],
 )
 def test_a_network_that_does_not_fit_is_reported(changes, message):
