@@ -133,6 +133,8 @@ class MaskedAutoencoder(BaseSelfSupervisor):
                 "dict(type='mmconvnext.MaskPatches') to the training pipeline, in front of PackInputs"
             )
         visible = VisiblePatches(torch.stack([sample.mask for sample in data_samples]).bool())
+        if visible.is_everything:
+            raise UserError('the masks remove no patch, so there is nothing to reconstruct')
         side = inputs.shape[2] // visible.grid[0]
         if side != self.patch_size:
             raise UserError(

@@ -225,6 +225,8 @@ def test_missing_masks_and_masks_of_other_patches_are_reported():
             model.loss(images, data_samples)
     with pytest.raises(UserError, match='masks have patches of 4 pixels and the model patches of 8'):
         model.loss(images, samples(draw_mask(2, 4, 4, 3)))
+    with pytest.raises(UserError, match='the masks remove no patch'):
+        model.loss(images, samples(draw_mask(2, 2, 2, 4)))
     with pytest.raises(UserError, match='2 x 2 patches do not fit an image of 16 x 24 pixels'):
         model.loss(torch.zeros(2, 3, 16, 24), samples(draw_mask(2, 2, 2, 1)))
 
