@@ -89,6 +89,8 @@ def speed() -> str:
     runs = newest(comparison.RESULTS, ('mode', 'arch', 'dtype', 'batch', 'size'), 'contender')
     lines = []
     for (mode, arch, dtype, batch, size, processor), rows in sorted(runs.items(), reverse=True):
+        if mode == 'pretraining':  # which no peer does
+            continue
         ours = max((n for n in rows if n.startswith('mmconvnext')), key=lambda n: rate(rows[n]))
         peers = [row for name, row in rows.items() if not name.startswith('mmconvnext')]
         speeds = [

@@ -149,6 +149,7 @@ def test_compiled_backbone_computes_the_same(config, tmp_path):
     smallest = dict(_delete_=True, depths=(1, 1), channels=(8, 8), stem_patch_size=1)
     options = {'model.backbone.arch': smallest, 'train_cfg.max_epochs': 1}
     options |= {'custom_hooks': []}  # pictures of reconstructions need a graph without gradients
+    torch._dynamo.reset()  # earlier tests may have made the check before the run
     counters.clear()
     compiled = train(config, compile=True, work_dir=str(tmp_path / 'compiled'), cfg_options=options)
     # That of the check before the run, and a single one for all batches and masks.
