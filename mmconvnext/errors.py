@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 
 from .text import printable_lines
 
@@ -22,6 +23,15 @@ class UserError(ValueError):
 
 class RunError(UserError):
     """An error during a run, possibly in one of its processes only."""
+
+
+def check_counts(**counts: int) -> None:
+    """Raise UserError unless all values are whole numbers from 1 on."""
+    for name, count in counts.items():
+        if not isinstance(count, Integral) or isinstance(count, bool):
+            raise UserError(f'{name} is {count!r} of type {type(count).__name__}; expected a whole number')
+        if count < 1:
+            raise UserError(f'{name} is {count}; it should be at least 1')
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

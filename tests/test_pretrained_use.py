@@ -8,11 +8,12 @@ from mmengine.registry import MODELS
 from timm.models.convnext import ConvNeXt
 
 from mmconvnext import ImageClassificationInferencer, get_model
-from mmconvnext.apis import evaluate, train
+from mmconvnext.apis import evaluate, load_config, train
 from mmconvnext.apis.convert import convert
 from mmconvnext.apis.explain import explain
 from mmconvnext.apis.infer import infer
 from mmconvnext.apis.publish import publish
+from mmconvnext.config.description import describe_training
 from mmconvnext.errors import UserError
 from mmconvnext.export.exporting import export
 from mmconvnext.images.preprocessing import Preprocessing
@@ -256,6 +257,31 @@ def test_training_ends_with_the_commands_that_reconstruct_and_fine_tune(tmp_path
         f'--out {tmp_path}/w/reconstructed.png',
         f'  fine-tune   tools/train.py {recipe} --cfg-options load_from={file}',
     ]
+
+
+@pytest.mark.parametrize(
+    ('loader', 'crop', 'expected'),
+    [
+        (
+            dict(type='LoadImageFromFile'),
+            dict(type='RandomResizedCrop', scale=(48, 64)),
+            dict(size=(48, 64), resize=None, backend='pillow', interpolation='bicubic'),
+        ),
+        (
+            dict(type='LoadImageForCrop', scale=64, crop_ratio_range=(0.2, 1.0), color_type='unchanged'),
+            dict(type='RandomResizedCrop', scale=64),
+            dict(size=64, resize=73, color='unchanged', full_scale=None),
+        ),
+    ],
+)
+def test_checkpoints_describe_images_as_the_tools_prepare_them(loader, crop, expected):
+    cfg = load_config('fcmae_convnext-v2-atto_64xb64-800e_in1k')
+    cfg.train_dataloader.dataset.pipeline[:2] = [loader, crop]
+    cfg.model.backbone.in_channels = 5 if 'color_type' in loader else 3
+    cfg.data_preprocessor = dict(mean=[1.0] * cfg.model.backbone.in_channels, std=[2.0] * 5, to_rgb=True)
+    cfg.data_preprocessor.std = cfg.data_preprocessor.std[: cfg.model.backbone.in_channels]
+    preprocessing = describe_training(cfg).preprocessing
+    assert {name: getattr(preprocessing, name) for name in expected} == expected
 
 
 # What asks for classes: its options, of {pre-training config, classification config, file}.

@@ -13,10 +13,9 @@ from ..config.data_root import use_data_root
 from ..config.inner_datasets import inner_settings
 from ..config.libraries import LIBRARIES
 from ..datasets.replay import Draw, Replayed, draws_put_back, seed_draws
-from ..errors import UserError
+from ..errors import UserError, check_counts
 from ..files import check_new_file
 from ..images.reader import ImageReader
-from ..inference.classifier import check_counts
 from ..inference.inputs import read_bytes
 from ..reports.browser import Mix, Sample, save_browser
 from ..reports.pictures import displayed, rgb_of

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from mmengine.dataset import default_collate
 
-from ..errors import UserError, did_you_mean
+from ..errors import UserError, check_counts, did_you_mean
 from ..explanation import grad_cam, occlusion, stage_maps
 from ..explanation.classifier import classifier_of
 from ..explanation.grad_cam import pointing_stage
 from ..explanation.occlusion import resolve_patch
 from ..files import check_new_file, written_whole
-from ..inference.classifier import ImageClassificationInferencer, check_counts
+from ..inference.classifier import ImageClassificationInferencer
 from ..inference.inputs import Given, find_images
 from ..models.linear_head import class_of, rank
 from ..reports.annotated import PictureFolder

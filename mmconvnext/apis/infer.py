@@ -4,9 +4,9 @@ import glob
 from contextlib import nullcontext
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, check_counts
 from ..files import check_new_file, check_new_folder
-from ..inference.classifier import ImageClassificationInferencer, check_counts
+from ..inference.classifier import ImageClassificationInferencer
 from ..inference.dense import DenseInferencer
 from ..inference.inputs import find_images, is_url
 from ..inference.results import Summary, class_layout, dense_layout, results_file, track

@@ -9,14 +9,13 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
 
-from ..config.description import kind
 from ..config.inner_datasets import inner_settings, pipeline_of
+from ..config.pipeline_steps import LOADERS, kind
 from ..config.unaugmented import unaugmented_pipeline
 from ..datasets.replay import draws_put_back, seed_draws
-from ..errors import UserError
-from ..inference.classifier import check_counts, check_device
+from ..errors import UserError, check_counts
+from ..inference.classifier import check_device
 from ..inference.features import extract_features
-from ..inference.inputs import LOADERS
 from ..inference.probing import fit_linear_probe, fit_neighbors
 from ..text import counted, listed, printable
 from ..training.data_checks import check_data_roots

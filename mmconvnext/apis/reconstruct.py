@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
-from ..config.description import kind
 from ..config.loading import find_type
+from ..config.pipeline_steps import kind
 from ..config.unaugmented import unaugmented_pipeline
 from ..datasets.replay import draws_put_back, seed_draws
 from ..errors import UserError
@@ -102,8 +102,9 @@ def masking_pipeline(cfg: Config, name: str, mask_ratio: float | None) -> TestPi
         masking[0]['mask_ratio'] = mask_ratio
     cfg.test_dataloader = dict(dataset=dict(pipeline=steps))
     pipeline = TestPipeline(cfg)
+    side = 8 * masking[0].get('patch_size', 32)  # of a trial image, which the pipeline may not resize
     with draws_put_back():  # images that all have the same mistake are not to blame for it
-        pipeline(pipeline.read(np.zeros((64, 64, pipeline.channels or 3), np.uint8)))
+        pipeline(pipeline.read(np.zeros((side, side, pipeline.channels or 3), np.uint8)))
     return pipeline
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from math import isfinite
 
+from mmengine.config import Config
+
 from ..checkpoints.descriptions import read_fields
 from ..checkpoints.training_description import MAX_REASON, PREPROCESSING, Description
 from ..errors import UserError
@@ -12,6 +14,8 @@ from ..models.block import ACTIVATIONS
 from ..models.convnext import DEFAULTS
 from ..models.network import resolve_arch
 from .inner_datasets import inner_settings
+from .pipeline_steps import LOADERS, kind, loader_of, reading_of
+from .unaugmented import unaugmented_pipeline
 
 # Registered name of an activation -> our name, with default arguments.
 REGISTERED_ACTIVATIONS = {
@@ -25,8 +29,6 @@ SIGMOID_HEADS = ('MultiLabelLinearClsHead', 'mmpretrain.MultiLabelLinearClsHead'
 
 MASKED_AUTOENCODERS = ('FCMAE', 'SparK')
 
-LOADERS = 'LoadImageFromFile', 'LoadImage'
-
 CROPS = {'CenterCrop': 'round', 'FloorCenterCrop': 'floor'}
 
 
@@ -34,7 +36,7 @@ class Inexpressible(ValueError):
     """A config has a network or preprocessing that a description cannot express."""
 
 
-def describe_training(cfg: Mapping) -> Description | None:
+def describe_training(cfg: Config) -> Description | None:
     """Return the description for checkpoints of a training.
 
     It is None unless our backbone is in a classifier or a masked autoencoder.
@@ -48,7 +50,7 @@ def describe_training(cfg: Mapping) -> Description | None:
     ):
         return None
     try:
-        preprocessing = preprocessing_of_test(cfg, pipeline_of_pretraining(cfg) if pretraining else None)
+        preprocessing = preprocessing_of_test(cfg, pipeline_of_features(cfg) if pretraining else None)
     except Inexpressible:
         preprocessing = None
     try:
@@ -107,28 +109,16 @@ def pipeline_of_test(cfg: Mapping) -> list[Mapping]:
     return inner_settings(loader.get('dataset') or {})[0].get('pipeline') or []
 
 
-def pipeline_of_pretraining(cfg: Mapping) -> list[Mapping]:
-    """Return the training pipeline without augmentation, for images whose features are computed.
+def pipeline_of_features(cfg: Config) -> list[Mapping]:
+    """Return the steps of a pre-training that prepare images for their features.
 
     Raises:
-        Inexpressible: images have another size than a random crop or a resize gives them.
+        Inexpressible: there is no training pipeline.
     """
-    steps = inner_settings(cfg['train_dataloader']['dataset'])[0].get('pipeline') or []
-    loader = [step for step in steps if kind(step) in LOADERS]
-    crop = next((step for step in steps if kind(step) == 'RandomResizedCrop'), None)
-    if crop is None:
-        return loader + [step for step in steps if kind(step) == 'Resize']
-    size = crop['scale']
-    if isinstance(size, (list, tuple)) and len({*size}) == 1:
-        size = size[0]
-    if not isinstance(size, int):
-        raise Inexpressible('its crops')
-    how = dict(interpolation='bicubic', backend='pillow')
-    return [
-        *loader,
-        dict(type='ResizeEdge', scale=size * 256 // 224, **how),
-        dict(type='CenterCrop', crop_size=size),
-    ]
+    try:
+        return [step for step in unaugmented_pipeline(cfg) if kind(step) != 'MaskPatches']
+    except UserError as error:
+        raise Inexpressible('its training pipeline') from error
 
 
 def preprocessing_of_test(cfg: Mapping, pipeline: list[Mapping] | None = None) -> Preprocessing:
@@ -165,20 +155,6 @@ def preprocessing_of_test(cfg: Mapping, pipeline: list[Mapping] | None = None) -
     except UserError as error:  # it could not be read back
         raise Inexpressible(str(error)) from error
     return preprocessing
-
-
-def loader_of(pipeline: list[Mapping]) -> Mapping:
-    """Return the step that reads files."""
-    return next((step for step in pipeline if kind(step) in LOADERS), {})
-
-
-def reading_of(pipeline: list[Mapping]) -> dict:
-    """Return ``full_scale`` and ``to_float32`` of ``Preprocessing``."""
-    loader = loader_of(pipeline)
-    as_stored = loader.get('color_type') == 'unchanged'
-    scale = loader.get('full_scale')
-    scale = (None if as_stored else 255.0) if scale is None else float(scale)
-    return dict(full_scale=scale, to_float32=bool(loader.get('to_float32')))
 
 
 def color_of(pipeline: list[Mapping], channels: int, *, to_rgb: bool) -> str:
@@ -232,9 +208,3 @@ def side_of(size: int | tuple[int, int]) -> int | tuple[int, int]:
         return size
     width, height = size
     return width if width == height else (height, width)
-
-
-def kind(step: Mapping) -> str:
-    """Return the class name of a step or model."""
-    name = step['type'] if isinstance(step['type'], str) else step['type'].__name__
-    return name.rpartition('.')[2]

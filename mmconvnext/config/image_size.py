@@ -7,8 +7,8 @@ from typing import Any
 from mmengine.config import Config
 
 from ..errors import UserError
-from .description import kind
 from .loading import known_keys
+from .pipeline_steps import kind
 
 # Transform -> its argument that is a size in pixels.
 SIZES = {

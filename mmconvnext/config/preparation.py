@@ -7,7 +7,8 @@ from math import isclose
 
 from ..checkpoints.reading import Weights
 from ..images.preprocessing import Preprocessing
-from .description import Inexpressible, describe_training, kind, pipeline_of_test, preprocessing_of_test
+from .description import Inexpressible, describe_training, pipeline_of_test, preprocessing_of_test
+from .pipeline_steps import kind
 
 MAX_DIFFERENCE = 1e-4  # of mean and std, which files round
 MAX_BRANCHES = 100

@@ -7,15 +7,15 @@ from mmengine.config import Config
 
 from ..errors import UserError
 from ..images.preprocessing import Preprocessing
-from .description import kind, reading_of
 from .image_size import HEIGHT_FIRST, SIZES
 from .inner_datasets import pipeline_of
 from .loading import find_type
+from .pipeline_steps import LOADERS, kind, reading_of
 
 RANDOM_CROPS = ('RandomResizedCrop', 'EfficientNetRandomCrop')
 KEPT = (
-    *('LoadImageFromFile', 'LoadImage', 'Resize', 'ResizeEdge', 'CenterCrop', 'FloorCenterCrop'),
-    *('Pad', 'Normalize', 'MaskPatches', 'PackInputs'),
+    *(*LOADERS, 'Resize', 'ResizeEdge', 'CenterCrop', 'FloorCenterCrop', 'Pad', 'Normalize'),
+    *('MaskPatches', 'PackInputs'),
 )
 LIBRARIES = ('mmconvnext', 'mmcv', 'mmpretrain')
 
@@ -46,6 +46,8 @@ def unaugmented_pipeline(cfg: Config) -> list[dict]:
         elif name in RANDOM_CROPS:
             steps += resizing(step, Preprocessing(**reading_of(steps)).for_channels(channels))
         elif name == 'RandomCrop':
+            if resized_to(width_first(step), steps):  # nothing is left to crop
+                continue
             pads = dict(auto_pad=True) if step.get('pad_if_needed') or step.get('padding') else {}
             steps.append(dict(type='CenterCrop', crop_size=width_first(step), **pads))
         elif name in KEPT or not is_of_library(step, cfg):
@@ -58,6 +60,12 @@ def resizing(step: Mapping, preprocessing: Preprocessing) -> list[dict]:
     width, height = width_first(step)
     resize = width * 256 // 224 if width == height else None
     return replace(preprocessing, size=(height, width), resize=resize).pipeline()
+
+
+def resized_to(size: tuple[int, int], steps: list[Mapping]) -> bool:
+    """Return whether steps end in a resize to this width and height."""
+    last = steps[-1] if steps else {'type': ''}
+    return kind(last) == 'Resize' and not last.get('keep_ratio') and width_first(last) == size
 
 
 def width_first(step: Mapping) -> tuple[int, int]:

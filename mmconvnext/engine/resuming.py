@@ -1,10 +1,10 @@
 """Resume runs: the checkpoint is checked, and the settings of the config apply."""
 
 import mmengine.runner
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 
 from ..errors import UserError
+from ..models.network import unwrapped
 from ..text import listed
 from .record import changes, check_unchanged, record_of
 from .saved_state import check_optimizer_state, check_state, is_dict, note_missing_moments
@@ -83,7 +83,7 @@ class CheckedResume:
         if 'optimizer' not in checkpoint:
             self.logger.warning(f'{source} holds no state of the optimizer: its moments start at zero')
             return
-        network = self.model.module if is_model_wrapper(self.model) else self.model
+        network = unwrapped(self.model)
         names = {parameter: name for name, parameter in network.named_parameters()}
         optimizer = self.optim_wrapper.optimizer
         without = check_optimizer_state(

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import mmengine.runner
 import torch
 from mmengine.dataset import InfiniteSampler
-from mmengine.model import is_model_wrapper
 from torch.utils.data import DataLoader, Dataset
 
 from ..config.image_size import sizes_of
 from ..datasets.replay import Replayed
+from ..models.network import unwrapped
 from ..text import counted, shortened
 
 WIDTH = 12  # of the names of the lines
@@ -53,7 +53,7 @@ def with_origin(description: str, loader: DataLoader) -> str:
 
 
 def describe_model(runner: mmengine.runner.Runner) -> str:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     parts = [type(model).__name__]
     if hasattr(model, 'backbone'):
         parts.append(type(model.backbone).__name__)
@@ -62,7 +62,7 @@ def describe_model(runner: mmengine.runner.Runner) -> str:
 
 
 def describe_data(loader: DataLoader) -> str:
-    dataset = unwrapped(loader)
+    dataset = dataset_of(loader)
     name = type(dataset).__name__
     if not hasattr(dataset, '__len__'):
         return name
@@ -80,7 +80,7 @@ def describe_size(runner: mmengine.runner.Runner, field: str) -> str:
 
 def describe_origin(loader: DataLoader) -> str:
     """Return the folders and the first classes of a dataset, or an empty text."""
-    dataset = unwrapped(loader)
+    dataset = dataset_of(loader)
     folders = list(dict.fromkeys(map(folder_of, inner_datasets(dataset))))
     parts = [f'in {first_of(folders)}'] if all(folders) else []
     classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
@@ -89,7 +89,7 @@ def describe_origin(loader: DataLoader) -> str:
     return '; '.join(parts)
 
 
-def unwrapped(loader: DataLoader) -> Dataset:
+def dataset_of(loader: DataLoader) -> Dataset:
     return loader.dataset.dataset if isinstance(loader.dataset, Replayed) else loader.dataset
 
 

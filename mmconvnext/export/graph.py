@@ -9,8 +9,8 @@ from mmpretrain.models.heads import ClsHead, MultiLabelClsHead
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from ..config.description import reading_of
 from ..config.inner_datasets import pipeline_of
+from ..config.pipeline_steps import reading_of
 from ..errors import UserError
 from ..inference.inputs import channels_of
 from ..models.fusion import FusedConvNeXtBlock

@@ -6,8 +6,9 @@ from urllib.parse import urlsplit
 from mmengine.config import Config
 from torch import nn
 
-from ..config.description import Inexpressible, kind, resizing_of
+from ..config.description import Inexpressible, resizing_of
 from ..config.inner_datasets import pipeline_of
+from ..config.pipeline_steps import kind
 from ..version import __version__
 from ..zoo.names import find
 from .graph import Graph

@@ -28,6 +28,7 @@ from .metadata import KEY
 EXACT = 'EXECUTION_MODE_HINT=ACCURACY'
 # OpenVINO and nncf report each use to their maker with this package, unless they find none at their import.
 TELEMETRY = 'openvino_telemetry'
+SS_DISABLE = 2  # of Linux's signal.h
 
 
 class SignalStack(ctypes.Structure):
@@ -50,8 +51,9 @@ def process_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        if on_linux:
-            ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None)
+        if on_linux and ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None):
+            # Too small for the registers that are in use by now: handlers run on the stack of the thread.
+            ctypes.CDLL(None).sigaltstack(ctypes.byref(SignalStack(flags=SS_DISABLE)), None)
         if multiprocessing.get_start_method(allow_none=True) != start_method:
             multiprocessing.set_start_method(start_method, force=True)
 

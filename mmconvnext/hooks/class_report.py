@@ -7,13 +7,13 @@ import torch
 from mmengine.dist import master_only
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpretrain.models.heads import MultiLabelClsHead
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..files import written_whole
+from ..models.network import unwrapped
 from ..registry import HOOKS
 from ..reports.class_results import class_results, csv_of, distinct_names, table_of
 from ..reports.confusion import save_confusion
@@ -50,7 +50,7 @@ class ClassReportHook(Hook):
     has_table = True  # False if the hook was added for the page only
 
     def before_run(self, runner: Runner) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         several = isinstance(getattr(model, 'head', None), MultiLabelClsHead) and self.page is None
         self.seen = None if several else Predictions(page=self.page is not None)
         if several:

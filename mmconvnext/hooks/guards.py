@@ -1,6 +1,7 @@
 """Stop a run with non-finite values or too many broken images while its last checkpoint is intact."""
 
 import logging
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -106,7 +107,7 @@ class BrokenImagesHook(Hook):
                 self.paths.add(path)
         images = len(runner.train_dataloader) * runner.cfg.train_dataloader.batch_size
         if hasattr(runner.train_dataloader.dataset, '__len__'):  # the last batch may not be full
-            images = min(images, len(runner.train_dataloader.dataset))
+            images = min(images, ceil(len(runner.train_dataloader.dataset) / runner.world_size))
         if self.count > max(1, self.max_fraction * images):
             paths = sorted(self.paths)
             raise RunError(

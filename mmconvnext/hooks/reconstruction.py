@@ -6,7 +6,6 @@ import numpy as np
 from mmengine.dataset import Compose
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import TRANSFORMS
 from mmengine.runner import Runner
 from torch import nn
@@ -15,8 +14,9 @@ from torch.utils.data import Dataset
 
 from ..config.unaugmented import unaugmented_pipeline
 from ..datasets.replay import draws_put_back, is_broken_image, seed_draws
-from ..errors import UserError
+from ..errors import UserError, check_counts
 from ..models.masked_autoencoder import MaskedAutoencoder
+from ..models.network import unwrapped
 from ..registry import HOOKS
 from ..reports.reconstruction import reconstruct_sample, save_reconstructions
 from ..text import counted
@@ -36,9 +36,7 @@ class ReconstructionHook(Hook):
     """
 
     def __init__(self, interval: int = 10, images: int = 8):
-        for name, value in dict(interval=interval, images=images).items():
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f'ReconstructionHook: {name} is {value!r}; expected a whole number from 1 on')
+        check_counts(interval=interval, images=images)
         self.interval, self.images = interval, images
 
     @master_only
@@ -72,10 +70,6 @@ class ReconstructionHook(Hook):
         model.train()
         folder = Path(runner.work_dir, 'reconstructions')
         save_reconstructions(rows, folder / f'epoch_{runner.epoch + 1}.png')
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def is_sharded(model: nn.Module) -> bool:

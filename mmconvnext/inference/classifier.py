@@ -4,7 +4,6 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 
 from ..checkpoints.descriptions import Unexpected, class_names, shown
-from ..errors import UserError
+from ..errors import UserError, check_counts
 from ..memory import enough_memory
 from ..models.convnext import SmallImageError
 from ..models.fitting import network_of, no_classifier, title
@@ -234,14 +233,6 @@ def load_classifier(
             stacklevel=3,
         )
     return classifier
-
-
-def check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if not isinstance(count, Integral) or isinstance(count, bool):
-            raise UserError(f'{name} is {count!r} of type {type(count).__name__}; expected a whole number')
-        if count < 1:
-            raise UserError(f'{name} is {count}; it should be at least 1')
 
 
 def check_names(classes: Iterable[str]) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 
 from ..checkpoints.receiving import receive_bytes
-from ..config.description import kind
 from ..config.inner_datasets import pipeline_of
+from ..config.pipeline_steps import LOADERS, kind
 from ..datasets.walking import IMAGE_SUFFIXES, images_below, is_hidden
 from ..errors import UserError
 from ..files import open_regular
@@ -34,7 +34,6 @@ MAX_DOWNLOAD = 64_000_000  # bytes of a download; several threads have one each 
 MAX_ASPECT_RATIO = 200
 MAX_RESIZED_PIXELS = 1 << 25
 MAX_THREADS = 16
-LOADERS = 'LoadImageFromFile', 'LoadImage', 'LoadImageForCrop'
 
 CONTENT = bytes | bytearray | memoryview  # content of a file
 ImageLike = str | Path | np.ndarray | Image.Image

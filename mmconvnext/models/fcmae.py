@@ -4,10 +4,11 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from ..errors import check_counts
 from ..registry import MODELS
 from .convnext import INIT_CFG
 from .fusion import FusedConvNeXtBlock
-from .masked_autoencoder import MaskedAutoencoder, check_counts
+from .masked_autoencoder import MaskedAutoencoder
 from .masking import VisiblePatches
 
 
@@ -35,7 +36,7 @@ class FCMAE(MaskedAutoencoder):
         decoder_depth: int = 1,
         **kwargs,
     ):
-        check_counts(decoder_channels=decoder_channels, decoder_depth=decoder_depth)
+        check_counts(**{'model.decoder_channels': decoder_channels, 'model.decoder_depth': decoder_depth})
         super().__init__(backbone, patch_size, **kwargs)
         self.neck = FCMAEDecoder(
             self.backbone.channels[-1],

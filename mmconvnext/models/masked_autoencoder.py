@@ -5,7 +5,7 @@ from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, check_counts
 from .convnext import ConvNeXt
 from .masking import VisiblePatches
 
@@ -47,7 +47,7 @@ class MaskedAutoencoder(BaseSelfSupervisor):
             norm_pix=norm_pix,
             loss=dict(type='mmpretrain.PixelReconstructionLoss', criterion='L2'),
         )
-        check_counts(patch_size=patch_size)
+        check_counts(**{'model.patch_size': patch_size})
         super().__init__(backbone, head=head, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.patch_size = patch_size
         if not isinstance(self.backbone, ConvNeXt):
@@ -147,10 +147,3 @@ class MaskedAutoencoder(BaseSelfSupervisor):
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the map of the last stage, (N, C, H / stride, W / stride), of whole images."""
         return self.backbone.hidden_states(inputs)[-1:]
-
-
-def check_counts(**settings: int) -> None:
-    """Raise UserError unless all settings of the model are whole numbers from 1 on."""
-    for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UserError(f'model.{name} is {value!r}; it should be a whole number from 1 on')

@@ -44,6 +44,7 @@ class VisiblePatches:
         """Move to the device of the images; checks are done where nothing has to wait for a GPU."""
         self.masked = self.masked.to(device, non_blocking=True)
         self.numbers = self.numbers.to(device, non_blocking=True)
+        self._rows.clear()
         return self
 
     @property

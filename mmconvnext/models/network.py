@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from mmengine.model import is_model_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 
@@ -64,6 +65,11 @@ def resolve_arch(arch: str | dict) -> dict:
 
 # Outputs of a head: probabilities that sum to one, independent probabilities, or values.
 HEAD_KINDS = ('softmax', 'sigmoid', 'regression')
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the model inside of a wrapper for several processes, or the model itself."""
+    return model.module if is_model_wrapper(model) else model
 
 
 class Network(NamedTuple):

@@ -4,10 +4,10 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, check_counts
 from ..registry import MODELS
 from .block import build_norm
-from .masked_autoencoder import MaskedAutoencoder, check_counts
+from .masked_autoencoder import MaskedAutoencoder
 from .masking import VisiblePatches
 from .network import LAYER_NORM
 
@@ -34,7 +34,7 @@ class SparK(MaskedAutoencoder):
     """
 
     def __init__(self, backbone: dict, patch_size: int = 32, decoder_channels: int = 768, **kwargs):
-        check_counts(decoder_channels=decoder_channels)
+        check_counts(**{'model.decoder_channels': decoder_channels})
         super().__init__(backbone, patch_size, **kwargs)
         stride = self.backbone.min_input_size
         if stride & (stride - 1):

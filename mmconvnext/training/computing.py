@@ -5,10 +5,10 @@ import logging
 import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..errors import UserError
+from ..models.network import unwrapped
 
 
 def use_amp(cfg: Config) -> None:
@@ -55,6 +55,6 @@ def check_compiler(distributed: str | None) -> None:
 
 def compile_backbone(runner: Runner) -> None:
     """Compile the backbone in place."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     model.backbone.compile()
     runner.logger.info('The backbone is compiled: the first iterations take minutes.')

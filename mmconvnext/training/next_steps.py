@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from ..config.inner_datasets import inner_settings
@@ -14,6 +13,7 @@ from ..hooks.best import best_checkpoint
 from ..models import ConvNeXt
 from ..models.fitting import network_of
 from ..models.masked_autoencoder import MaskedAutoencoder
+from ..models.network import unwrapped
 from ..zoo.architectures import V2
 from ..zoo.names import recipes
 from .model import build_on_meta
@@ -48,7 +48,7 @@ def commands(runner: Runner, checkpoint: str) -> dict[str, list[str]]:
     work_dir = Path(runner.work_dir)
     config = str(work_dir / Path(runner.cfg.filename or f'{runner.timestamp}.py').name)
     image = an_image(runner)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     if isinstance(model, MaskedAutoencoder):
         picture = str(work_dir / 'reconstructed.png')
         return {

@@ -6,9 +6,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_world_size
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 
-from ..config.description import kind
 from ..config.image_size import pipelines_of_dataset
 from ..config.loading import find_type
+from ..config.pipeline_steps import kind
 from ..errors import UserError
 
 

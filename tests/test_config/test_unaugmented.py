@@ -65,6 +65,16 @@ def test_augmentation_goes_and_what_prepares_images_stays():
     assert steps[2]['scale'] == (64, 48) and steps[2]['backend'] == 'cv2'
 
 
+def test_a_random_crop_of_resized_images_leaves_nothing_to_crop():
+    cfg = config(
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(48, 32)),
+        dict(type='RandomCrop', crop_size=(32, 48), padding=2),  # height and width
+        dict(type='PackInputs'),
+    )
+    assert kinds(unaugmented_pipeline(cfg)) == ['LoadImageFromFile', 'Resize', 'PackInputs']
+
+
 def test_padding_stays():
     cfg = config(
         dict(type='LoadImageFromFile'),
@@ -82,8 +92,8 @@ def test_steps_are_copies():
     cfg = load_config('fcmae_convnext-v2-atto_1xb48_digits')
     before = cfg.pretty_text
     steps = unaugmented_pipeline(cfg)
-    assert kinds(steps) == ['Resize', 'CenterCrop', 'MaskPatches', 'PackInputs']
-    steps[2]['mask_ratio'] = 0.1
+    assert kinds(steps) == ['Resize', 'MaskPatches', 'PackInputs']
+    steps[1]['mask_ratio'] = 0.1
     assert cfg.pretty_text == before
 
 

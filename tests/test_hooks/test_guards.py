@@ -128,6 +128,12 @@ def test_too_many_broken_images_stop_the_run(tiny_config, folder, tmp_path):
         train(tiny_config, work_dir=str(tmp_path), cfg_options=broken_options(folder), no_validate=True)
 
 
+def test_images_of_a_last_batch_that_is_not_full_are_not_counted(tiny_config, folder, tmp_path):
+    options = broken_options(folder, **{'train_dataloader.batch_size': 32})
+    with pytest.raises(UserError, match=r'2 images of this epoch cannot be read, more than 1.0% of 40: '):
+        train(tiny_config, work_dir=str(tmp_path), cfg_options=options, no_validate=True)
+
+
 def test_loops_by_iterations_count_broken_images_epoch_by_epoch(tiny_config, folder, tmp_path):
     """Two of forty images are below the limit in each epoch, but above it in three."""
     options = broken_options(

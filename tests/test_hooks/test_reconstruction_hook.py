@@ -101,9 +101,17 @@ def test_hook_is_refused_where_nothing_is_masked(tmp_path):
         )
 
 
-@pytest.mark.parametrize('wrong', [dict(interval=0), dict(images=0), dict(interval=2.5)])
-def test_counts_are_whole_numbers(wrong):
-    with pytest.raises(UserError, match='expected a whole number from 1 on'):
+@pytest.mark.parametrize(
+    ('wrong', 'message'),
+    [
+        (dict(interval=0), 'interval is 0; it should be at least 1'),
+        (dict(images=-1), 'images is -1; it should be at least 1'),
+        (dict(interval=2.5), 'interval is 2.5 of type float; expected a whole number'),
+        (dict(images=True), 'images is True of type bool; expected a whole number'),
+    ],
+)
+def test_counts_are_whole_numbers_from_1_on(wrong, message):
+    with pytest.raises(UserError, match=message):
         ReconstructionHook(**wrong)
 
 

@@ -268,3 +268,11 @@ def test_jpeg_2000_has_half_the_limit():
     assert ImageReader(max_pixels=12_799).from_bytes(encoded(image)).shape == (80, 80, 3)
     with pytest.raises(ImageError, match='80 x 80 pixels; at most 6,399 are allowed'):
         ImageReader(max_pixels=12_799).from_bytes(encoded(image, 'JPEG2000'))
+
+
+def test_files_that_need_a_setting_of_the_loader_are_named(tmp_path):
+    file = tmp_path / 'float.tif'
+    Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)).save(file)
+    with pytest.raises(UserError, match=r'float\.tif has floating point pixels.*set full_scale') as raised:
+        LoadImage()(dict(img_path=str(file)))
+    assert not isinstance(raised.value, ImageError)  # which training would replace

@@ -205,11 +205,11 @@ def test_a_backbone_with_parts_that_stay_untrained_or_cannot_be_masked_is_refuse
             'a single stage, as isotropic ones have: choose another model.backbone',
         ),
         (dict(patch_size=6), 'patches of 6 pixels do not fit a backbone of stride 4.* a multiple of 4'),
-        (dict(patch_size=0), 'model.patch_size is 0; it should be a whole number from 1 on'),
-        (dict(patch_size=64.0), 'model.patch_size is 64.0; it should be a whole number'),
-        (dict(patch_size='a'), "model.patch_size is 'a'"),
-        (dict(decoder_channels=-4), 'model.decoder_channels is -4'),
-        (dict(decoder_depth=True), 'model.decoder_depth is True'),
+        (dict(patch_size=0), 'model.patch_size is 0; it should be at least 1'),
+        (dict(patch_size=64.0), 'model.patch_size is 64.0 of type float; expected a whole number'),
+        (dict(patch_size='a'), "model.patch_size is 'a' of type str; expected a whole number"),
+        (dict(decoder_channels=-4), 'model.decoder_channels is -4; it should be at least 1'),
+        (dict(decoder_depth=True), 'model.decoder_depth is True of type bool; expected a whole number'),
     ],
 )
 def test_a_network_that_does_not_fit_is_reported(changes, message):
