@@ -10,8 +10,9 @@ from pathlib import Path
 
 import compare as comparison
 import int8 as int8_benchmark
+from cells import accuracy, short
 from mmengine.registry import init_default_scope
-from page import accuracy, grid, short
+from page import grid
 
 from mmconvnext.apis import load_config
 from mmconvnext.models.block import ConvNeXtBlock

@@ -7,8 +7,9 @@ import sys
 
 import page as markdown
 import pytest
+from cells import figure
 from measured import read_results
-from page import BUDGETS, HEADINGS, figure, grid, picks, render
+from page import BUDGETS, HEADINGS, grid, picks, render
 
 from mmconvnext.models.network import ARCHS
 from mmconvnext.zoo.entries import imagenet_classifiers, read_model_index, zoo
