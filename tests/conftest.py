@@ -2,8 +2,10 @@ import gc
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 REPO = Path(__file__).parents[1]
 # Tests run in parallel, one process per core.
@@ -65,6 +67,16 @@ def saved(tmp_path_factory):
 def work_dir(saved, tmp_path):
     """Return a copy of that work dir, for one test alone."""
     return shutil.copytree(saved[1], tmp_path / 'inside' / 'w')
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Return a folder with two images of noise."""
+    (tmp_path / 'photos').mkdir()
+    noise = np.random.default_rng(0)
+    for name in ('a.jpg', 'b.png'):
+        Image.fromarray(noise.integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / 'photos' / name)
+    return tmp_path / 'photos'
 
 
 def resumed(saved, work_dir, **options):

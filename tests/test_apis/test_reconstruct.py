@@ -32,15 +32,6 @@ def fcmae(tmp_path_factory):
 
 
 @pytest.fixture
-def photos(tmp_path):
-    (tmp_path / 'photos').mkdir()
-    noise = np.random.default_rng(0)
-    for name in ('a.jpg', 'b.png'):
-        Image.fromarray(noise.integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / 'photos' / name)
-    return tmp_path / 'photos'
-
-
-@pytest.fixture
 def drawn(monkeypatch):
     rows, save = [], module.save_reconstructions
     monkeypatch.setattr(module, 'save_reconstructions', lambda r, out: (rows.extend(r), save(r, out)))

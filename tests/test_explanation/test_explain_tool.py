@@ -30,15 +30,6 @@ def weights(tiny_config, tmp_path):
     return file
 
 
-@pytest.fixture
-def photos(tmp_path):
-    (tmp_path / 'photos').mkdir()
-    noise = np.random.default_rng(0)
-    for name in ('a.jpg', 'b.png'):
-        Image.fromarray(noise.integers(0, 255, (40, 50, 3), np.uint8)).save(tmp_path / 'photos' / name)
-    return tmp_path / 'photos'
-
-
 def test_picture_shows_what_the_functions_give(tiny_config, weights, photos, tmp_path, monkeypatch, capsys):
     drawn = []
     draw = module.save_explanation
